@@ -1,0 +1,233 @@
+"""Scalar expressions: what one element of a tensor is, in terms of elements of others.
+
+The ``element`` rule of a primitive returns one of these; fusion substitutes them into each other;
+the Kernel IR (``kernel/nodes.py``) puts loops around them. Dtypes are short names ("f32", "i64").
+
+    >>> i = Var("i", "i64")
+    >>> print(Op("add", (Load("x", (i,), "f32"), Const(1.0, "f32")), "f32"))
+    add(x[i], 1.0)
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+
+class Expr:
+    """Base of the four expression nodes. Immutable; the hash is computed once, so shared trees stay cheap."""
+
+    __slots__ = ()
+    dtype: str
+
+
+@dataclass(frozen=True, slots=True)
+class Const(Expr):
+    """A scalar constant. ``value`` is a Python bool, int, float or complex."""
+
+    value: bool | int | float | complex
+    dtype: str
+
+    def __str__(self) -> str:
+        return show_scalar(self.value)
+
+    # nan is equal to itself here, and 0.0 differs from -0.0: expressions are compared as text is
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Const) and self.dtype == other.dtype and repr(self.value) == repr(other.value)
+
+    def __hash__(self) -> int:
+        return hash((repr(self.value), self.dtype))
+
+
+@dataclass(frozen=True, slots=True)
+class Var(Expr):
+    """A loop variable or size (always "i64"), or a local."""
+
+    name: str
+    dtype: str
+
+    def __str__(self) -> str:
+        return self.name
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Op(Expr):
+    """A scalar primitive applied: ``fn`` is the primitive's name, ``dtype`` that of the result."""
+
+    fn: str
+    args: tuple[Expr, ...]
+    dtype: str
+    _hash: int = 0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_hash", hash((self.fn, self.args, self.dtype)))
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    def __eq__(self, other: object) -> bool:
+        return self is other or (
+            isinstance(other, Op)
+            and self._hash == other._hash
+            and (self.fn, self.dtype, self.args) == (other.fn, other.dtype, other.args)
+        )
+
+    def __str__(self) -> str:
+        args = ", ".join(map(str, self.args))
+        # the result dtype of these does not follow from their arguments
+        return f"{self.fn}[{self.dtype}]({args})" if self.fn in ("convert", "bitcast") else f"{self.fn}({args})"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Load(Expr):
+    """Element of a buffer at an index, one i64 expression per axis (row-major, contiguous).
+
+    Where ``guard`` is false nothing is read and the value is zero: padding never reads outside.
+    """
+
+    buffer: str
+    index: tuple[Expr, ...]
+    dtype: str
+    guard: Expr | None = None
+    _hash: int = 0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_hash", hash((self.buffer, self.index, self.dtype, self.guard)))
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    def __eq__(self, other: object) -> bool:
+        return self is other or (
+            isinstance(other, Load)
+            and self._hash == other._hash
+            and (self.buffer, self.dtype, self.index, self.guard)
+            == (other.buffer, other.dtype, other.index, other.guard)
+        )
+
+    def __str__(self) -> str:
+        where = f" if {self.guard}" if self.guard is not None else ""
+        return f"{self.buffer}[{', '.join(map(str, self.index))}{where}]"
+
+
+def show_scalar(value: bool | int | float | complex) -> str:
+    """Text of a scalar that reads back to the same bits: ``1.0``, ``-inf``, ``nan``, ``true``, ``(1+2j)``."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, float) and not math.isfinite(value):
+        return "nan" if math.isnan(value) else ("inf" if value > 0 else "-inf")
+    return repr(value)
+
+
+# ---- index arithmetic, folded while it is built --------------------------------------------------
+
+
+def const(value: bool | int | float | complex, dtype: str = "i64") -> Const:
+    return Const(value, dtype)
+
+
+def index(value: Expr | int) -> Expr:
+    """An index expression from an int or an expression."""
+    return Const(value, "i64") if isinstance(value, int) else value
+
+
+def iadd(a: Expr | int, b: Expr | int) -> Expr:
+    """Index sum; constants fold, zero vanishes."""
+    a, b = index(a), index(b)
+    if isinstance(a, Const) and isinstance(b, Const):
+        return Const(a.value + b.value, "i64")
+    if isinstance(a, Const):
+        a, b = b, a
+    if isinstance(b, Const) and b.value == 0:
+        return a
+    if isinstance(b, Const) and isinstance(a, Op) and a.fn == "add" and isinstance(a.args[1], Const):
+        return iadd(a.args[0], a.args[1].value + b.value)
+    return Op("add", (a, b), "i64")
+
+
+def isub(a: Expr | int, b: Expr | int) -> Expr:
+    """Index difference."""
+    a, b = index(a), index(b)
+    if isinstance(b, Const):
+        return iadd(a, -b.value)
+    if a == b:
+        return Const(0, "i64")
+    return Op("sub", (a, b), "i64")
+
+
+def imul(a: Expr | int, b: Expr | int) -> Expr:
+    """Index product."""
+    a, b = index(a), index(b)
+    if isinstance(a, Const) and isinstance(b, Const):
+        return Const(a.value * b.value, "i64")
+    if isinstance(a, Const):
+        a, b = b, a
+    if isinstance(b, Const) and b.value in (0, 1):
+        return b if b.value == 0 else a
+    return Op("mul", (a, b), "i64")
+
+
+def idiv(a: Expr | int, b: Expr | int) -> Expr:
+    """Index quotient, both operands non-negative (C's and Python's division agree there)."""
+    a, b = index(a), index(b)
+    if isinstance(b, Const) and b.value == 1:
+        return a
+    if isinstance(a, Const) and isinstance(b, Const):
+        return Const(a.value // b.value, "i64")
+    return Op("idiv", (a, b), "i64")
+
+
+def imod(a: Expr | int, b: Expr | int) -> Expr:
+    """Index remainder, both operands non-negative."""
+    a, b = index(a), index(b)
+    if isinstance(b, Const) and b.value == 1:
+        return Const(0, "i64")
+    if isinstance(a, Const) and isinstance(b, Const):
+        return Const(a.value % b.value, "i64")
+    return Op("irem", (a, b), "i64")
+
+
+def walk(expr: Expr):
+    """Every distinct node below and with ``expr``, arguments first."""
+    seen: set[Expr] = set()
+    stack: list[tuple[Expr, bool]] = [(expr, False)]
+    while stack:
+        node, ready = stack.pop()
+        if node in seen:
+            continue
+        if ready:
+            seen.add(node)
+            yield node
+            continue
+        stack.append((node, True))
+        stack.extend((child, False) for child in children(node))
+
+
+def children(node: Expr) -> tuple[Expr, ...]:
+    """The direct sub-expressions of a node."""
+    match node:
+        case Op():
+            return node.args
+        case Load():
+            return node.index if node.guard is None else (*node.index, node.guard)
+    return ()
+
+
+def rebuild(node: Expr, kids: tuple[Expr, ...]) -> Expr:
+    """``node`` with other sub-expressions, in the order of ``children``."""
+    match node:
+        case Op():
+            return node if kids == node.args else Op(node.fn, kids, node.dtype)
+        case Load():
+            n = len(node.index)
+            return Load(node.buffer, kids[:n], node.dtype, kids[n] if len(kids) > n else None)
+    return node
+
+
+def substitute(expr: Expr, replace: dict[Expr, Expr]) -> Expr:
+    """``expr`` with every occurrence of a key replaced by its value; shared parts stay shared."""
+    done: dict[Expr, Expr] = dict(replace)
+    for node in walk(expr):
+        if node not in done:
+            done[node] = rebuild(node, tuple(done[kid] for kid in children(node)))
+    return done[expr]

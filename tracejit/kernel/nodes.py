@@ -1,0 +1,175 @@
+"""The Kernel IR: loop nests over scalar expressions. One page; printed and read back by ``text.py``.
+
+Buffers are row-major and contiguous. ``Param.shape`` entries are ints (small extents are constants)
+or names of run-time sizes (i64), listed in ``Kernel.sizes``. Expressions are those of ``ir/expr.py``.
+
+Every decision is a field here and the printers take none: ``Loop.how`` says which loop is split over
+threads (``par``, only outermost), which one is a vector (``vec`` with ``width`` lanes, ``unroll`` vectors at a time),
+which run in order (``seq``); ``Accumulate`` states that the order of a reduction is free, so that a
+``vec`` loop may keep one accumulator per lane and unrolled copy.
+
+A ``vec`` loop may hold ``seq`` loops, ``While`` and ``If``: its locals are then vectors and conditions masks.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tracejit.ir.expr import Const, Expr, Load, Op, Var
+
+__all__ = [
+    "Accumulate",
+    "Const",
+    "Expr",
+    "If",
+    "Kernel",
+    "Load",
+    "Local",
+    "Loop",
+    "Op",
+    "Param",
+    "Scratch",
+    "Set",
+    "Stmt",
+    "Store",
+    "Var",
+    "While",
+    "Barrier",
+    "Check",
+]
+
+
+class Stmt:
+    """Base of the statements."""
+
+    __slots__ = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Param:
+    """A buffer argument. ``role``: ``in`` is only read, ``out`` only written before it is read, ``inout`` both."""
+
+    name: str
+    dtype: str
+    shape: tuple[int | str, ...]
+    role: str
+
+
+@dataclass(frozen=True, slots=True)
+class Loop(Stmt):
+    """``for var in range(start, stop)``; ``var`` is an i64. ``how``: seq, par, vec, block, thread.
+
+    ``width``/``unroll`` count for ``vec`` only: lanes of one vector and vectors per trip of the main loop;
+    the rest runs as masked vectors, so any extent works. For ``seq``, ``unroll`` == extent asks for full unrolling.
+    """
+
+    how: str
+    var: str
+    start: Expr
+    stop: Expr
+    body: tuple[Stmt, ...]
+    width: int = 1
+    unroll: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Local(Stmt):
+    """Declare a scalar (a vector inside ``vec``) and give it its first value."""
+
+    name: str
+    dtype: str
+    value: Expr
+
+
+@dataclass(frozen=True, slots=True)
+class Scratch(Stmt):
+    """Declare a small local array of constant shape, uninitialised (stack or registers). Used like a buffer."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Set(Stmt):
+    """Assign to a local declared earlier."""
+
+    name: str
+    value: Expr
+
+
+@dataclass(frozen=True, slots=True)
+class Accumulate(Stmt):
+    """``name = fn(name, value)`` with ``fn`` associative and commutative, in any order.
+
+    ``fn``: add, mul, max, min (nan-propagating), and, or, xor. Inside a ``vec`` loop on a local declared outside
+    it this is a reduction across lanes; on a local declared inside, lane by lane.
+    """
+
+    name: str
+    fn: str
+    value: Expr
+
+
+@dataclass(frozen=True, slots=True)
+class Store(Stmt):
+    """``buffer[index] = value``; with ``guard``, only where it holds."""
+
+    buffer: str
+    index: tuple[Expr, ...]
+    value: Expr
+    guard: Expr | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class If(Stmt):
+    cond: Expr
+    then: tuple[Stmt, ...]
+    orelse: tuple[Stmt, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class While(Stmt):
+    """``while cond: body``. Inside ``vec``: runs until no lane's condition holds; finished lanes keep their locals."""
+
+    cond: Expr
+    body: tuple[Stmt, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Check(Stmt):
+    """Record failure number ``code`` (>= 1) in the kernel's flag when ``ok`` is false (in any lane); go on."""
+
+    ok: Expr
+    code: int
+
+
+@dataclass(frozen=True, slots=True)
+class Barrier(Stmt):
+    """All threads of a block meet (GPU)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kernel:
+    """A function over buffers. ``sizes``: names of run-time i64 arguments used in shapes and expressions.
+
+    ``flag``: True when a Check occurs; the caller passes one i64 cell that is 0 while all is well.
+    ``comment`` (the user's lines it comes from) takes no part in equality.
+    """
+
+    name: str
+    sizes: tuple[str, ...]
+    params: tuple[Param, ...]
+    body: tuple[Stmt, ...]
+    comment: str = ""
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Kernel) and (self.name, self.sizes, self.params, self.body) == (
+            other.name,
+            other.sizes,
+            other.params,
+            other.body,
+        )
+
+    def __hash__(self) -> int:
+        return hash((self.name, self.sizes, self.params, self.body))
