@@ -1,0 +1,29 @@
+"""All primitive operations: ``PRIMS[name]`` is the record. Built once from the written list of modules."""
+
+from __future__ import annotations
+
+from types import ModuleType
+
+from tracejit.ir.prim import Primitive
+from tracejit.ops import (
+    arith,
+    broadcast,
+    family,
+    logic,
+    parts,
+)
+
+MODULES: tuple[ModuleType, ...] = (broadcast, family, arith, logic, parts)
+
+
+def collect(modules: tuple[ModuleType, ...]) -> dict[str, Primitive]:
+    """Every record found in ``modules``, by its own name."""
+    found: dict[str, Primitive] = {}
+    for module in modules:
+        for value in vars(module).values():
+            if isinstance(value, Primitive):
+                found[value.name] = value
+    return found
+
+
+PRIMS: dict[str, Primitive] = collect(MODULES)

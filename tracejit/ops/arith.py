@@ -1,0 +1,181 @@
+"""Arithmetic on elements: sums, products, quotients, powers, extrema, rounding."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from tracejit.ir.build import full_like
+from tracejit.ir.prim import Spell, is_linear
+from tracejit.ir.types import kind
+from tracejit.ops.family import ADD, elementwise
+from tracejit.ops.logic import eq, gt, lt, ne, select
+from tracejit.ops.parts import complex_, conj, real
+
+add = ADD
+
+
+def _product(cts: Any, xs: Any) -> Any:
+    """Transpose of a product: it is linear in one operand at a time."""
+    x, y = xs
+    return (mul(cts[0], y) if is_linear(x) else None, mul(cts[0], x) if is_linear(y) else None)
+
+
+sub = elementwise(
+    "sub",
+    np.subtract,
+    arity=2,
+    kinds="iufc",
+    jvp="linear",
+    transpose=lambda cts, xs: (
+        cts[0] if is_linear(xs[0]) else None,
+        neg(cts[0]) if is_linear(xs[1]) else None,
+    ),
+    spell=Spell(c="({0} - {1})", numba="({0} - {1})", llvm={"f": "fsub {t} {0}, {1}", "iu": "sub {t} {0}, {1}"}),
+    doc="x - y; integers wrap.",
+)
+
+mul = elementwise(
+    "mul",
+    np.multiply,
+    arity=2,
+    jvp=(lambda dx, z, x, y: mul(dx, y), lambda dy, z, x, y: mul(x, dy)),
+    transpose=_product,
+    spell=Spell(
+        c="({0} * {1})",
+        numba="({0} * {1})",
+        llvm={"f": "fmul {t} {0}, {1}", "iu": "mul {t} {0}, {1}", "b": "and {t} {0}, {1}"},
+    ),
+    doc="x * y; integers wrap, booleans and.",
+)
+
+neg = elementwise(
+    "neg",
+    np.negative,
+    kinds="iufc",
+    jvp="linear",
+    transpose=lambda cts, xs: (neg(cts[0]),),
+    spell=Spell(c="(-{0})", numba="(-{0})", llvm={"f": "fneg {t} {0}", "iu": "sub {t} zeroinitializer, {0}"}),
+    doc="-x; integers wrap.",
+)
+
+
+def _numpy_div(x: Any, y: Any) -> Any:
+    """True division; integers truncate toward zero, x / 0 = 0, and the lowest value / -1 wraps."""
+    if kind(x.dtype) in "fc":
+        return np.divide(x, y)
+    safe = np.where(y == 0, np.ones_like(y), y)
+    quotient = np.floor_divide(x, safe)
+    inexact = (np.remainder(x, safe) != 0) & ((x < 0) != (safe < 0))
+    return np.where(y == 0, np.zeros_like(x), quotient + inexact.astype(x.dtype))
+
+
+div = elementwise(
+    "div",
+    _numpy_div,
+    arity=2,
+    kinds="iufc",
+    jvp=(lambda dx, z, x, y: div(dx, y), lambda dy, z, x, y: mul(dy, neg(div(z, y)))),
+    transpose=lambda cts, xs: (div(cts[0], xs[1]), None),
+    spell=Spell(c={"f": "({0} / {1})"}, numba={"fc": "({0} / {1})"}, llvm={"f": "fdiv {t} {0}, {1}"}),
+    doc="x / y; integers truncate like C, x / 0 = 0.",
+)
+
+
+def _numpy_rem(x: Any, y: Any) -> Any:
+    if kind(x.dtype) == "f":
+        return np.fmod(x, y)
+    safe = np.where(y == 0, np.ones_like(y), y)
+    return np.where(y == 0, np.zeros_like(x), np.fmod(x, safe))
+
+
+def _rem_dy(dy: Any, z: Any, x: Any, y: Any) -> Any:
+    return mul(dy, neg(trunc(div(x, y))))
+
+
+rem = elementwise(
+    "rem",
+    _numpy_rem,
+    arity=2,
+    kinds="iuf",
+    jvp=(lambda dx, z, x, y: dx, _rem_dy),
+    spell=Spell(c={"f": "fmod({0}, {1})"}, numba={"f": "math.fmod({0}, {1})"}),
+    doc="Remainder with the sign of x (C's fmod and %); integer x rem 0 = 0.",
+)
+
+
+def _extremum(name: str, function: Any, prefers: Any, sign: str) -> Any:
+    """max and min: where the operands are equal each gets half of the tangent, as in JAX."""
+
+    def share(z: Any, mine: Any, other: Any) -> Any:
+        half = select(eq(mine, other), full_like(z, 0.5), full_like(z, 0.0))
+        return select(prefers(mine, other), full_like(z, 1.0), half)
+
+    return elementwise(
+        name,
+        function,
+        arity=2,
+        jvp=(
+            lambda dx, z, x, y: _masked(dx, z, x, y, share),
+            lambda dy, z, x, y: _masked(dy, z, y, x, share),
+        ),
+        kinds="biuf",
+        doc=f"The {sign} of x and y; nan if either is.",
+    )
+
+
+def _masked(d: Any, z: Any, mine: Any, other: Any, share: Any) -> Any:
+    """d times its share, with an exact zero (even for nan and inf tangents) where this operand does not count."""
+    part = share(z, mine, other)
+    return select(ne(part, full_like(part, 0.0)), mul(d, part), full_like(d, 0.0))
+
+
+max_ = _extremum("max", np.maximum, gt, "larger")
+min_ = _extremum("min", np.minimum, lt, "smaller")
+
+
+def _sign_of(x: Any) -> Any:
+    """np.sign, which for complex is x / |x| (0 at 0)."""
+    return np.sign(x)
+
+
+sign = elementwise(
+    "sign",
+    _sign_of,
+    kinds="iufc",
+    jvp=lambda dx, y, x: _sign_dx(dx, y, x),
+    spell=Spell(numba={"iuf": "np.sign({0})"}),
+    doc="-1, 0 or 1; nan for nan; x / |x| for complex.",
+)
+
+
+def _sign_dx(dx: Any, y: Any, x: Any) -> Any:
+    if kind(x.type.dtype) != "c":
+        return None
+    # d(x/|x|) = (dx - y Re(conj(y) dx)) / |x|
+    along = to_complex(real(mul(conj(y), dx)))
+    return div(sub(dx, mul(y, along)), to_complex(abs_(x)))
+
+
+def _abs_dx(dx: Any, y: Any, x: Any) -> Any:
+    if kind(x.type.dtype) == "c":
+        return real(mul(dx, conj(sign(x))))
+    return mul(dx, sign(x))
+
+
+def to_complex(x: Any) -> Any:
+    """A real Value as a complex one with zero imaginary part."""
+    return complex_(x, full_like(x, 0))
+
+
+abs_ = elementwise(
+    "abs",
+    np.absolute,
+    kinds="iufc",
+    out=lambda dtype: np.empty(0, dtype).real.dtype if dtype.kind == "c" else dtype,
+    jvp=_abs_dx,
+    spell=Spell(c={"f": "fabs({0})"}, numba="abs({0})"),
+    domain=(-3.0, 3.0),
+    doc="Absolute value; the modulus of a complex number. The derivative at 0 is 0.",
+)
