@@ -99,7 +99,8 @@ def located(prim: Any, inputs: tuple[Any, ...], at: source.Position | None, buil
 
 def operand_note(number: int, x: Any, builder: Any) -> str:
     """``operand 1: f32[2,3]  from sin, model.py:3``."""
-    made = next((node for node in reversed(builder.nodes) if x in node.outputs), None)
+    nodes = () if builder is None else reversed(builder.nodes)
+    made = next((node for node in nodes if x in node.outputs), None)
     if made is None:
         return f"operand {number}: {x.type}" + (f"  ({x.name})" if getattr(x, "name", "") else "")
     where = f", {made.at.short()}" if made.at is not None else ""

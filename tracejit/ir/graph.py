@@ -10,13 +10,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tracejit.ir.prim import Primitive
 from tracejit.ir.types import TensorType, short
 from tracejit.source import Position
+
+if TYPE_CHECKING:
+    from tracejit.ir.prim import Primitive
 
 
 class Value:

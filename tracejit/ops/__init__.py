@@ -7,13 +7,22 @@ from types import ModuleType
 from tracejit.ir.prim import Primitive
 from tracejit.ops import (
     arith,
+    bits,
     broadcast,
+    conv,
+    dot,
     family,
+    layout,
     logic,
+    math,
     parts,
+    powers,
+    reduce,
+    special,
 )
 
-MODULES: tuple[ModuleType, ...] = (broadcast, family, arith, logic, parts)
+MODULES: tuple[ModuleType, ...] = (broadcast, family, arith, logic, parts, powers, math, special, bits)
+MODULES += (layout, reduce, dot, conv)
 
 
 def collect(modules: tuple[ModuleType, ...]) -> dict[str, Primitive]:

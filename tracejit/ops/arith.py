@@ -1,4 +1,9 @@
-"""Arithmetic on elements: sums, products, quotients, powers, extrema, rounding."""
+"""Arithmetic on elements: sums, products, quotients, extrema, absolute values. Powers and rounding: powers.py.
+
+    mul(x: f32[3], y: f32[3])  -> f32[3]
+    mul(x, 2.0)                -> the scalar becomes a Literal of x's type
+    div(i: i32[3], j: i32[3])  -> i32[3], truncated toward zero
+"""
 
 from __future__ import annotations
 
@@ -7,10 +12,10 @@ from typing import Any
 import numpy as np
 
 from tracejit.ir.build import full_like
-from tracejit.ir.prim import Spell, is_linear
-from tracejit.ir.types import kind
+from tracejit.ir.prim import Primitive, Spell, is_linear
+from tracejit.ir.types import kind, real_dtype
 from tracejit.ops.family import ADD, elementwise
-from tracejit.ops.logic import eq, gt, lt, ne, select
+from tracejit.ops.logic import eq, gt, lt, select
 from tracejit.ops.parts import complex_, conj, real
 
 add = ADD
@@ -78,7 +83,8 @@ div = elementwise(
     kinds="iufc",
     jvp=(lambda dx, z, x, y: div(dx, y), lambda dy, z, x, y: mul(dy, neg(div(z, y)))),
     transpose=lambda cts, xs: (div(cts[0], xs[1]), None),
-    spell=Spell(c={"f": "({0} / {1})"}, numba={"fc": "({0} / {1})"}, llvm={"f": "fdiv {t} {0}, {1}"}),
+    domain=((-3.0, 3.0), (0.5, 3.0)),
+    spell=Spell(c={"fc": "({0} / {1})"}, numba={"fc": "({0} / {1})"}, llvm={"f": "fdiv {t} {0}, {1}"}),
     doc="x / y; integers truncate like C, x / 0 = 0.",
 )
 
@@ -100,49 +106,56 @@ rem = elementwise(
     arity=2,
     kinds="iuf",
     jvp=(lambda dx, z, x, y: dx, _rem_dy),
+    domain=((-3.0, 3.0), (0.5, 3.0)),
     spell=Spell(c={"f": "fmod({0}, {1})"}, numba={"f": "math.fmod({0}, {1})"}),
     doc="Remainder with the sign of x (C's fmod and %); integer x rem 0 = 0.",
 )
 
 
-def _extremum(name: str, function: Any, prefers: Any, sign: str) -> Any:
+def _extremum(name: str, function: Any, prefers: Any, sign: str, spell: Spell) -> Any:
     """max and min: where the operands are equal each gets half of the tangent, as in JAX."""
 
-    def share(z: Any, mine: Any, other: Any) -> Any:
-        half = select(eq(mine, other), full_like(z, 0.5), full_like(z, 0.0))
-        return select(prefers(mine, other), full_like(z, 1.0), half)
+    def share(d: Any, mine: Any, other: Any) -> Any:
+        # choosing among tangents rather than multiplying by 0 keeps nan and inf tangents of the loser out
+        tie = select(eq(mine, other), mul(d, 0.5), full_like(d, 0))
+        return select(prefers(mine, other), d, tie)
 
     return elementwise(
         name,
         function,
         arity=2,
-        jvp=(
-            lambda dx, z, x, y: _masked(dx, z, x, y, share),
-            lambda dy, z, x, y: _masked(dy, z, y, x, share),
-        ),
+        jvp=(lambda dx, z, x, y: share(dx, x, y), lambda dy, z, x, y: share(dy, y, x)),
         kinds="biuf",
+        spell=spell,
         doc=f"The {sign} of x and y; nan if either is.",
     )
 
 
-def _masked(d: Any, z: Any, mine: Any, other: Any, share: Any) -> Any:
-    """d times its share, with an exact zero (even for nan and inf tangents) where this operand does not count."""
-    part = share(z, mine, other)
-    return select(ne(part, full_like(part, 0.0)), mul(d, part), full_like(d, 0.0))
-
-
-max_ = _extremum("max", np.maximum, gt, "larger")
-min_ = _extremum("min", np.minimum, lt, "smaller")
-
-
-def _sign_of(x: Any) -> Any:
-    """np.sign, which for complex is x / |x| (0 at 0)."""
-    return np.sign(x)
+max_ = _extremum(
+    "max",
+    np.maximum,
+    gt,
+    "larger",
+    Spell(
+        c={"f": "({0} > {1} || {0} != {0} ? {0} : {1})", "biu": "({0} > {1} ? {0} : {1})"},
+        numba={"f": "np.maximum({0}, {1})", "iu": "max({0}, {1})", "b": "({0} or {1})"},
+    ),
+)
+min_ = _extremum(
+    "min",
+    np.minimum,
+    lt,
+    "smaller",
+    Spell(
+        c={"f": "({0} < {1} || {0} != {0} ? {0} : {1})", "biu": "({0} < {1} ? {0} : {1})"},
+        numba={"f": "np.minimum({0}, {1})", "iu": "min({0}, {1})", "b": "({0} and {1})"},
+    ),
+)
 
 
 sign = elementwise(
     "sign",
-    _sign_of,
+    np.sign,
     kinds="iufc",
     jvp=lambda dx, y, x: _sign_dx(dx, y, x),
     spell=Spell(numba={"iuf": "np.sign({0})"}),
@@ -173,9 +186,49 @@ abs_ = elementwise(
     "abs",
     np.absolute,
     kinds="iufc",
-    out=lambda dtype: np.empty(0, dtype).real.dtype if dtype.kind == "c" else dtype,
+    out=real_dtype,
     jvp=_abs_dx,
-    spell=Spell(c={"f": "fabs({0})"}, numba="abs({0})"),
-    domain=(-3.0, 3.0),
+    spell=Spell(c={"f": "fabs({0})", "c": "abs({0})", "u": "{0}"}, numba="abs({0})"),
     doc="Absolute value; the modulus of a complex number. The derivative at 0 is 0.",
+)
+
+
+# ---- rounding ------------------------------------------------------------------------------------
+
+
+def _rounding(name: str, function: Any, doc: str) -> Primitive:
+    called = function.__name__
+    return elementwise(
+        name,
+        function,
+        kinds="f",
+        jvp=(None,),
+        spell=Spell(c=f"{called}({{0}})", numba=f"np.{called}({{0}})"),
+        doc=doc,
+    )
+
+
+floor = _rounding("floor", np.floor, "The largest integer not above x.")
+ceil = _rounding("ceil", np.ceil, "The smallest integer not below x.")
+round_ = _rounding("round", np.rint, "The nearest integer; halves go to the even one.")
+trunc = _rounding("trunc", np.trunc, "x without its fraction.")
+
+nextafter = elementwise(
+    "nextafter",
+    np.nextafter,
+    arity=2,
+    kinds="f",
+    jvp=(None, None),
+    spell=Spell(c="nextafter({0}, {1})", numba="np.nextafter({0}, {1})"),
+    doc="The representable number after x in the direction of y.",
+)
+
+copysign = elementwise(
+    "copysign",
+    np.copysign,
+    arity=2,
+    kinds="f",
+    jvp=(lambda dx, z, x, y: mul(dx, mul(sign(x), copysign(full_like(x, 1), y))), None),
+    spell=Spell(c="copysign({0}, {1})", numba="math.copysign({0}, {1})"),
+    doc="The magnitude of x with the sign of y.",
 )

@@ -70,7 +70,8 @@ def each(*rules: Callable[..., Any] | None) -> Callable[..., Any]:
             if dx is None or rule is None:
                 continue
             part = rule(dx, ys[0], *xs, **params)
-            total = part if total is None else ADD(total, part)
+            if part is not None:
+                total = part if total is None else ADD(total, part)
         return (total,)
 
     return jvp
@@ -128,10 +129,12 @@ def elementwise(
     *,
     arity: int = 1,
     jvp: Any = None,
+    rule: Callable[..., Any] | None = None,
     transpose: Callable[..., Any] | None = None,
     kinds: str = "biufc",
     out: Callable[[np.dtype], np.dtype] | None = None,
     infer: Callable[..., Any] | None = None,
+    element: Callable[..., Any] | None = None,
     params: tuple[str, ...] = (),
     spell: Spell | None = None,
     scalar: Callable[..., Any] | None = None,
@@ -144,8 +147,9 @@ def elementwise(
 
     ``numpy`` is its meaning; ``jvp`` one rule per operand ``(dx, y, *xs) -> dy`` (a tuple when there are several
     operands), "linear" when the operation is linear in all operands together, None when it has no derivative
-    (its tangent is then zero if the result is not inexact, and a missing rule otherwise);
-    ``out`` maps the operands' dtype to the result's where they differ.
+    (its tangent is then zero if the result is not inexact, and a missing rule otherwise); a None among the rules
+    of several operands, or ``(None,)``, is a derivative that is zero everywhere. ``rule`` is a whole jvp rule instead.
+    ``out`` maps the operands' dtype to the result's where they differ; ``infer`` says more where that is not enough.
     """
     result = (lambda dtype: dtype) if out is None else out
 
@@ -153,16 +157,15 @@ def elementwise(
         dtype = same_dtype(name, types, kinds)
         return TensorType(result(dtype), same_shape(name, types))
 
-    def element(xs: Any, index: Any, **_: Any) -> Any:
+    def default_element(xs: Any, index: Any, **given: Any) -> Any:
         operands = [x(index) for x in xs]
-        dtype = (infer or default_infer)(*[x.type.with_shape(()) for x in xs], **_).dtype
+        dtype = (infer or default_infer)(*[x.type.with_shape(()) for x in xs], **given).dtype
         return Op(name, tuple(operands), short(dtype))
 
     def meaning(*xs: Any, **given: Any) -> Any:
         with np.errstate(all="ignore"):
             return np.asarray(numpy(*xs, **given)).astype(result(xs[0].dtype), copy=False)
 
-    rule = jvp
     if jvp == "linear":
         rule = linear_jvp(lambda: record)
     elif jvp is not None:
@@ -180,7 +183,7 @@ def elementwise(
         jvp=rule,
         transpose=transpose,
         batch=lift(lambda: record),
-        element=element,
+        element=element or default_element,
         scalar=scalar,
         spell=spell,
         domain=domain,

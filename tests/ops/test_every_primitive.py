@@ -1,0 +1,142 @@
+"""Every record against its own cases: infer, jvp, transpose, batch, element, reduce and scalar rules.
+
+A record added to ``ops/`` is tested here without further ado. How operands are drawn, and how a case gives
+operands of its own, is said in ``op_checks.py``.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from tests.ops import op_checks as checks
+import pytest
+from tests.ops.op_checks import Case
+
+from tracejit.errors import MissingRule
+from tracejit.ir.types import is_inexact
+from tracejit.ops import PRIMS
+
+#: Rules that differentiable operations do without, on purpose: "name rule", or "name jvp k" for one operand.
+MISSING = (
+    "stop_gradient transpose",  # its tangent is zero: a linear part never holds it
+    "integer_pow transpose",  # linear for y=1 only, and there the jvp adds no node
+    "copysign transpose",
+    "polygamma jvp 0",  # no closed form in the order
+    "zeta jvp 0",
+    "igamma_grad_a jvp 0",
+    "igamma_grad_a jvp 1",
+)
+
+NAMES = sorted(PRIMS)
+
+
+def raws_of(name: str) -> list[Any]:
+    prim = PRIMS[name]
+    return list(prim.cases()) if prim.cases is not None else []
+
+
+@contextmanager
+def noted(raw: Any, *more: Any) -> Iterator[None]:
+    """Say in the traceback which case it was."""
+    try:
+        yield
+    except BaseException as error:
+        error.add_note(f"case: {tuple(raw[0])} {dict(raw[1])} {more or ''}")
+        raise
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_is_complete(name: str) -> None:
+    prim = PRIMS[name]
+    assert prim.name == name and prim.doc
+    assert prim.cases is not None and raws_of(name), f"{name} has no cases"
+    for rule in ("numpy", "batch"):
+        assert getattr(prim, rule) is not None or f"{name} {rule}" in MISSING, f"{name} has no {rule} rule"
+    for raw in raws_of(name):
+        assert set(raw[1]) == set(prim.params)
+        hash(tuple(raw[1].values()))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_infer(name: str) -> None:
+    for raw in raws_of(name):
+        with noted(raw):
+            checks.check_infer(PRIMS[name], raw)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_jvp(name: str) -> None:
+    prim = PRIMS[name]
+    for raw in raws_of(name):
+        with noted(raw):
+            wide = checks.widened(prim, raw)
+            if wide is None or not any(is_inexact(t.dtype) for t in Case(prim, wide).outputs()):
+                continue
+            moving = [k for k in Case(prim, wide).inexact if f"{name} jvp {k}" not in MISSING]
+            modes = checks.jvp_modes(prim)
+            assert modes or not moving or f"{name} jvp" in MISSING, f"{name} has no jvp rule"
+        sets = {*[(k,) for k in moving], tuple(moving)} - {()}
+        for moved, mode in itertools.product(sorted(sets), modes):
+            with noted(raw, moved, mode):
+                checks.check_jvp(prim, wide, moved, mode)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_transpose(name: str) -> None:
+    prim = PRIMS[name]
+    raws = [wide for raw in raws_of(name) if (wide := checks.widened(prim, raw)) is not None]
+    for raw, sets in zip(raws, checks.linear_sets(prim, raws), strict=True):
+        if f"{name} transpose" in MISSING:
+            continue
+        assert prim.transpose is not None or not sets, f"{name} is linear and has no transpose rule"
+        for moved in sets:
+            with noted(raw, moved):
+                checks.check_transpose(prim, raw, moved)
+
+
+@pytest.mark.parametrize("name", [n for n in NAMES if PRIMS[n].batch is not None])
+def test_batch(name: str) -> None:
+    for raw in raws_of(name):
+        count = len(raw[0])
+        masks = itertools.product((False, True), repeat=count)
+        if count > 4:
+            masks = [tuple(j == k for j in range(count)) for k in range(count)] + [(True,) * count]
+        for mask in masks:
+            if any(mask):
+                with noted(raw, mask):
+                    checks.check_batch(PRIMS[name], raw, mask)
+
+
+@pytest.mark.parametrize("name", [n for n in NAMES if PRIMS[n].element is not None])
+def test_element(name: str) -> None:
+    for raw in raws_of(name):
+        with noted(raw):
+            checks.check_element(PRIMS[name], raw)
+
+
+@pytest.mark.parametrize("name", [n for n in NAMES if PRIMS[n].reduce is not None])
+def test_reduce(name: str) -> None:
+    for raw in raws_of(name):
+        with noted(raw):
+            checks.check_reduce(PRIMS[name], raw)
+
+
+@pytest.mark.parametrize("name", [n for n in NAMES if PRIMS[n].scalar is not None])
+def test_scalar(name: str) -> None:
+    for raw in raws_of(name):
+        with noted(raw):
+            checks.check_scalar(PRIMS[name], raw)
+
+
+@pytest.mark.parametrize("entry", MISSING)
+def test_what_is_listed_is_missing(entry: str) -> None:
+    name, rule, *operand = entry.split()
+    if not operand:
+        assert getattr(PRIMS[name], rule) is None and (rule != "jvp" or PRIMS[name].push is None)
+        return
+    case = Case(PRIMS[name], raws_of(name)[0])
+    with pytest.raises(MissingRule):
+        checks.jvp_graph(case, (int(operand[0]),), checks.jvp_modes(case.prim)[0])

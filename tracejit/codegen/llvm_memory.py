@@ -1,0 +1,381 @@
+"""Addresses, loads and stores: every index becomes a sum of scalars, a multiple of the lane number, and vectors.
+
+    x[i, add(j, 1)] with j the vector variable    ->  terms [i*n1, j], const 1, lane 1: a vector load
+    x[j, 0]                                       ->  lane n1: a gather
+    x[ids[j]]                                     ->  vectors [ids[j]]: a gather
+    x[i]                                          ->  lane 0: one scalar load
+
+``Memory`` adds this to the Emitter; ``value(expr)`` and the state of the current loop come from ``Printer``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tracejit.codegen.llvm_emit import Emitter, is_constant, memory, reg
+from tracejit.codegen.llvm_ops import Spelling
+from tracejit.ir.expr import Const, Expr, Load, Op, Var
+from tracejit.ir.types import DTYPES
+from tracejit.kernel.nodes import Store
+
+#: a scalar's text, or one text per unrolled vector
+Value = str | tuple[str, ...]
+
+
+@dataclass
+class Linear:
+    """``const + sum(terms) + lane * (lane number) + sum(vectors)``; ``lane`` is an int or a name, as text."""
+
+    const: int = 0
+    terms: tuple[str, ...] = ()
+    lane: str = "0"
+    vectors: tuple[tuple[str, ...], ...] = ()
+
+    @property
+    def uniform(self) -> bool:
+        return self.lane == "0" and not self.vectors
+
+
+@dataclass
+class Buffer:
+    """Where a buffer lies. ``lanes``: every lane of a vec loop has its own copy, interleaved (scratch declared inside)."""
+
+    pointer: str
+    dtype: str
+    shape: tuple[int | str, ...]
+    lanes: int = 0
+
+
+class Memory(Emitter):
+    """Loads and stores of a Printer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.buffers: dict[str, Buffer] = {}
+        self.env: dict[str, Value] = {}
+        self.linears: dict[str, Linear] = {}
+        self.width = 0  # lanes of the current vec loop; 0 outside
+        self.parts = 0  # vectors per trip of the current vec loop
+        self.vector = ""  # its variable
+        self.mask: tuple[str, ...] | None = None
+        self.diverged = False  # some lanes may be off for another reason than the end of the loop
+        self.zero_cell = ""
+        self.allocas: list[str] = []
+
+    def value(self, expr: Expr) -> Value:
+        raise NotImplementedError
+
+    # ---- index expressions ---------------------------------------------------------------------------
+
+    def linear(self, e: Expr) -> Linear:
+        """An index expression as a sum."""
+        match e:
+            case Const():
+                return Linear(int(e.value))
+            case Var() if e.name == self.vector:
+                start = self.scalar(e.name)
+                return Linear(int(start), (), "1") if is_constant(start) else Linear(0, (start,), "1")
+            case Var() if e.name in self.linears:
+                return self.linears[e.name]
+            case Op(fn="add", args=(a, b)):
+                return self.sum(self.linear(a), self.linear(b))
+            case Op(fn="sub", args=(a, b)):
+                return self.sum(self.linear(a), self.scale(self.linear(b), "-1"))
+            case Op(fn="mul", args=(a, b)):
+                x, y = self.linear(a), self.linear(b)
+                for one, other in ((x, y), (y, x)):
+                    if one.uniform and not one.terms:
+                        return self.scale(other, str(one.const))
+                    if one.uniform and len(one.terms) == 1 and one.const == 0:
+                        return self.scale(other, one.terms[0])
+        v = self.value(e)
+        if isinstance(v, tuple):
+            return Linear(vectors=(v,))
+        return Linear(int(v)) if is_constant(v) else Linear(0, (v,))
+
+    def scalar(self, name: str) -> str:
+        v = self.env[name]
+        assert isinstance(v, str)
+        return v
+
+    def sum(self, a: Linear, b: Linear) -> Linear:
+        lane = self.iadd(a.lane, b.lane)
+        return Linear(a.const + b.const, a.terms + b.terms, lane, a.vectors + b.vectors)
+
+    def scale(self, a: Linear, factor: str) -> Linear:
+        if factor == "1":
+            return a
+        if factor == "0":
+            return Linear()
+        terms = tuple(self.imul(t, factor) for t in a.terms)
+        const = 0
+        if is_constant(factor):
+            const = a.const * int(factor)
+        elif a.const:
+            terms += (self.imul(str(a.const), factor),)
+        vectors = a.vectors
+        if vectors:
+            wide = self.splat(factor, "i64", self.width)
+            ops = Spelling(self, self.width)
+            vectors = tuple(tuple(ops.binary("mul", "i64", x, wide) for x in v) for v in vectors)
+        return Linear(const, terms, self.imul(a.lane, factor), vectors)
+
+    def flat(self, buffer: Buffer, index: tuple[Expr, ...]) -> Linear:
+        """The row-major offset, in elements."""
+        total, stride = Linear(), "1"
+        for e, extents in reversed(merge_axes(index, buffer.shape)):
+            total = self.sum(self.scale(self.linear(e), stride), total)
+            for extent in extents:
+                stride = self.imul(stride, str(extent) if isinstance(extent, int) else self.scalar(extent))
+        if buffer.lanes:
+            total = self.scale(total, str(buffer.lanes))
+            total.lane = self.iadd(total.lane, "1")
+        return total
+
+    def pointer(self, buffer: Buffer, offset: Linear) -> str:
+        """The address of lane 0, without the constant part; outer terms are added first, so that they hoist."""
+        sums: dict[int, str] = {}
+        for term in offset.terms:
+            level = self.level_of.get(term, 0)
+            sums[level] = self.iadd(sums[level], term) if level in sums else term
+        p = buffer.pointer
+        for level in sorted(sums):
+            p = self.emit(f"getelementptr {memory(buffer.dtype)}, ptr {p}, i64 {sums[level]}", p, sums[level])
+        return p
+
+    def displaced(self, buffer: Buffer, p: str, count: int) -> str:
+        if count == 0:
+            return p
+        return self.emit(f"getelementptr {memory(buffer.dtype)}, ptr {p}, i64 {count}", p)
+
+    def lane_pointers(self, buffer: Buffer, p: str, offset: Linear, part: int) -> str:
+        """The addresses of one part, ``p`` being that of lane 0 without the constant part."""
+        ops, w = Spelling(self, self.width), self.width
+        p = self.displaced(buffer, p, offset.const)
+        if offset.lane != "0":
+            start = self.imul(offset.lane, str(part * w))
+            p = p if start == "0" else self.emit(f"getelementptr {memory(buffer.dtype)}, ptr {p}, i64 {start}", p, start)
+        index = ""
+        if offset.lane != "0":
+            index = iota(w)
+            if offset.lane != "1":
+                index = ops.binary("mul", "i64", index, self.splat(offset.lane, "i64", w))
+        for vector in offset.vectors:
+            index = ops.binary("add", "i64", vector[part], index) if index else vector[part]
+        if not index:
+            index = "zeroinitializer"
+        return self.emit(
+            f"getelementptr {memory(buffer.dtype)}, ptr {p}, <{w} x i64> {index}", p, index
+        )
+
+    # ---- masks ---------------------------------------------------------------------------------------
+
+    def any(self, masks: tuple[str, ...]) -> str:
+        """Whether some lane of some part is on."""
+        ops = Spelling(self, self.width)
+        total = masks[0]
+        for mask in masks[1:]:
+            total = ops.binary("or", "bool", total, mask)
+        bits = self.emit(f"bitcast {reg('bool', self.width)} {total} to i{self.width}", total)
+        return self.emit(f"icmp ne i{self.width} {bits}, 0", bits)
+
+    def wide(self, v: Value, dtype: str) -> tuple[str, ...]:
+        """A value as vectors, one per part."""
+        return v if isinstance(v, tuple) else (self.splat(v, dtype, self.width),) * self.parts
+
+    def both(self, mask: tuple[str, ...] | None, cond: Value | None) -> tuple[str, ...] | None:
+        """Lanes that are on in both; None is all of them."""
+        if cond is None:
+            return mask
+        conds = self.wide(cond, "bool")
+        if mask is None:
+            return conds
+        ops = Spelling(self, self.width)
+        return tuple(ops.binary("and", "bool", m, c) for m, c in zip(mask, conds, strict=True))
+
+    # ---- loads ---------------------------------------------------------------------------------------
+
+    def load(self, e: Load) -> Value:
+        buffer = self.buffers[e.buffer]
+        offset = self.flat(buffer, e.index)
+        guard = None if e.guard is None else self.value(e.guard)
+        if offset.uniform:
+            return self.load_uniform(e.buffer, offset, guard)
+        mask = self.both(self.mask, guard)
+        if buffer.lanes and guard is None:
+            # at an index that is the same for all, every lane's copy exists, in lanes that are off too
+            mask = None if offset.lane == "1" and not offset.vectors else mask
+        masks = mask if mask is not None else (None,) * self.parts
+        p = self.pointer(buffer, offset)
+        parts = []
+        for part, m in enumerate(masks):
+            if offset.lane == "1" and not offset.vectors:
+                parts.append(self.load_vector(e.buffer, p, offset.const + part * self.width, m))
+            else:
+                parts.append(self.gather(e.buffer, self.lane_pointers(buffer, p, offset, part), m))
+        return tuple(parts)
+
+    def load_uniform(self, name: str, offset: Linear, guard: Value | None) -> Value:
+        """One element for all lanes. Where it may not be read, a cell that holds zero is read instead."""
+        buffer = self.buffers[name]
+        p = self.pointer(buffer, offset)
+        p = self.displaced(buffer, p, offset.const)
+        if isinstance(guard, tuple):
+            on = self.both(self.mask, guard)
+            assert on is not None
+            v = self.load_scalar(name, self.or_zero(self.any(on), p), False)
+            ops = Spelling(self, self.width)
+            zero = ops.constant(0, buffer.dtype)
+            wide = self.wide(v, buffer.dtype)
+            return tuple(ops.select(g, x, zero, buffer.dtype) for g, x in zip(guard, wide, strict=True))
+        conds = [guard] if isinstance(guard, str) else []
+        if self.diverged and self.mask is not None:
+            conds.append(self.any(self.mask))
+        for cond in conds:
+            p = self.or_zero(cond, p)
+        return self.load_scalar(name, p, not conds)
+
+    def or_zero(self, cond: str, p: str) -> str:
+        """``p`` where ``cond`` holds, else the address of a zero."""
+        if not self.zero_cell:
+            self.zero_cell = "%zero"
+            self.allocas += ["  %zero = alloca i64, align 8", "  store i64 0, ptr %zero, align 8"]
+        return self.emit(f"select i1 {cond}, ptr {p}, ptr {self.zero_cell}", cond, p)
+
+    def load_scalar(self, name: str, p: str, uncertain: bool) -> str:
+        buffer = self.buffers[name]
+        size = DTYPES[buffer.dtype].itemsize
+        v = self.emit(
+            f"load {memory(buffer.dtype)}, ptr {p}, align {size}", p, buffer=name, uncertain=uncertain
+        )
+        return self.emit(f"icmp ne i8 {v}, 0", v) if buffer.dtype == "bool" else v
+
+    def load_vector(self, name: str, p: str, displacement: int, mask: str | None) -> str:
+        buffer, w = self.buffers[name], self.width
+        p = self.displaced(buffer, p, displacement)
+        element, size = memory(buffer.dtype), DTYPES[buffer.dtype].itemsize
+        if mask is None:
+            v = self.emit(f"load <{w} x {element}>, ptr {p}, align {size}", p, buffer=name, uncertain=True)
+        else:
+            v = self.emit(
+                f"call <{w} x {element}> @llvm.masked.load.{memory_suffix(buffer.dtype, w)}.p0(ptr {p}, i32 {size}, "
+                f"<{w} x i1> {mask}, <{w} x {element}> zeroinitializer)",
+                p,
+                mask,
+                buffer=name,
+            )
+        return self.from_memory(v, buffer.dtype)
+
+    def gather(self, name: str, p: str, mask: str | None) -> str:
+        buffer, w = self.buffers[name], self.width
+        element, size = memory(buffer.dtype), DTYPES[buffer.dtype].itemsize
+        on = mask or "splat (i1 true)"
+        v = self.emit(
+            f"call <{w} x {element}> @llvm.masked.gather.{memory_suffix(buffer.dtype, w)}.v{w}p0(<{w} x ptr> {p}, "
+            f"i32 {size}, <{w} x i1> {on}, <{w} x {element}> zeroinitializer)",
+            p,
+            on,
+            buffer=name,
+            uncertain=mask is None,
+        )
+        return self.from_memory(v, buffer.dtype)
+
+    def from_memory(self, v: str, dtype: str) -> str:
+        if dtype != "bool":
+            return v
+        return self.emit(f"icmp ne <{self.width} x i8> {v}, zeroinitializer", v)
+
+    # ---- stores --------------------------------------------------------------------------------------
+
+    def store(self, s: Store) -> None:
+        buffer = self.buffers[s.buffer]
+        v = self.value(s.value)
+        guard = None if s.guard is None else self.value(s.guard)
+        offset = self.flat(buffer, s.index)
+        self.stored(s.buffer)
+        if offset.uniform and isinstance(v, str) and not isinstance(guard, tuple):
+            conds = [guard] if guard is not None else []
+            if self.diverged and self.mask is not None:
+                conds.append(self.any(self.mask))
+            self.store_scalar(buffer, offset, v, conds)
+            return
+        mask = self.both(self.mask, guard)
+        masks = mask if mask is not None else (None,) * self.parts
+        wide = self.wide(v, buffer.dtype)
+        p = self.pointer(buffer, offset)
+        for part, m in enumerate(masks):
+            if offset.lane == "1" and not offset.vectors:
+                self.store_vector(buffer, p, offset.const + part * self.width, wide[part], m)
+            else:
+                self.scatter(buffer, self.lane_pointers(buffer, p, offset, part), wide[part], m)
+
+    def store_scalar(self, buffer: Buffer, offset: Linear, v: str, conds: list[str]) -> None:
+        p = self.displaced(buffer, self.pointer(buffer, offset), offset.const)
+        if buffer.dtype == "bool":
+            v = self.emit(f"zext i1 {v} to i8", v)
+        write = f"store {memory(buffer.dtype)} {v}, ptr {p}, align {DTYPES[buffer.dtype].itemsize}"
+        if not conds:
+            self.line(write)
+            return
+        cond = conds[0]
+        for other in conds[1:]:
+            cond = self.emit(f"and i1 {cond}, {other}", cond, other)
+        yes, after = self.labels("store", "stored")
+        self.line(f"br i1 {cond}, label %{yes}, label %{after}")
+        self.start(yes)
+        self.line(write)
+        self.line(f"br label %{after}")
+        self.start(after)
+
+    def to_memory(self, v: str, dtype: str) -> str:
+        if dtype != "bool":
+            return v
+        return self.emit(f"zext <{self.width} x i1> {v} to <{self.width} x i8>", v)
+
+    def store_vector(self, buffer: Buffer, p: str, displacement: int, v: str, mask: str | None) -> None:
+        w, size = self.width, DTYPES[buffer.dtype].itemsize
+        p = self.displaced(buffer, p, displacement)
+        typed = f"<{w} x {memory(buffer.dtype)}> {self.to_memory(v, buffer.dtype)}"
+        if mask is None:
+            self.line(f"store {typed}, ptr {p}, align {size}")
+        else:
+            name = memory_suffix(buffer.dtype, w)
+            self.line(f"call void @llvm.masked.store.{name}.p0({typed}, ptr {p}, i32 {size}, <{w} x i1> {mask})")
+
+    def scatter(self, buffer: Buffer, p: str, v: str, mask: str | None) -> None:
+        w, size = self.width, DTYPES[buffer.dtype].itemsize
+        typed = f"<{w} x {memory(buffer.dtype)}> {self.to_memory(v, buffer.dtype)}"
+        on = mask or "splat (i1 true)"
+        name = memory_suffix(buffer.dtype, w)
+        self.line(
+            f"call void @llvm.masked.scatter.{name}.v{w}p0({typed}, <{w} x ptr> {p}, i32 {size}, <{w} x i1> {on})"
+        )
+
+
+def iota(width: int, start: int = 0) -> str:
+    """The lane numbers as an i64 vector constant."""
+    return "<" + ", ".join(f"i64 {start + k}" for k in range(width)) + ">"
+
+
+def memory_suffix(dtype: str, width: int) -> str:
+    element = memory(dtype)
+    return f"v{width}" + (element if element[0] == "i" else dtype)
+
+
+def merge_axes(
+    index: tuple[Expr, ...], shape: tuple[int | str, ...]
+) -> list[tuple[Expr, tuple[int | str, ...]]]:
+    """Axes and their extents; those indexed by ``idiv(e, n), irem(e, n)``, n the second extent, are one axis at e."""
+    axes: list[tuple[Expr, tuple[int | str, ...]]] = []
+    for e, extent in zip(index, shape, strict=True):
+        if axes and isinstance(e, Op) and e.fn == "irem" and is_extent(e.args[1], extent):
+            before, extents = axes[-1]
+            if isinstance(before, Op) and before.fn == "idiv" and before.args == e.args:
+                axes[-1] = (e.args[0], (*extents, extent))
+                continue
+        axes.append((e, (extent,)))
+    return axes
+
+
+def is_extent(e: Expr, extent: int | str) -> bool:
+    return (isinstance(e, Const) and e.value == extent) or (isinstance(e, Var) and e.name == extent)

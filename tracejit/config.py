@@ -1,0 +1,262 @@
+"""The knobs: environment variables read once, overrides by name, one frozen record in force.
+
+In: ``TRACEJIT_*`` variables at import, ``config.update(name, value)`` or ``config.name = value``
+for the process, ``with settings(...)`` for a block. Out: ``config.<name>``, or
+``config.current()``, a frozen ``Settings``.
+
+    >>> with settings(backend="numba", show="graph,kernel"):
+    ...     config.backend, config.show
+    ('numba', ('graph', 'kernel'))
+
+Inside the package write ``from tracejit.config import config``: the attribute ``tracejit.config``
+is the object.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field, fields, replace
+from functools import cache
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+
+from tracejit import source
+from tracejit.errors import ArgumentError
+
+STAGES = ("graph", "passes", "groups", "plan", "kernel", "source")
+BACKENDS = ("llvm", "numba", "numpy", "cuda")
+MODES = ("default", "fast_compile", "debug")
+_FLOATS = ("float16", "bfloat16", "float32", "float64")
+_INTS = ("int32", "int64")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """All knobs. Equal settings from ``config.current()`` are one object: a key by identity."""
+
+    show: tuple[str, ...] = ()  # stages printed when a function is compiled
+    dump: str | None = None  # folder that receives every stage as a file
+    check: int = 0  # 1: verify after every pass; 2: replay every pass on the real inputs too
+    off: tuple[str, ...] = ()  # passes and rules that are skipped
+    backend: str = "llvm"
+    cache: str | None = None  # folder of compiled kernels
+    time: bool = False  # print how long each stage took
+    threads: int = 1  # of our kernels and of BLAS
+    mode: str = "default"
+    default_float: np.dtype = field(default_factory=lambda: np.dtype(np.float32))
+    default_int: np.dtype = field(default_factory=lambda: np.dtype(np.int64))
+    const_limit: int = 1 << 20  # constants up to this many bytes are folded
+
+
+def _one_of(*legal: str) -> Callable[[Any], str]:
+    def read(value: Any) -> str:
+        if value not in legal:
+            raise ValueError(" | ".join(legal))
+        return str(value)
+
+    return read
+
+
+def _names(legal: tuple[str, ...] = ()) -> Callable[[Any], tuple[str, ...]]:
+    """Names separated by commas, or a sequence of them; any identifier where ``legal`` is empty."""
+
+    def read(value: Any) -> tuple[str, ...]:
+        parts = value.split(",") if isinstance(value, str) else value
+        wanted = "names separated by commas" + (f", of {', '.join(legal)}" if legal else "")
+        if not isinstance(parts, (list, tuple, set, frozenset)):
+            raise ValueError(wanted)
+        found = tuple(
+            part.strip() if isinstance(part, str) else "?" for part in parts if part != ""
+        )
+        if not all(name in legal if legal else name.isidentifier() for name in found):
+            raise ValueError(wanted)
+        return found
+
+    return read
+
+
+def _integer(low: int, high: int | None = None) -> Callable[[Any], int]:
+    wanted = f"an integer from {low}" + ("" if high is None else f" to {high}")
+
+    def read(value: Any) -> int:
+        try:
+            number = int(value) if isinstance(value, str) else value.__index__()
+        except (ValueError, AttributeError):
+            raise ValueError(wanted) from None
+        if isinstance(value, bool) or number < low or (high is not None and number > high):
+            raise ValueError(wanted)
+        return int(number)
+
+    return read
+
+
+def _flag(value: Any) -> bool:
+    if value in ("0", "1", 0, 1):
+        return value in ("1", 1)
+    raise ValueError("0 | 1")
+
+
+def _folder(value: Any) -> str | None:
+    """A path; ``off``, None and the empty text mean none."""
+    if value is None or value in ("", "off"):
+        return None
+    if not isinstance(value, (str, os.PathLike)):
+        raise ValueError("a folder | off")
+    path = os.path.abspath(os.path.expanduser(os.fsdecode(value)))
+    if os.path.exists(path) and not os.path.isdir(path):
+        raise ValueError("a folder | off (there is a file of that name)")
+    return path
+
+
+def _dtype(*legal: str) -> Callable[[Any], np.dtype]:
+    def read(value: Any) -> np.dtype:
+        try:
+            dtype: np.dtype = np.dtype(ml_dtypes.bfloat16 if value == "bfloat16" else value)
+        except TypeError:
+            raise ValueError(" | ".join(legal)) from None
+        if value is None or dtype.name not in legal or not dtype.isnative:
+            raise ValueError(" | ".join(legal))
+        return dtype
+
+    return read
+
+
+#: how each knob is read; a ValueError's text is the list of legal values
+_READ: dict[str, Callable[[Any], Any]] = {
+    "show": _names(STAGES),
+    "dump": _folder,
+    "check": _integer(0, 2),
+    "off": _names(),
+    "backend": _one_of(*BACKENDS),
+    "cache": _folder,
+    "time": _flag,
+    "threads": _integer(1),
+    "mode": _one_of(*MODES),
+    "default_float": _dtype(*_FLOATS),
+    "default_int": _dtype(*_INTS),
+    "const_limit": _integer(0),
+}
+_NAMES = tuple(knob.name for knob in fields(Settings))
+#: the knobs that have an environment variable, ``TRACEJIT_`` and the name in capitals
+FROM_ENVIRONMENT = ("show", "dump", "check", "off", "backend", "cache", "time", "threads")
+
+
+def _validated(name: str, value: Any, *, shown_as: str | None = None) -> Any:
+    shown_as = shown_as or name
+    if name not in _READ:
+        raise ArgumentError(
+            f"config: there is no setting {name!r}", at=source.here(), hint=_suggest(name, _NAMES)
+        )
+    try:
+        return _READ[name](value)
+    except ValueError as legal:
+        message = f"config: {shown_as}={value!r} is not a legal value"
+        raise ArgumentError(message, at=source.here(), hint=f"legal: {legal}") from None
+
+
+def _suggest(name: str, known: tuple[str, ...]) -> str:
+    close = difflib.get_close_matches(name, known, n=1)
+    return f"did you mean {close[0]!r}?" if close else f"there are: {', '.join(known)}"
+
+
+def usable_cpus() -> int:
+    """CPUs that this process may run on."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def read_environment(environment: Mapping[str, str]) -> Settings:
+    """The settings that environment variables ask for; unknown ``TRACEJIT_*`` names are errors."""
+    known = {f"TRACEJIT_{name.upper()}": name for name in FROM_ENVIRONMENT}
+    home = environment.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
+    values: dict[str, Any] = {"threads": usable_cpus(), "cache": os.path.join(home, "tracejit")}
+    for variable in sorted(environment):
+        if not variable.startswith("TRACEJIT_"):
+            continue
+        if variable not in known:
+            raise ArgumentError(
+                f"config: there is no environment variable {variable}",
+                hint=_suggest(variable, tuple(known)),
+            )
+        text = environment[variable]
+        if text or known[variable] in ("cache", "dump"):
+            values[known[variable]] = _validated(known[variable], text, shown_as=variable)
+    return Settings(**values)
+
+
+@cache
+def _merged(base: Settings, overrides: tuple[tuple[str, Any], ...]) -> Settings:
+    return _interned(replace(base, **dict(overrides)))
+
+
+@cache
+def _interned(value: Settings) -> Settings:
+    return value
+
+
+#: overrides of the blocks that this thread or task is in, as sorted (name, value) pairs
+_OVERRIDES: ContextVar[tuple[tuple[str, Any], ...]] = ContextVar("tracejit settings", default=())
+
+
+class Config:
+    """The settings in force: the process's, overridden by this thread's ``settings`` blocks."""
+
+    __slots__ = ("_base",)
+
+    _base: Settings
+
+    def __init__(self, base: Settings) -> None:
+        object.__setattr__(self, "_base", _interned(base))
+
+    def current(self) -> Settings:
+        """What is in force here, as one frozen record; equal settings are the identical object."""
+        overrides = _OVERRIDES.get()
+        return _merged(self._base, overrides) if overrides else self._base
+
+    def update(self, name: str, value: Any) -> None:
+        """Set one knob for the process. A ``settings`` block that names it still overrides it."""
+        changed = replace(self._base, **{name: _validated(name, value)})
+        object.__setattr__(self, "_base", _interned(changed))
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        self.update(name, value)
+
+    def __getattr__(self, name: str) -> Any:
+        if name in _READ:
+            return getattr(self.current(), name)
+        raise AttributeError(f"config has no setting {name!r}; {_suggest(name, _NAMES)}")
+
+    def __dir__(self) -> list[str]:
+        return ["current", "update", *_NAMES]
+
+    def __repr__(self) -> str:
+        now = self.current()
+        return "\n".join(f"{name:14} {_show(getattr(now, name))}" for name in _NAMES)
+
+
+def _show(value: Any) -> str:
+    if value is None:
+        return "off"
+    return ",".join(value) or "-" if isinstance(value, tuple) else str(value)
+
+
+@contextmanager
+def settings(**overrides: Any) -> Iterator[Settings]:
+    """Override knobs inside a ``with`` block, for this thread or asyncio task only."""
+    checked = {name: _validated(name, value) for name, value in overrides.items()}
+    merged = {**dict(_OVERRIDES.get()), **checked}
+    token = _OVERRIDES.set(tuple(sorted(merged.items())))
+    try:
+        yield config.current()
+    finally:
+        _OVERRIDES.reset(token)
+
+
+config = Config(read_environment(os.environ))

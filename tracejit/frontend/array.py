@@ -1,0 +1,305 @@
+"""The Array that users hold, and ``apply``, the one door from Arrays to primitives.
+
+An Array is concrete (it has data) or traced (it stands for a value of a graph); under ``grad`` and ``vjp`` outside of jit it is both.
+Arrays are immutable. The functions behind its operators and methods are in ``methods.py``.
+
+    >>> import tracejit.numpy as jnp
+    >>> jnp.arange(3) * 2.5
+    Array([0. , 2.5, 5. ], dtype=float32)
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from tracejit import source
+from tracejit.config import config
+from tracejit.errors import ArgumentError, DTypeError, TracedValueError, TracejitError, operand_note
+from tracejit.frontend import methods
+from tracejit.frontend.trace import Trace, current_trace, evaluate, leaked
+from tracejit.ir import interp
+from tracejit.ir.graph import Atom, Literal, Node, Value
+from tracejit.ir.prim import Primitive
+from tracejit.ir.types import DTYPES, TensorType, type_of
+
+_KNOWN = frozenset(DTYPES.values())
+_CONTROL_HINT = "use numpy.where, lax.cond or lax.while_loop, or mark the argument static with static_argnums"
+
+
+class Array:
+    """An n-dimensional array of one dtype. Made by ``tracejit.numpy.array``, never directly."""
+
+    __slots__ = ("_data", "_value", "_trace", "_weak", "__weakref__")
+    __array_priority__ = 100
+
+    def __init__(
+        self,
+        data: np.ndarray | None,
+        value: Atom | None = None,
+        trace: Trace | None = None,
+        weak: bool = False,
+    ) -> None:
+        self._data = data
+        self._value = value
+        self._trace = trace
+        self._weak = weak
+
+    # ---- what it is ----
+
+    @property
+    def type(self) -> TensorType:
+        """Its TensorType: dtype and shape."""
+        return type_of(self._data) if self._value is None else self._value.type
+
+    @property
+    def dtype(self) -> np.dtype:
+        return self._data.dtype if self._value is None else self._value.type.dtype
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self._data.shape if self._value is None else self._value.type.shape
+
+    @property
+    def ndim(self) -> int:
+        return len(self.shape)
+
+    @property
+    def size(self) -> int:
+        return self.type.size
+
+    @property
+    def itemsize(self) -> int:
+        return self.dtype.itemsize
+
+    @property
+    def nbytes(self) -> int:
+        return self.type.nbytes
+
+    @property
+    def weak_type(self) -> bool:
+        """True for a traced Python scalar, whose dtype gives way to that of other operands."""
+        return self._weak
+
+    @property
+    def is_traced(self) -> bool:
+        return self._trace is not None
+
+    # ---- concrete values ----
+
+    def concrete(self, what: str) -> np.ndarray:
+        """The data; TracedValueError saying that ``what`` needs it where there is none."""
+        if self._data is not None:
+            return self._data
+        raise self.traced_error(what)
+
+    def traced_error(self, what: str, hint: str = _CONTROL_HINT) -> TracejitError:
+        """The error for using a traced value where a concrete one is needed."""
+        trace = self._trace
+        if not trace.alive:
+            return leaked(self)
+        made = self.origin()
+        notes = (f"the value: {self.type}  {made}",) if made else (f"the value: {self.type}",)
+        return TracedValueError(
+            f"{what} needs a concrete value, but this one is traced by {trace.what} of `{trace.function}`",
+            at=source.here(),
+            notes=notes,
+            hint=hint,
+        )
+
+    def origin(self) -> str:
+        """Where a traced value comes from: an argument's name or an operation and its line."""
+        trace, value = self._trace, self._value
+        if trace is None or isinstance(value, Literal):
+            return ""
+        if value in trace.origins:
+            return f"argument `{trace.origins[value]}`"
+        made = next((n for n in trace.builder.nodes if value in n.outputs), None)
+        if made is None:
+            return ""
+        where = f", {made.at.short()}" if made.at else ""
+        names = sorted(depends_on(trace, made))
+        from_args = f", from argument{'s' * (len(names) > 1)} {', '.join(names)}" if names else ""
+        return f"from {made.prim.name}{where}{from_args}"
+
+    def __bool__(self) -> bool:
+        data = self.concrete("bool()")
+        if data.size != 1:
+            raise ArgumentError(
+                f"the truth value of an array of shape {data.shape} is ambiguous",
+                at=source.here(),
+                hint="use .any() or .all()",
+            )
+        return bool(data)
+
+    def __int__(self) -> int:
+        return int(self._scalar("int()"))
+
+    def __float__(self) -> float:
+        return float(self._scalar("float()"))
+
+    def __complex__(self) -> complex:
+        return complex(self._scalar("complex()"))
+
+    def __index__(self) -> int:
+        data = self._scalar("use as an index")
+        if data.dtype.kind not in "iu":
+            raise ArgumentError(f"only integer arrays can be used as an index, not {self.type}", at=source.here())
+        return int(data)
+
+    def _scalar(self, what: str) -> np.ndarray:
+        data = self.concrete(what)
+        if data.size != 1:
+            raise ArgumentError(
+                f"{what}: only an array with one element converts to a scalar, not {self.type}", at=source.here()
+            )
+        return data.reshape(())
+
+    def item(self, *index: int) -> Any:
+        """The element as a Python scalar."""
+        return self.concrete("item()").item(*index)
+
+    def tolist(self) -> Any:
+        """Nested lists of Python scalars."""
+        return self.concrete("tolist()").tolist()
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        if self._data is None:
+            raise self.traced_error(
+                "numpy.asarray()", "call the function of the same name in tracejit.numpy instead of NumPy's"
+            )
+        if copy:
+            return np.array(self._data, dtype=dtype)
+        return np.asarray(self._data, dtype=dtype)
+
+    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
+        return methods.numpy_ufunc(ufunc, method, inputs, kwargs)
+
+    def __array_function__(self, func: Any, types: Any, args: Any, kwargs: Any) -> Any:
+        return methods.numpy_function(func, args, kwargs)
+
+    def __dlpack__(self, **kwargs: Any) -> Any:
+        return self.concrete("__dlpack__()").__dlpack__(**kwargs)
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return self.concrete("__dlpack_device__()").__dlpack_device__()
+
+    def __array_namespace__(self, *, api_version: str | None = None) -> Any:
+        return methods.array_namespace()
+
+    def __len__(self) -> int:
+        if not self.shape:
+            raise ArgumentError("len() of an array without axes", at=source.here())
+        return self.shape[0]
+
+    def __repr__(self) -> str:
+        if self._data is None:
+            state = self._trace.what if self._trace.alive else "ended trace"
+            return f"Array<{self.type}, traced by {state}>"
+        return "Array" + repr(self._data).removeprefix("array")
+
+    def __str__(self) -> str:
+        return repr(self) if self._data is None else str(self._data)
+
+    def __format__(self, spec: str) -> str:
+        if not spec:
+            return str(self)
+        return format(self._scalar("format()").item(), spec)
+
+    def __hash__(self) -> int:
+        raise ArgumentError("Arrays are not hashable: == compares element by element", at=source.here())
+
+    def __reduce__(self) -> Any:
+        return (from_numpy, (self.concrete("pickling"),))
+
+    def __copy__(self) -> Array:
+        return self
+
+    def __deepcopy__(self, memo: Any) -> Array:
+        return self
+
+    def block_until_ready(self) -> Array:
+        """Wait until the value is there (CPU calls return when it is)."""
+        return self
+
+
+def depends_on(trace: Trace, node: Node) -> set[str]:
+    """Names of the arguments a node's result depends on."""
+    wanted = {x for x in node.inputs if isinstance(x, Value)}
+    for earlier in reversed(trace.builder.nodes):
+        if not wanted.isdisjoint(earlier.outputs):
+            wanted.update(x for x in earlier.inputs if isinstance(x, Value))
+    return {f"`{trace.origins[v]}`" for v in wanted if v in trace.origins}
+
+
+def from_numpy(data: Any) -> Array:
+    """An Array over NumPy data; shares memory where dtype and layout allow."""
+    return Array(np.asarray(data))
+
+
+def scalar_dtype(value: Any) -> np.dtype:
+    """The dtype a Python scalar has on its own: bool, default_int, default_float, complex64/128."""
+    if isinstance(value, bool):
+        return DTYPES["bool"]
+    if isinstance(value, int):
+        return np.dtype(config.default_int)
+    if isinstance(value, float):
+        return np.dtype(config.default_float)
+    return DTYPES["c128"] if np.dtype(config.default_float).itemsize == 8 else DTYPES["c64"]
+
+
+def as_array(x: Any) -> Array:
+    """Anything array-like as an Array: Arrays as they are, Python scalars weak, NumPy arrays without a copy."""
+    if isinstance(x, Array):
+        return x
+    if isinstance(x, bool | int | float | complex) and not isinstance(x, np.generic):
+        try:
+            return Array(np.asarray(x, scalar_dtype(x)), weak=True)
+        except OverflowError as error:
+            raise DTypeError(f"the Python integer {x} does not fit {scalar_dtype(x)}", at=source.here()) from error
+    data = x if isinstance(x, np.ndarray) else np.asarray(methods.to_numpy(x))
+    if not data.dtype.isnative:
+        data = data.astype(data.dtype.newbyteorder("="))
+    if data.dtype not in _KNOWN:
+        raise DTypeError(f"arrays of dtype {data.dtype} are not supported", at=source.here())
+    return Array(data)
+
+
+def apply(prim: Primitive, *arrays: Array, **params: Any) -> Any:
+    """``prim`` on Arrays: recorded by the innermost trace, or run at once by NumPy when there is none.
+
+    Returns an Array, or a tuple of Arrays for a primitive with several results.
+    """
+    trace = current_trace()
+    if trace is None:
+        return _run_now(prim, arrays, params)
+    atoms = [trace.lift(a) for a in arrays]
+    out = trace.builder.emit(prim, atoms, params)
+    many = isinstance(out, tuple)
+    values = out if many else (out,)
+    results: tuple[np.ndarray | None, ...] = (None,) * len(values)
+    if trace.eager:
+        results = evaluate(trace.builder.nodes[-1], [a._data for a in arrays])
+    found = tuple(Array(d, v, trace) for d, v in zip(results, values, strict=True))
+    return found if many else found[0]
+
+
+def _run_now(prim: Primitive, arrays: tuple[Array, ...], params: dict[str, Any]) -> Any:
+    for a in arrays:
+        if a._trace is not None:
+            raise leaked(a)
+    data = [a._data for a in arrays]
+    try:
+        out_type = prim.infer(*[type_of(d) for d in data], **params)
+        out_types = out_type if isinstance(out_type, tuple) else (out_type,)
+        node = Node(prim, (), params, tuple(Value(t) for t in out_types), None)
+        results = interp.apply(node, data)
+    except TracejitError as error:
+        error.at = error.at or source.here()
+        error.notes = error.notes or tuple(
+            operand_note(k, Value(a.type), None) for k, a in enumerate(arrays, 1)
+        )
+        raise
+    found = tuple(Array(d) for d in results)
+    return found if isinstance(out_type, tuple) else found[0]

@@ -1,0 +1,170 @@
+"""A user's call as flat Arrays: pytrees in, names for messages, and tracing of functions over pytrees.
+
+    call = FlatCall.of(f, args, kwargs)      leaves, treedef, names ("x", "params['w']")
+    traced = trace_call(f, call, "jit")      Traced with a graph over the leaves
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import optree
+
+from tracejit import source
+from tracejit.errors import ArgumentError, TracejitError
+from tracejit.frontend.array import Array, apply, as_array
+from tracejit.frontend.trace import Trace, Traced, current_trace, run_trace
+from tracejit.ir import build, interp
+from tracejit.ir.graph import Graph
+from tracejit.ir.types import TensorType
+from tracejit.transform.branch import call as call_primitive
+from tracejit.tree_util import NAMESPACE
+
+
+def flatten(tree: Any) -> tuple[list[Any], Any]:
+    """Leaves and treedef; None is an empty tree, dict keys are sorted."""
+    return optree.tree_flatten(tree, namespace=NAMESPACE)
+
+
+def function_name(fun: Callable[..., Any]) -> str:
+    """A name for messages and graphs."""
+    return getattr(fun, "__name__", type(fun).__name__)
+
+
+@dataclass(frozen=True)
+class FlatCall:
+    """Arguments of one call: ``leaves`` are Arrays, ``treedef`` rebuilds ``(args, kwargs)``."""
+
+    fun: Callable[..., Any]
+    leaves: tuple[Array, ...]
+    treedef: Any
+    names: tuple[str, ...]
+
+    @staticmethod
+    def of(fun: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> FlatCall:
+        leaves, treedef = flatten((args, kwargs))
+        names = leaf_names(fun, args, kwargs)
+        return FlatCall(fun, arrays_of(leaves, names, function_name(fun)), treedef, names)
+
+    @property
+    def types(self) -> tuple[TensorType, ...]:
+        return tuple(leaf.type for leaf in self.leaves)
+
+    @property
+    def name(self) -> str:
+        return function_name(self.fun)
+
+
+def arrays_of(leaves: Sequence[Any], names: Sequence[str], function: str) -> tuple[Array, ...]:
+    """Leaves as Arrays; ArgumentError naming the argument that is no array."""
+    found = []
+    for leaf, name in zip(leaves, names, strict=True):
+        try:
+            found.append(as_array(leaf))
+        except (TracejitError, TypeError, ValueError) as error:
+            raise ArgumentError(
+                f"argument `{name}` of `{function}` is not an array: {type(leaf).__name__}",
+                at=source.here(),
+                hint="mark it static with static_argnums or static_argnames, or close over it",
+            ) from error
+    return tuple(found)
+
+
+def leaf_names(fun: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[str, ...]:
+    """Names of the leaves as the user would write them: ``x``, ``params['w'][0]``."""
+    try:
+        parameters = list(inspect.signature(fun).parameters.values())
+    except (TypeError, ValueError):
+        parameters = []
+    heads: list[str] = []
+    for k in range(len(args)):
+        variadic = next((p for p in parameters[: k + 1] if p.kind is p.VAR_POSITIONAL), None)
+        if variadic is not None:
+            heads.append(f"{variadic.name}[{k - parameters.index(variadic)}]")
+        else:
+            heads.append(parameters[k].name if k < len(parameters) else f"args[{k}]")
+    names: list[str] = []
+    for head, tree in (*zip(heads, args, strict=True), *((k, kwargs[k]) for k in sorted(kwargs))):
+        accessors, _, _ = optree.tree_flatten_with_accessor(tree, namespace=NAMESPACE)
+        names.extend(accessor.codify(head) for accessor in accessors)
+    return tuple(names)
+
+
+@dataclass(frozen=True)
+class OutTree:
+    """How a function's outputs were laid out: treedef, and which leaves were weakly typed."""
+
+    treedef: Any
+    weak: tuple[bool, ...]
+
+    def build(self, arrays: Sequence[Array]) -> Any:
+        for array, weak in zip(arrays, self.weak, strict=True):
+            if weak:
+                array._weak = True
+        return optree.tree_unflatten(self.treedef, arrays)
+
+
+def trace_call(call: FlatCall, what: str, *, types: Sequence[TensorType] | None = None) -> Traced:
+    """Trace ``call.fun`` at its argument types (or other ``types`` for the leaves); ``outputs`` is an OutTree.
+
+    ``what`` is the transform's name. Under grad-like transforms outside of any abstract trace ("grad", "vjp",
+    "jvp", "linearize") the traced values also carry the concrete arguments.
+    """
+    eager = what in ("grad", "vjp", "jvp", "linearize") and all(
+        leaf._data is not None for leaf in call.leaves
+    )
+    trace = Trace(what, eager=eager, function=call.name)
+
+    def run(values: list[Any]) -> tuple[Sequence[Array], OutTree]:
+        arrays = [
+            Array(leaf._data if eager else None, value, trace, leaf._weak)
+            for leaf, value in zip(call.leaves, values, strict=True)
+        ]
+        args, kwargs = optree.tree_unflatten(call.treedef, arrays)
+        return flatten_result(call.fun(*args, **kwargs), call.name)
+
+    return run_trace(
+        trace, call.types if types is None else types, call.names, run, name=call.name
+    )
+
+
+def flatten_result(result: Any, function: str) -> tuple[tuple[Array, ...], OutTree]:
+    """A function's result as Arrays; ArgumentError when a leaf is no array."""
+    leaves, treedef = flatten(result)
+    found = []
+    for leaf in leaves:
+        try:
+            found.append(as_array(leaf))
+        except (TracejitError, TypeError, ValueError) as error:
+            raise ArgumentError(
+                f"`{function}` returned something that is no array: {type(leaf).__name__}", at=source.here()
+            ) from error
+    return tuple(found), OutTree(treedef, tuple(a._weak for a in found))
+
+
+def run_graph(graph: Graph, arrays: Sequence[Array]) -> list[Array]:
+    """``graph`` on Arrays: its nodes join the innermost trace, or run at once when there is none."""
+    trace = current_trace()
+    if trace is None:
+        return [Array(data) for data in interp.run(graph, [a.concrete("a transform") for a in arrays])]
+    atoms = [trace.lift(a) for a in arrays]
+    results: list[Any] = [None] * len(graph.outputs)
+    if trace.eager and all(a._data is not None for a in arrays):
+        results = list(interp.run(graph, [a._data for a in arrays]))
+    with build.building(trace.builder):
+        outs = build.current().inline(graph, atoms)
+    return [as_traced(out, data, trace) for out, data in zip(outs, results, strict=True)]
+
+
+def as_traced(atom: Any, data: Any, trace: Trace) -> Array:
+    """An atom of ``trace`` as an Array."""
+    return Array(data, atom, trace)
+
+
+def call_graph(graph: Graph, arrays: Sequence[Array]) -> list[Array]:
+    """``graph`` as one ``call`` node of the innermost trace."""
+    outs = apply(call_primitive, *arrays, graph=graph)
+    return list(outs)

@@ -1,0 +1,412 @@
+"""grad, value_and_grad, jvp, vjp, linearize, jacfwd, jacrev, hessian: JAX's names and argument order.
+
+    >>> from tracejit import grad
+    >>> import tracejit.numpy as jnp
+    >>> grad(lambda x: jnp.sum(x * x))(jnp.array([1.0, 2.0]))
+    Array([2., 4.], dtype=float32)
+
+Each traces the function to a graph, transforms the graph and runs it; inside another trace the transformed graph's
+nodes join that trace, so they nest in any order and depth.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import optree
+
+from tracejit import source
+from tracejit.errors import ArgumentError, GradError, TreeError
+from tracejit.frontend import methods
+from tracejit.frontend.array import Array, as_array
+from tracejit.frontend.call import (
+    FlatCall,
+    OutTree,
+    flatten,
+    flatten_result,
+    function_name,
+    run_graph,
+    trace_call,
+)
+from tracejit.frontend.vectorize import vmap
+from tracejit.ir.graph import Graph
+from tracejit.ir.types import is_inexact, kind
+from tracejit.transform.backward import transpose_graph
+from tracejit.transform.forward import jvp_graph, linearize_graph
+from tracejit.tree_util import NAMESPACE
+
+Function = Callable[..., Any]
+
+
+def _select_args(
+    fun: Function, args: tuple[Any, ...], argnums: int | Sequence[int], what: str
+) -> tuple[int, ...]:
+    """``argnums`` as non-negative positions; ArgumentError when one is not among ``args``."""
+    wanted = (argnums,) if isinstance(argnums, int) else tuple(argnums)
+    found = tuple(k + len(args) if k < 0 else k for k in wanted)
+    if any(not 0 <= k < len(args) for k in found):
+        raise ArgumentError(
+            f"{what}: argnums={argnums}, but `{function_name(fun)}` was called with {len(args)} positional arguments",
+            at=source.here(),
+        )
+    return found
+
+
+def _partial_call(
+    fun: Function, args: tuple[Any, ...], kwargs: dict[str, Any], wanted: tuple[int, ...]
+) -> tuple[FlatCall, tuple[bool, ...]]:
+    """The flat call, and which leaves belong to the arguments ``wanted``."""
+    call = FlatCall.of(fun, args, kwargs)
+    mask: list[bool] = []
+    for k, arg in enumerate(args):
+        mask += [k in wanted] * len(flatten(arg)[0])
+    return call, (*mask, *(False for _ in range(len(call.leaves) - len(mask))))
+
+
+def _check_inputs(call: FlatCall, mask: Sequence[bool], what: str, allow_int: bool) -> None:
+    for leaf, name, m in zip(call.leaves, call.names, mask, strict=True):
+        if m and not allow_int and not is_inexact(leaf.dtype):
+            raise GradError(
+                f"{what}: argument `{name}` of `{call.name}` is {leaf.type}; "
+                "derivatives need floating or complex inputs",
+                at=source.here(),
+                hint="convert it with .astype(float), or pass allow_int=True",
+            )
+
+
+def _check_scalar(call: FlatCall, y: Array, what: str, holomorphic: bool) -> None:
+    if y.shape != ():
+        raise GradError(
+            f"{what}: `{call.name}` returns {y.type}, not a scalar",
+            at=source.here(),
+            hint="reduce it with .sum() or .mean(), or use jacrev for all derivatives",
+        )
+    if kind(y.dtype) not in ("fc" if holomorphic else "f"):
+        raise GradError(f"{what}: `{call.name}` returns {y.type}; a real floating scalar is needed", at=source.here())
+
+
+def value_and_grad(
+    fun: Function,
+    argnums: int | Sequence[int] = 0,
+    has_aux: bool = False,
+    holomorphic: bool = False,
+    allow_int: bool = False,
+) -> Function:
+    """A function that returns ``(fun(*args), gradient)``; with ``has_aux``, ``((value, aux), gradient)``.
+
+    The gradient has the structure of the arguments at ``argnums`` (a tuple for a sequence of positions).
+    Raises GradError when ``fun`` does not return a scalar, or such an argument is not floating.
+    """
+
+    @functools.wraps(fun)
+    def value_and_grad_of(*args: Any, **kwargs: Any) -> Any:
+        wanted = _select_args(fun, args, argnums, "grad")
+        call, mask = _partial_call(fun, args, kwargs, wanted)
+        _check_inputs(call, mask, "grad", allow_int)
+        value, pull, aux = _pull(call, mask, has_aux, "grad")
+        (y,) = value.leaves if len(value.leaves) == 1 else (None,)
+        if y is None:
+            raise GradError(
+                f"grad: `{call.name}` returns {len(value.leaves)} values, not one scalar",
+                at=source.here(),
+                hint="return (loss, aux) and pass has_aux=True" if len(value.leaves) > 1 else "",
+            )
+        _check_scalar(call, y, "grad", holomorphic)
+        cts = pull([as_array(methods.ones_like(y))])
+        grads = _grads_tree(args, wanted, cts, isinstance(argnums, int))
+        out = value.build()
+        return ((out, aux), grads) if has_aux else (out, grads)
+
+    return value_and_grad_of
+
+
+def _grads_tree(
+    args: tuple[Any, ...], wanted: tuple[int, ...], cts: Sequence[Array], single: bool
+) -> Any:
+    rest = iter(cts)
+    trees = {}
+    for k in sorted(set(wanted)):
+        leaves, treedef = flatten(args[k])
+        trees[k] = optree.tree_unflatten(treedef, [next(rest) for _ in leaves])
+    found = tuple(trees[k] for k in wanted)
+    return found[0] if single else found
+
+
+def grad(
+    fun: Function,
+    argnums: int | Sequence[int] = 0,
+    has_aux: bool = False,
+    holomorphic: bool = False,
+    allow_int: bool = False,
+) -> Function:
+    """A function that returns the gradient of ``fun``; with ``has_aux``, ``(gradient, aux)``."""
+    both = value_and_grad(fun, argnums, has_aux, holomorphic, allow_int)
+
+    @functools.wraps(fun)
+    def grad_of(*args: Any, **kwargs: Any) -> Any:
+        value, grads = both(*args, **kwargs)
+        return (grads, value[1]) if has_aux else grads
+
+    return grad_of
+
+
+class _Value:
+    """Outputs of a traced function: leaves and how to build the tree."""
+
+    def __init__(self, leaves: Sequence[Array], tree: OutTree) -> None:
+        self.leaves = list(leaves)
+        self.tree = tree
+
+    def build(self) -> Any:
+        return self.tree.build(self.leaves)
+
+
+def _with_aux(call: FlatCall, has_aux: bool, what: str) -> tuple[FlatCall, list[Any]]:
+    """With ``has_aux`` the function returns (main, aux): trace main + aux leaves, remember where main ends."""
+    notes: list[Any] = []
+    if not has_aux:
+        return call, notes
+
+    @functools.wraps(call.fun)
+    def run(*args: Any, **kwargs: Any) -> Any:
+        result = call.fun(*args, **kwargs)
+        if not (isinstance(result, tuple) and len(result) == 2):
+            raise ArgumentError(
+                f"{what}: with has_aux=True `{call.name}` must return (value, aux), not {type(result).__name__}",
+                at=source.here(),
+            )
+        main, aux = flatten_result(result[0], call.name), flatten_result(result[1], call.name)
+        notes[:] = [main[1], aux[1]]
+        return [*main[0], *aux[0]]
+
+    return FlatCall(run, call.leaves, call.treedef, call.names), notes
+
+
+def _pull(
+    call: FlatCall, mask: Sequence[bool], has_aux: bool, what: str
+) -> tuple[_Value, Callable[[Sequence[Array]], list[Array]], Any]:
+    """Values of the call, the function from cotangents of its floating outputs to those of masked leaves, and aux."""
+    wrapped, notes = _with_aux(call, has_aux, what)
+    traced = trace_call(wrapped, what)
+    outer = [*traced.captured, *call.leaves]
+    n_captured = len(traced.captured)
+    floats = [m and is_inexact(leaf.dtype) for m, leaf in zip(mask, call.leaves, strict=True)]
+    full_mask = (*(False for _ in range(n_captured)), *floats)
+    main: OutTree = notes[0] if has_aux else traced.outputs
+    n_main = len(main.weak)
+    graph = traced.graph
+    wanted = tuple(k < n_main and is_inexact(y.type.dtype) for k, y in enumerate(graph.outputs))
+    split = linearize_graph(graph, full_mask, wanted)
+    outs = run_graph(split.forward, outer)
+    n = len(graph.outputs)
+    leaves, residuals = outs[:n], outs[n:]
+
+    def pull(cts: Sequence[Array]) -> list[Array]:
+        k = sum(floats)
+        linear = (*(False for _ in residuals), *(True for _ in range(k)))
+        pulled, _ = transpose_graph(split.linear, linear, (True,) * len(cts))
+        found = iter(run_graph(pulled, [*residuals, *cts]))
+        return [
+            next(found) if f else methods.float0_zeros(leaf)
+            for f, m, leaf in zip(floats, mask, call.leaves, strict=True)
+            if m
+        ]
+
+    aux = notes[1].build(leaves[n_main:]) if has_aux else None
+    return _Value(leaves[:n_main], main), pull, aux
+
+
+def vjp(fun: Function, *primals: Any, has_aux: bool = False) -> Any:
+    """``(fun(*primals), vjp_fun)``, with ``vjp_fun(cotangent) -> tuple of cotangents of the primals``."""
+    call, mask = _partial_call(fun, primals, {}, tuple(range(len(primals))))
+    value, pull, aux = _pull(call, mask, has_aux, "vjp")
+    out = value.build()
+
+    def vjp_fun(cotangent: Any) -> Any:
+        leaves, treedef = flatten(cotangent)
+        _same_tree(treedef, value.tree.treedef, "vjp: the cotangent", "the output")
+        cts = [
+            match_type(as_array(ct), y, "vjp: the cotangent")
+            for ct, y in zip(leaves, value.leaves, strict=True)
+            if is_inexact(y.dtype)
+        ]
+        return _grads_tree(primals, tuple(range(len(primals))), pull(cts), False)
+
+    return (out, vjp_fun, aux) if has_aux else (out, vjp_fun)
+
+
+def _same_tree(found: Any, expected: Any, what: str, other: str) -> None:
+    if found != expected:
+        raise TreeError(f"{what} has the structure {found}, {other} {expected}", at=source.here())
+
+
+def match_type(given: Array, like: Array, what: str) -> Array:
+    """``given`` in the dtype of ``like`` when it is a weak scalar; GradError when shape or dtype differ."""
+    if given._weak or given.dtype != like.dtype and given.shape == () and like.shape == ():
+        given = methods.astype(given, like.dtype)
+    if given.type != like.type:
+        raise GradError(f"{what} is {given.type} where {like.type} is needed", at=source.here())
+    return given
+
+
+def jvp(fun: Function, primals: Sequence[Any], tangents: Sequence[Any], has_aux: bool = False) -> Any:
+    """``(fun(*primals), tangent of the output)``: the derivative of ``fun`` at ``primals`` along ``tangents``."""
+    if not isinstance(primals, tuple | list) or not isinstance(tangents, tuple | list):
+        raise ArgumentError("jvp: primals and tangents must be tuples or lists", at=source.here())
+    call = FlatCall.of(fun, tuple(primals), {})
+    t_leaves, t_tree = flatten((tuple(tangents), {}))
+    _same_tree(t_tree, call.treedef, "jvp: tangents", "primals")
+    mask = tuple(is_inexact(leaf.dtype) for leaf in call.leaves)
+    dxs = [
+        match_type(as_array(t), x, f"jvp: the tangent of `{name}`")
+        for t, x, name, m in zip(t_leaves, call.leaves, call.names, mask, strict=True)
+        if m
+    ]
+    wrapped, notes = _with_aux(call, has_aux, "jvp")
+    traced = trace_call(wrapped, "jvp")
+    main: OutTree = notes[0] if has_aux else traced.outputs
+    n, n_main = len(traced.graph.outputs), len(main.weak)
+    wanted = tuple(
+        k < n_main and is_inexact(y.type.dtype) for k, y in enumerate(traced.graph.outputs)
+    )
+    graph, _ = jvp_graph(traced.graph, (*(False for _ in traced.captured), *mask), wanted)
+    outs = run_graph(graph, [*traced.captured, *call.leaves, *dxs])
+    rest = iter(outs[n:])
+    dys = [next(rest) if w else methods.float0_zeros(y) for w, y in zip(wanted, outs[:n_main], strict=False)]
+    value, tangent = main.build(outs[:n_main]), optree.tree_unflatten(main.treedef, dys)
+    return (value, tangent, notes[1].build(outs[n_main:n])) if has_aux else (value, tangent)
+
+
+def linearize(fun: Function, *primals: Any) -> tuple[Any, Function]:
+    """``(fun(*primals), f_jvp)``: the linear map of tangents at ``primals``, with all non-linear work done once."""
+    call = FlatCall.of(fun, primals, {})
+    traced = trace_call(call, "linearize")
+    mask = tuple(is_inexact(leaf.dtype) for leaf in call.leaves)
+    wanted = tuple(is_inexact(y.type.dtype) for y in traced.graph.outputs)
+    split = linearize_graph(traced.graph, (*(False for _ in traced.captured), *mask), wanted)
+    outs = run_graph(split.forward, [*traced.captured, *call.leaves])
+    n = len(traced.graph.outputs)
+    residuals, values = outs[n:], outs[:n]
+
+    def f_jvp(*tangents: Any) -> Any:
+        leaves, treedef = flatten((tangents, {}))
+        _same_tree(treedef, call.treedef, "linearize: tangents", "primals")
+        dxs = [
+            match_type(as_array(t), x, f"linearize: the tangent of `{name}`")
+            for t, x, name, m in zip(leaves, call.leaves, call.names, mask, strict=True)
+            if m
+        ]
+        found = iter(run_graph(split.linear, [*residuals, *dxs]))
+        dys = [next(found) if w else methods.float0_zeros(y) for w, y in zip(wanted, values, strict=True)]
+        return optree.tree_unflatten(traced.outputs.treedef, dys)
+
+    return traced.outputs.build(values), f_jvp
+
+
+# ---- Jacobians -----------------------------------------------------------------------------------
+
+
+def jacfwd(fun: Function, argnums: int | Sequence[int] = 0, has_aux: bool = False, holomorphic: bool = False) -> Function:
+    """The Jacobian by forward mode: leaves have shape ``output.shape + input.shape``."""
+    return _jacobian(fun, argnums, has_aux, _columns, "jacfwd")
+
+
+def jacrev(fun: Function, argnums: int | Sequence[int] = 0, has_aux: bool = False, holomorphic: bool = False) -> Function:
+    """The Jacobian by reverse mode: leaves have shape ``output.shape + input.shape``."""
+    return _jacobian(fun, argnums, has_aux, _rows, "jacrev")
+
+
+jacobian = jacrev
+
+
+def _jacobian(fun: Function, argnums: int | Sequence[int], has_aux: bool, compute: Any, what: str) -> Function:
+    @functools.wraps(fun)
+    def jacobian_of(*args: Any, **kwargs: Any) -> Any:
+        wanted = _select_args(fun, args, argnums, what)
+        chosen = tuple(args[k] for k in wanted)
+        _check_inputs(FlatCall.of(fun, args, kwargs), _partial_call(fun, args, kwargs, wanted)[1], what, False)
+
+        @functools.wraps(fun)
+        def of_chosen(*xs: Any) -> Any:
+            full = list(args)
+            for k, x in zip(wanted, xs, strict=True):
+                full[k] = x
+            return fun(*full, **kwargs)
+
+        jac, aux = compute(of_chosen, chosen, has_aux, isinstance(argnums, int))
+        return (jac, aux) if has_aux else jac
+
+    return jacobian_of
+
+
+def _basis(leaves: Sequence[Array]) -> list[Array]:
+    """For each leaf, unit tangents of all leaves stacked: shape (total, *leaf.shape)."""
+    total = sum(leaf.size for leaf in leaves)
+    found, start = [], 0
+    for leaf in leaves:
+        rows = methods.eye(total, leaf.size, -start, leaf.dtype)
+        found.append(methods.reshape(rows, (total, *leaf.shape)))
+        start += leaf.size
+    return found
+
+
+def _columns(fun: Function, args: tuple[Any, ...], has_aux: bool, single: bool) -> Any:
+    leaves, treedef = flatten(args)
+    xs = [as_array(leaf) for leaf in leaves]
+    aux_box: list[Any] = []
+    out_box: list[Any] = []
+
+    def push(*dxs: Array) -> list[Array]:
+        tangents = optree.tree_unflatten(treedef, dxs)
+        result = jvp(fun, args, tangents, has_aux=has_aux)
+        ys, out_tree = flatten(result[1])
+        out_box[:] = [out_tree]
+        aux_box[:] = [result[2]] if has_aux else []
+        return ys
+
+    columns = vmap(push)(*_basis(xs))
+    aux = jvp(fun, args, optree.tree_unflatten(treedef, [methods.zeros_like(x) for x in xs]), has_aux=True)[2] if has_aux else None
+    jac_leaves = []
+    for column in columns:
+        parts, start = [], 0
+        for x in xs:
+            part = methods.getitem(column, slice(start, start + x.size))
+            part = methods.moveaxis(part, 0, -1)
+            parts.append(methods.reshape(part, (*part.shape[:-1], *x.shape)))
+            start += x.size
+        tree = optree.tree_unflatten(treedef, parts)
+        jac_leaves.append(tree[0] if single else tree)
+    return optree.tree_unflatten(out_box[0], jac_leaves), aux
+
+
+def _rows(fun: Function, args: tuple[Any, ...], has_aux: bool, single: bool) -> Any:
+    result = vjp(fun, *args, has_aux=has_aux)
+    out, pull = result[0], result[1]
+    ys, out_tree = flatten(out)
+    ys = [as_array(y) for y in ys]
+    cts = vmap(lambda *dys: pull(optree.tree_unflatten(out_tree, dys)))(*_basis(ys))
+    jac_leaves, start = [], 0
+    for y in ys:
+        stop = start + y.size
+        pick = functools.partial(_rows_of, start=start, stop=stop, y=y)
+        tree = optree.tree_map(pick, cts, namespace=NAMESPACE)
+        jac_leaves.append(tree[0] if single else tree)
+        start = stop
+    return optree.tree_unflatten(out_tree, jac_leaves), (result[2] if has_aux else None)
+
+
+def _rows_of(ct: Array, *, start: int, stop: int, y: Array) -> Array:
+    rows = methods.getitem(ct, slice(start, stop))
+    return methods.reshape(rows, (*y.shape, *ct.shape[1:]))
+
+
+def hessian(fun: Function, argnums: int | Sequence[int] = 0, has_aux: bool = False, holomorphic: bool = False) -> Function:
+    """The matrix of second derivatives: ``jacfwd(jacrev(fun))``."""
+    return jacfwd(jacrev(fun, argnums, has_aux, holomorphic), argnums, has_aux, holomorphic)
+
+
+def make_graph(fun: Function, *args: Any, **kwargs: Any) -> Graph:
+    """The traced graph of ``fun`` at ``args``, before any pass."""
+    return trace_call(FlatCall.of(fun, args, kwargs), "make_graph").graph

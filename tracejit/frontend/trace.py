@@ -1,0 +1,162 @@
+"""Tracing: run a Python function on Arrays that record what is done to them.
+
+    traced = trace_function(f, [TensorType(f32, (3,))], names=["x"])   ->  Traced(graph, captured, outputs)
+
+Traces nest: a grad inside a jit, the body of a scan inside a grad. Every operation goes to the innermost trace. What it
+reads from outside (arrays, values of outer traces) becomes an extra input of its graph, so a graph never
+refers to another one's values.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from tracejit import source
+from tracejit.errors import LeakedTracerError
+from tracejit.ir import interp
+from tracejit.ir.build import Builder
+from tracejit.ir.graph import Atom, ConstArray, Graph, Node, Value, literal
+from tracejit.ir.types import TensorType, type_of
+from tracejit.ops.layout import constant
+
+#: concrete arrays of at most this many elements become constants of the graph; larger ones are passed in
+CONST_LIMIT = 64
+
+
+class Trace:
+    """One run of a user's function. ``what`` names the transform for messages ("jit", "vmap", "scan" ...).
+
+    With ``eager`` every value also carries its concrete result, so Python control flow on values works.
+    """
+
+    __slots__ = ("builder", "what", "eager", "alive", "captured", "constants", "origins", "function")
+
+    def __init__(self, what: str, *, eager: bool = False, function: str = "") -> None:
+        self.builder = Builder(user_frames=True)
+        self.what = what
+        self.eager = eager
+        self.function = function
+        self.alive = True
+        self.captured: dict[int, tuple[Any, Value]] = {}
+        self.constants: dict[int, tuple[Any, Value]] = {}
+        self.origins: dict[Value, str] = {}
+
+    def lift(self, array: Any) -> Atom:
+        """The atom in this trace for an Array from anywhere."""
+        if array._trace is self:
+            return array._value
+        if array._trace is None:
+            return self._lift_concrete(array)
+        if not array._trace.alive:
+            raise leaked(array)
+        return self._capture(array, array._value.type)
+
+    def _lift_concrete(self, array: Any) -> Atom:
+        data = array._data
+        if data.ndim == 0:
+            return literal(data, type_of(data))
+        if data.size > CONST_LIMIT:
+            return self._capture(array, type_of(data))
+        found = self.constants.get(id(array))
+        if found is None:
+            value = self.builder.emit(constant, (), {"value": ConstArray(data)})
+            found = self.constants[id(array)] = (array, value)
+        return found[1]
+
+    def _capture(self, array: Any, type: TensorType) -> Value:
+        found = self.captured.get(id(array))
+        if found is None:
+            name = getattr(array._value, "name", "") if array._trace is not None else ""
+            found = self.captured[id(array)] = (array, Value(type, name))
+        return found[1]
+
+
+def leaked(array: Any) -> LeakedTracerError:
+    """The error for a value whose trace has ended, naming the trace and where the value was made."""
+    trace = array._trace
+    made = next((n for n in trace.builder.nodes if array._value in n.outputs), None)
+    where = f" from {made.prim.name} at {made.at.short()}" if made is not None and made.at else ""
+    return LeakedTracerError(
+        f"a value traced by {trace.what} of `{trace.function}` ({array._value.type}{where}) "
+        f"is used after the trace has ended",
+        at=source.here(),
+        hint="return it from the function instead of storing it in an outer variable",
+    )
+
+
+class _Stack(threading.local):
+    def __init__(self) -> None:
+        self.traces: list[Trace] = []
+
+
+_stack = _Stack()
+
+
+def current_trace() -> Trace | None:
+    """The innermost trace of this thread, or None outside of tracing."""
+    return _stack.traces[-1] if _stack.traces else None
+
+
+@contextmanager
+def tracing(trace: Trace) -> Iterator[Trace]:
+    _stack.traces.append(trace)
+    try:
+        yield trace
+    finally:
+        _stack.traces.pop()
+        trace.alive = False
+
+
+@contextmanager
+def not_tracing() -> Iterator[None]:
+    """Operations inside run at once on concrete arrays, whatever is being traced around."""
+    saved, _stack.traces = _stack.traces, []
+    try:
+        yield
+    finally:
+        _stack.traces = saved
+
+
+@dataclass(frozen=True)
+class Traced:
+    """A finished trace: ``graph`` takes ``captured`` (Arrays from outside) and then the arguments."""
+
+    graph: Graph
+    captured: tuple[Any, ...]
+    outputs: Any
+
+
+def run_trace(
+    trace: Trace,
+    types: Sequence[TensorType],
+    names: Sequence[str],
+    call: Callable[[list[Value]], tuple[Sequence[Any], Any]],
+    *,
+    name: str,
+) -> Traced:
+    """Run ``call(input values) -> (output Arrays, extra)`` under ``trace`` and close its graph."""
+    with tracing(trace):
+        values = [Value(t, n) for t, n in zip(types, names, strict=True)]
+        for value, argument in zip(values, names, strict=True):
+            trace.origins[value] = argument
+        arrays, extra = call(values)
+        outputs = tuple(trace.lift(array) for array in arrays)
+    captured = tuple(trace.captured.values())
+    inputs = (*(value for _, value in captured), *values)
+    graph = Graph(inputs, tuple(trace.builder.nodes), outputs, name)
+    return Traced(graph, tuple(array for array, _ in captured), extra)
+
+
+def evaluate(node: Node, data: Sequence[np.ndarray | None]) -> tuple[np.ndarray | None, ...]:
+    """The concrete outputs of a node in an eager trace; None where an operand is unknown or there is an effect."""
+    if node.prim.effect or any(d is None for d in data):
+        return (None,) * len(node.outputs)
+    return interp.apply(node, [d for d in data if d is not None])
+
+

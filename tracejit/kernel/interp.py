@@ -1,0 +1,270 @@
+"""Run a Kernel in plain Python, one scalar at a time: the oracle for each printer.
+
+Comes in: a kernel, its buffers as NumPy arrays (written in place) and its sizes. Goes out: 0, or
+the code of the first Check that failed.
+
+    >>> run(kernel, {"x": x, "y": np.empty_like(x)}, {"n0": 4})
+    0
+
+Scalar operations mean what their primitive's NumPy body says. Every load and store is checked
+against the shape; scratch starts as garbage. Threads of a block take turns from barrier to barrier.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from tracejit import ops
+from tracejit.errors import InternalError
+from tracejit.ir.expr import children, walk
+from tracejit.ir.types import DTYPES, short
+from tracejit.kernel.nodes import (
+    Accumulate,
+    Barrier,
+    Check,
+    Const,
+    Expr,
+    If,
+    Kernel,
+    Load,
+    Local,
+    Loop,
+    Op,
+    Param,
+    Scratch,
+    Set,
+    Stmt,
+    Store,
+    Var,
+    While,
+)
+from tracejit.kernel.text import show_statement
+
+
+class _Bad(Exception):
+    """What a statement did wrong."""
+
+
+def run(kernel: Kernel, buffers: Mapping[str, np.ndarray], sizes: Mapping[str, int]) -> int:
+    """Run ``kernel`` on ``buffers``; returns its flag: 0, or the code of the first failed Check.
+
+    Raises InternalError for buffers that do not fit and for accesses outside a buffer.
+    """
+    missing = [name for name in kernel.sizes if name not in sizes]
+    if missing:
+        raise InternalError(f"kernel {kernel.name}: no value for size {', '.join(missing)}")
+    scope = _Scope()
+    for name in kernel.sizes:
+        scope.cells[name] = [np.int64(sizes[name])]
+    for param in kernel.params:
+        if param.name not in buffers:
+            raise InternalError(f"kernel {kernel.name}: no buffer for `{param.name}`")
+        _check_buffer(kernel, param, buffers[param.name], sizes)
+        scope.buffers[param.name] = buffers[param.name]
+    machine = _Machine(kernel.name)
+    with np.errstate(all="ignore"):
+        for _ in machine.block(kernel.body, scope):
+            pass
+    return machine.flag
+
+
+def _check_buffer(
+    kernel: Kernel, param: Param, array: np.ndarray, sizes: Mapping[str, int]
+) -> None:
+    shape = tuple(sizes[n] if isinstance(n, str) else n for n in param.shape)
+    if array.shape != shape or array.dtype != DTYPES[param.dtype]:
+        raise InternalError(
+            f"kernel {kernel.name}: `{param.name}` is {param.dtype}{list(shape)}, "
+            f"got {array.dtype}{list(array.shape)}"
+        )
+
+
+@dataclass
+class _Scope:
+    """Variables (each in a cell of its own, so that scopes can share it) and buffers by name."""
+
+    cells: dict[str, list[Any]] = field(default_factory=dict)
+    buffers: dict[str, np.ndarray] = field(default_factory=dict)
+
+    def inner(self) -> _Scope:
+        return _Scope(dict(self.cells), dict(self.buffers))
+
+
+#: the nodes of an expression, arguments first, each with the places of its arguments in this list
+_Steps = list[tuple[Expr, tuple[int, ...]]]
+
+
+class _Machine:
+    """Executes statements. A method that may meet a barrier is a generator, which yields there."""
+
+    def __init__(self, kernel: str) -> None:
+        self.kernel = kernel
+        self.flag = 0
+        self.steps: dict[Expr, _Steps] = {}
+
+    def block(self, body: tuple[Stmt, ...], scope: _Scope) -> Iterator[None]:
+        scope = scope.inner()
+        for stmt in body:
+            try:
+                yield from self.statement(stmt, scope)
+            except _Bad as bad:
+                message = f"kernel {self.kernel}: `{show_statement(stmt)}`: {bad}"
+                raise InternalError(message) from None
+
+    def statement(self, stmt: Stmt, scope: _Scope) -> Iterator[None]:
+        match stmt:
+            case Loop():
+                yield from self.loop(stmt, scope)
+            case If():
+                yield from self.block(
+                    stmt.then if self.value(stmt.cond, scope) else stmt.orelse, scope
+                )
+            case While():
+                while self.value(stmt.cond, scope):
+                    yield from self.block(stmt.body, scope)
+            case Barrier():
+                yield
+            case _:
+                self.simple(stmt, scope)
+
+    def simple(self, stmt: Stmt, scope: _Scope) -> None:
+        """A statement without a body."""
+        match stmt:
+            case Local():
+                scope.cells[stmt.name] = [self.value(stmt.value, scope)]
+            case Scratch():
+                scope.buffers[stmt.name] = _garbage(stmt)
+            case Set():
+                _cell(stmt.name, scope)[0] = self.value(stmt.value, scope)
+            case Accumulate():
+                cell = _cell(stmt.name, scope)
+                value = self.value(stmt.value, scope)
+                cell[0] = _apply(stmt.fn, [cell[0], value], short(value.dtype))
+            case Store():
+                self.store(stmt, scope)
+            case Check():
+                if not self.value(stmt.ok, scope) and not self.flag:
+                    self.flag = stmt.code
+            case _:
+                raise _Bad("not a statement of the Kernel IR")
+
+    def store(self, stmt: Store, scope: _Scope) -> None:
+        value = self.value(stmt.value, scope)
+        index = [self.value(entry, scope) for entry in stmt.index]
+        if stmt.guard is None or self.value(stmt.guard, scope):
+            array, place = _place(stmt.buffer, index, scope)
+            array[place] = value
+
+    def loop(self, loop: Loop, scope: _Scope) -> Iterator[None]:
+        trips = range(int(self.value(loop.start, scope)), int(self.value(loop.stop, scope)))
+        if loop.how == "thread":
+            yield from self.threads(loop, trips, scope)
+            return
+        for number in trips:
+            yield from self.block(loop.body, _with(scope, loop.var, number))
+
+    def threads(self, loop: Loop, trips: range, scope: _Scope) -> Iterator[None]:
+        """The threads of a loop in turn, each up to its next barrier."""
+        alive = [self.block(loop.body, _with(scope, loop.var, number)) for number in trips]
+        while alive:
+            waiting = [thread for thread in alive if next(thread, self) is not self]
+            if waiting and len(waiting) < len(alive):
+                raise _Bad("some threads reach a barrier, others end before it")
+            if waiting:
+                yield
+            alive = waiting
+
+    def value(self, expr: Expr, scope: _Scope) -> Any:
+        """The value of an expression, a NumPy scalar of its dtype."""
+        steps = self.steps.get(expr)
+        if steps is None:
+            steps = self.steps[expr] = _steps_of(expr)
+        values: list[Any] = []
+        for node, places in steps:
+            values.append(_evaluate(node, [values[p] for p in places], scope))
+        return values[-1]
+
+
+def _with(scope: _Scope, name: str, number: int) -> _Scope:
+    inner = scope.inner()
+    inner.cells[name] = [np.int64(number)]
+    return inner
+
+
+def _steps_of(expr: Expr) -> _Steps:
+    place: dict[Expr, int] = {}
+    steps: _Steps = []
+    for node in walk(expr):
+        place[node] = len(steps)
+        steps.append((node, tuple(place[kid] for kid in children(node))))
+    return steps
+
+
+def _evaluate(node: Expr, args: list[Any], scope: _Scope) -> Any:
+    """One node of an expression, its arguments being known."""
+    match node:
+        case Const():
+            return np.asarray(node.value, DTYPES[node.dtype])[()]
+        case Var():
+            return _cell(node.name, scope)[0]
+        case Load():
+            if node.guard is not None and not args.pop():
+                return np.zeros((), DTYPES[node.dtype])[()]
+            array, place = _place(node.buffer, args, scope)
+            return array[place]
+        case Op():
+            return _apply(node.fn, args, node.dtype)
+    raise _Bad(f"not an expression: {node!r}")
+
+
+def _apply(fn: str, args: list[Any], dtype: str) -> Any:
+    """A scalar operation by its primitive's NumPy body; the result must have the declared dtype."""
+    if fn in ("idiv", "irem"):
+        return _index_division(fn, int(args[0]), int(args[1]))
+    params = {"dtype": DTYPES[dtype]} if fn in ("convert", "bitcast") else {}
+    if fn not in ops.PRIMS:
+        raise _Bad(f"`{fn}` is not a scalar operation")
+    found = np.asarray(ops.PRIMS[fn].rule("numpy")(*map(np.asarray, args), **params))
+    if found.dtype != DTYPES[dtype] or found.shape != ():
+        raise _Bad(f"`{fn}` gives {found.dtype}{list(found.shape)}, not a {dtype}")
+    return found[()]
+
+
+def _index_division(fn: str, a: int, b: int) -> Any:
+    """Quotient or remainder of indices. A false guard may hide a negative ``a``: as in C."""
+    if b <= 0:
+        raise _Bad(f"`{fn}` by {b}")
+    quotient = abs(a) // b * (1 if a >= 0 else -1)
+    return np.int64(quotient if fn == "idiv" else a - quotient * b)
+
+
+def _cell(name: str, scope: _Scope) -> list[Any]:
+    if name not in scope.cells:
+        raise _Bad(f"`{name}` is not declared here")
+    return scope.cells[name]
+
+
+def _place(name: str, index: list[Any], scope: _Scope) -> tuple[np.ndarray, tuple[int, ...]]:
+    """A buffer and an index into it, checked."""
+    array = scope.buffers.get(name)
+    if array is None:
+        raise _Bad(f"buffer `{name}` is not declared here")
+    place = tuple(int(i) for i in index)
+    if len(place) != array.ndim or any(
+        not 0 <= i < n for i, n in zip(place, array.shape, strict=True)
+    ):
+        raise _Bad(f"index {list(place)} lies outside `{name}` of shape {list(array.shape)}")
+    return array, place
+
+
+def _garbage(stmt: Scratch) -> np.ndarray:
+    """Scratch as it comes: nan where the dtype has one, a bit pattern elsewhere."""
+    dtype = DTYPES[stmt.dtype]
+    if stmt.dtype[0] in "bfc" and stmt.dtype != "bool":
+        return np.full(stmt.shape, np.nan, dtype)
+    pattern = np.full((*stmt.shape, dtype.itemsize), 1 if stmt.dtype == "bool" else 0xA5, np.uint8)
+    return pattern.view(dtype)[..., 0]

@@ -1,0 +1,195 @@
+"""Special functions: error functions, gamma and its relatives, scaled Bessel functions.
+
+    erf(x: f32[3])          -> f32[3]
+    digamma(x)              -> the derivative of lgamma(x)
+    igamma(a, x)            -> the regularised lower incomplete gamma function
+
+SciPy, imported at the first call, gives the meaning.
+"""
+
+from __future__ import annotations
+
+import math as scalar_math
+from typing import Any
+
+import numpy as np
+
+from tracejit.errors import MissingRule
+from tracejit.ir.build import full_like
+from tracejit.ir.prim import Primitive, Spell
+from tracejit.ops.arith import abs_, add, div, mul, neg, sign, sub
+from tracejit.ops.family import elementwise, scipy_special
+from tracejit.ops.logic import lt, select
+from tracejit.ops.math import exp, log
+
+ROOT_PI = scalar_math.sqrt(scalar_math.pi)
+
+
+def _special(name: str, scipy: str, jvp: Any, *, arity: int = 1, **fields: Any) -> Primitive:
+    """A record whose meaning is a function of scipy.special."""
+    return elementwise(name, scipy_special(scipy), arity=arity, jvp=jvp, kinds="f", heavy=True, **fields)
+
+
+def _unknown(name: str, operand: str) -> Any:
+    """A jvp rule for an operand whose derivative has no closed form here."""
+
+    def rule(*_: Any) -> Any:
+        raise MissingRule(f"`{name}` has no derivative with respect to `{operand}`")
+
+    return rule
+
+
+# ---- error functions -----------------------------------------------------------------------------
+
+erf = _special(
+    "erf",
+    "erf",
+    lambda dx, y, x: mul(dx, mul(exp(neg(mul(x, x))), 2 / ROOT_PI)),
+    spell=Spell(c="erf({0})", numba="math.erf({0})"),
+    doc="The error function.",
+)
+erfc = _special(
+    "erfc",
+    "erfc",
+    lambda dx, y, x: mul(dx, mul(exp(neg(mul(x, x))), -2 / ROOT_PI)),
+    spell=Spell(c="erfc({0})", numba="math.erfc({0})"),
+    doc="1 - erf(x), precise for large x.",
+)
+erf_inv = _special(
+    "erf_inv",
+    "erfinv",
+    lambda dx, y, x: mul(dx, mul(exp(mul(y, y)), ROOT_PI / 2)),
+    spell=Spell(c="erfinv({0})"),
+    domain=(-0.95, 0.95),
+    doc="The inverse of erf.",
+)
+
+# ---- gamma and its relatives ---------------------------------------------------------------------
+
+lgamma = _special(
+    "lgamma",
+    "gammaln",
+    lambda dx, y, x: mul(dx, digamma(x)),
+    spell=Spell(c="lgamma({0})", numba="math.lgamma({0})"),
+    domain=(0.2, 4.0),
+    doc="The logarithm of |gamma(x)|.",
+)
+digamma = _special(
+    "digamma",
+    "psi",
+    lambda dx, y, x: mul(dx, polygamma(full_like(x, 1), x)),
+    domain=(0.2, 4.0),
+    doc="The derivative of lgamma.",
+)
+
+
+def _numpy_polygamma(m: Any, x: Any) -> Any:
+    psi, zeta_of, gamma = (scipy_special(name) for name in ("psi", "zeta", "gamma"))
+    sign_of = np.where(np.mod(m, 2) == 0, -1.0, 1.0).astype(x.dtype)
+    higher = sign_of * gamma(m + 1) * zeta_of(m + 1, x)
+    return np.where(m == 0, psi(x), higher)
+
+
+polygamma = elementwise(
+    "polygamma",
+    _numpy_polygamma,
+    arity=2,
+    kinds="f",
+    jvp=(_unknown("polygamma", "m"), lambda dx, y, m, x: mul(dx, polygamma(add(m, 1), x))),
+    domain=((1.0, 3.0), (0.4, 4.0)),
+    heavy=True,
+    doc="The m-th derivative of digamma at x.",
+)
+zeta = _special(
+    "zeta",
+    "zeta",
+    (_unknown("zeta", "x"), lambda dq, y, x, q: mul(dq, mul(neg(x), zeta(add(x, 1), q)))),
+    arity=2,
+    domain=((1.5, 4.0), (0.4, 4.0)),
+    doc="The Hurwitz zeta function: the sum of (q + k) ** -x.",
+)
+
+
+def _igamma_dx(dx: Any, a: Any, x: Any) -> Any:
+    """dx times the density of the gamma distribution with shape a."""
+    return mul(dx, exp(sub(sub(mul(sub(a, 1), log(x)), x), lgamma(a))))
+
+
+igamma = _special(
+    "igamma",
+    "gammainc",
+    (
+        lambda da, y, a, x: mul(da, igamma_grad_a(a, x)),
+        lambda dx, y, a, x: _igamma_dx(dx, a, x),
+    ),
+    arity=2,
+    domain=((0.5, 4.0), (0.2, 5.0)),
+    doc="The regularised lower incomplete gamma function P(a, x).",
+)
+igammac = _special(
+    "igammac",
+    "gammaincc",
+    (
+        lambda da, y, a, x: neg(mul(da, igamma_grad_a(a, x))),
+        lambda dx, y, a, x: neg(_igamma_dx(dx, a, x)),
+    ),
+    arity=2,
+    domain=((0.5, 4.0), (0.2, 5.0)),
+    doc="1 - igamma(a, x), precise where that is small.",
+)
+
+
+def _numpy_igamma_grad_a(a: Any, x: Any) -> Any:
+    """dP/da by differentiating the power series P = exp(-x) x**a / gamma(a+1) * sum x**n / ((a+1)...(a+n)).
+
+    All terms of the series are positive, and x + 60 + 12 sqrt(x) of them reach float64's last bit.
+    """
+    a, x = np.broadcast_arrays(np.asarray(a, np.float64), np.asarray(x, np.float64))
+    a, x = np.where((a > 0) & (x >= 0), a, np.nan), np.where(np.isposinf(x), np.nan, x)
+    term, slope = np.ones_like(a), np.zeros_like(a)
+    total, total_slope = term, slope
+    largest = np.nanmax(x, initial=0.0)
+    for n in range(1, int(largest + 12 * np.sqrt(largest) + 60)):
+        ratio = x / (a + n)
+        term, slope = term * ratio, slope * ratio - term * ratio / (a + n)
+        total, total_slope = total + term, total_slope + slope
+    special = scipy_special("gammaln")(a + 1), scipy_special("psi")(a + 1)
+    front = np.exp(a * np.log(x) - x - special[0])
+    return np.where(x == 0, 0.0, front * (total_slope + total * (np.log(x) - special[1])))
+
+
+igamma_grad_a = elementwise(
+    "igamma_grad_a",
+    _numpy_igamma_grad_a,
+    arity=2,
+    kinds="f",
+    jvp=(_unknown("igamma_grad_a", "a"), _unknown("igamma_grad_a", "x")),
+    domain=((0.5, 4.0), (0.2, 5.0)),
+    heavy=True,
+    doc="The derivative of igamma(a, x) with respect to a.",
+)
+
+# ---- Bessel functions ----------------------------------------------------------------------------
+
+bessel_i0e = _special(
+    "bessel_i0e",
+    "i0e",
+    lambda dx, y, x: mul(dx, sub(bessel_i1e(x), mul(sign(x), y))),
+    doc="exp(-|x|) times the modified Bessel function of order 0.",
+)
+
+
+def _i1e_dx(dx: Any, y: Any, x: Any) -> Any:
+    """i0e(x) - y (sign(x) + 1 / x), which tends to 1/2 at 0."""
+    near = lt(abs_(x), full_like(x, 1e-30))
+    safe = select(near, full_like(x, 1), x)
+    slope = sub(bessel_i0e(safe), mul(y, add(sign(safe), div(1, safe))))
+    return mul(dx, select(near, full_like(x, 0.5), slope))
+
+
+bessel_i1e = _special(
+    "bessel_i1e",
+    "i1e",
+    _i1e_dx,
+    doc="exp(-|x|) times the modified Bessel function of order 1.",
+)
