@@ -104,9 +104,9 @@ def digamma_tail(v: mp.mpf) -> mp.mpf:
 
 
 def atanh_tail(s: mp.mpf) -> mp.mpf:
-    """(log m - r) / r^3 where r = 2 (m - 1) / (m + 1) and s = r^2."""
+    """((log m - r) / r^3 - 1/12) / r^2 where r = 2 (m - 1) / (m + 1) and s = r^2."""
     r = mp.sqrt(s) if s > mp.mpf("1e-20") else mp.mpf("1e-10")
-    return (2 * mp.atanh(r / 2) - r) / r**3
+    return ((2 * mp.atanh(r / 2) - r) / r**3 - mp.mpf(1) / 12) / s
 
 
 QUARTER_PI = mp.pi / 4 * mp.mpf("1.001")
@@ -125,7 +125,7 @@ FITS: dict[str, Fit] = {
         8,
         20,
     ),
-    "atanh": Fit(atanh_tail, lambda s: s, mp.mpf(0), mp.mpf("0.1178"), 4, 9),
+    "atanh": Fit(atanh_tail, lambda s: s * s, mp.mpf(0), mp.mpf("0.1178"), 3, 8),
     "sin": Fit(
         root(lambda r: (mp.sin(r) - r) / r**3), root(lambda r: r**3 / mp.sin(r)), mp.mpf(0), QUARTER_PI**2, 3, 7
     ),

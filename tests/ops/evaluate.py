@@ -15,14 +15,17 @@ from tracejit.ops import PRIMS
 
 
 class Operand:
-    """What an element rule sees of an operand: its type, and a Load when it is called with an index."""
+    """What an element rule sees of an operand: its type, and a Load when it is called with an index.
+
+    ``guard`` is that of the Load: where it is false the element may lie outside.
+    """
 
     def __init__(self, name: str, type: TensorType) -> None:
         self.name, self.type = name, type
 
-    def __call__(self, index: Any) -> Expr:
+    def __call__(self, index: Any, guard: Expr | None = None) -> Expr:
         assert len(index) == self.type.ndim, f"{self.name} has {self.type.ndim} axes, read with {len(index)}"
-        return Load(self.name, tuple(as_expr(i) for i in index), short(self.type.dtype))
+        return Load(self.name, tuple(as_expr(i) for i in index), short(self.type.dtype), guard)
 
 
 def as_expr(i: Any) -> Expr:
@@ -39,6 +42,9 @@ def element_values(prim: Any, outs: list[TensorType], arrays: list[Any], params:
     values = []
     for expr, out in zip(exprs, outs, strict=True):
         assert expr.dtype == short(out.dtype), f"element of {prim} is {expr.dtype}, infer says {out}"
+        if out.size == 0:
+            values.append(np.zeros(out.shape, out.dtype))
+            continue
         grids = np.indices(out.shape, dtype=np.int64)
         env = {f"i{axis}": grids[axis] for axis in range(out.ndim)}
         values.append(np.broadcast_to(evaluate(expr, env, buffers), out.shape))

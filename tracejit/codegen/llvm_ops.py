@@ -166,10 +166,7 @@ class Spelling:
             return self.convert_floating(source, to, x)
         if kind == "f":
             x, source = self.widen(source, x)
-            name = f"fpto{'s' if kind_to == 'i' else 'u'}i.sat.{suffix(to, self.width)}.{suffix(source, self.width)}"
-            return self.emitter.emit(
-                f"call {reg(to, self.width)} @llvm.{name}({reg(source, self.width)} {x})", x
-            )
+            return self.to_integer(source, to, x)
         if kind_to == "f":
             wide = "f32" if bits_of(to) == 16 else to
             real = self.cast("sitofp" if kind == "i" else "uitofp", source, wide, x)
@@ -179,6 +176,28 @@ class Spelling:
             return x
         code = "trunc" if bits > bits_to else ("sext" if kind == "i" else "zext")
         return self.cast(code, source, to, x)
+
+    def to_integer(self, source: str, to: str, x: str) -> str:
+        """Truncate and saturate, nan to 0. LLVM's own ``fptosi.sat`` goes lane by lane on x86."""
+        bits, code = bits_of(to), "fptosi" if kind_of(to) == "i" else "fptoui"
+        lowest, highest = (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if code == "fptosi" else (0, 2**bits - 1)
+        number = self.binary("fcmp ord", source, x, x)
+        low, high = self.constant(lowest, source), self.constant(highest, source)
+        if bits <= 16 or (bits == 32 and source == "f64"):
+            # the limits are numbers of the source type: clamp before
+            x = self.select(self.binary("fcmp olt", source, x, high), x, high, source)
+            x = self.select(self.binary("fcmp ogt", source, x, low), x, low, source)
+            wide = "i32" if bits <= 16 else to
+            whole = self.cast(code if wide == to else "fptosi", source, wide, x)
+            whole = whole if wide == to else self.cast("trunc", wide, to, whole)
+        else:
+            # ``high`` has been rounded up to the first number beyond
+            whole = self.cast(code, source, to, x)
+            over = self.binary("fcmp oge", source, x, high)
+            whole = self.select(over, self.constant(highest, to), whole, to)
+            under = self.binary("fcmp olt", source, x, low)
+            whole = self.select(under, self.constant(lowest, to), whole, to)
+        return self.select(number, whole, self.constant(0, to), to)
 
     def widen(self, dtype: str, x: str) -> tuple[str, str]:
         """Half precision as f32, others as they are."""

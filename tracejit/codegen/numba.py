@@ -13,6 +13,7 @@ something. Buffers of float16 and bfloat16 come as uint16 arrays of their bits.
 
 from __future__ import annotations
 
+import builtins
 import keyword
 import linecache
 import re
@@ -23,7 +24,7 @@ from typing import Any
 
 import numpy as np
 
-from tracejit.codegen.numba_helpers import HELPERS, definitions, needed
+from tracejit.codegen.numba_helpers import definitions, needed
 from tracejit.codegen.numba_scalar import (
     NARROW,
     SCALAR,
@@ -54,14 +55,14 @@ from tracejit.kernel.nodes import (
     Store,
     While,
 )
-from tracejit.kernel.text import show, show_expr
+from tracejit.kernel.text import show
 from tracejit.kernel.verify import statements
 
 #: a longer expression is split into several statements
 _LONG = 72
 #: an expression of more nodes than this that occurs twice is computed once
 _SHARED = 6
-_BUILTINS = frozenset(dir(__builtins__) if not isinstance(__builtins__, dict) else __builtins__)
+_BUILTINS = frozenset(dir(builtins))
 _CONSTANT = re.compile(r"(F32|[IU]\d+|F64|C64|C128)_\w+")
 
 
@@ -83,9 +84,7 @@ def print_numba(kernel: Kernel) -> str:
 
 def kernel_source(kernel: Kernel, name: str | None = None) -> Source:
     """The function of a kernel, called ``name`` (else as the kernel), apart from what it needs around it."""
-    printer = _Printer(kernel, name)
-    printer.names.declare(kernel.name)
-    return printer.source()
+    return _Printer(kernel, name).source()
 
 
 def takes_flag(kernel: Kernel) -> bool:
@@ -116,6 +115,18 @@ def _expressions(stmt: Stmt) -> tuple[Expr, ...]:
     return ()
 
 
+def _declared(kernel: Kernel) -> frozenset[str]:
+    """The names of the locals, scratch buffers and loop variables of a kernel."""
+    found: set[str] = set()
+    for stmt in statements(kernel.body):
+        match stmt:
+            case Local() | Scratch():
+                found.add(stmt.name)
+            case Loop():
+                found.add(stmt.var)
+    return frozenset(found)
+
+
 # ---- names ---------------------------------------------------------------------------------------
 
 
@@ -125,6 +136,8 @@ class _Names:
 
     given: dict[str, str] = field(default_factory=dict)
     kinds: dict[str, Any] = field(default_factory=dict)
+    #: names of the kernel that may be declared later on
+    expected: frozenset[str] = frozenset()
 
     def declare(self, name: str, kind: Any = None) -> str:
         """The Python name for ``name``, from here on."""
@@ -144,7 +157,7 @@ class _Names:
     def fresh(self, stem: str, kind: Any) -> str:
         """A name that nothing has."""
         number = 0
-        while f"{stem}{number}" in self.kinds or f"{stem}{number}" in self.given:
+        while f"{stem}{number}" in self.kinds or f"{stem}{number}" in self.expected:
             number += 1
         self.kinds[f"{stem}{number}"] = kind
         return f"{stem}{number}"
@@ -158,8 +171,8 @@ class _Printer:
 
     def __init__(self, kernel: Kernel, name: str | None) -> None:
         self.kernel = kernel
-        self.names = _Names()
-        self.name = name or _Names().declare(kernel.name)
+        self.names = _Names(expected=_declared(kernel))
+        self.name = self.names.declare(name or kernel.name, kernel)
         self.lines: list[str] = []
         self.depth = 1
         self.constants: dict[str, str] = {}
@@ -177,10 +190,6 @@ class _Printer:
             self.names.declare(param.name, param)
             if param.dtype in NARROW:
                 self.packed.add(param.name)
-        for stmt in statements(kernel.body):
-            for expr in _expressions(stmt):
-                # temporaries keep away from names that come later in the text
-                self.names.given |= {n.name: n.name for n in walk(expr) if isinstance(n, Var)} | self.names.given
         self.block(kernel.body)
         parallel = any(isinstance(stmt, Loop) and stmt.how == "par" for stmt in kernel.body)
         options = 'parallel=True, error_model="numpy"' if parallel else 'error_model="numpy"'
@@ -513,7 +522,6 @@ def _load(text: str, kernel: Kernel) -> Callable[..., None]:
 
 
 __all__ = [
-    "HELPERS",
     "Source",
     "allocate_step",
     "array_dtype",
@@ -526,6 +534,5 @@ __all__ = [
     "print_driver",
     "print_module",
     "print_numba",
-    "show_expr",
     "takes_flag",
 ]

@@ -19,6 +19,7 @@ TWO_LN2 = "1.3862943611198906188344642429163531361510002687205105082413600189867
 LOG10_2 = "0.301029995663981195213738894724493026768189881462108541310427461127108189274424509486927252118186172"
 LOG2_E = "1.442695040888963407359924681001892137426645954152985934135449406931109219181185079885526622893506344"
 LOG10_E = "0.434294481903251827651128918916605082294397005803666566114453783165864649208870774729224949338431748"
+TWELFTH = "0.083333333333333333333333333333333333333333333333333333333333333333"
 UNDERFLOW = {"f32": -104.0, "f64": -746.0}  # exp of these is 0
 OVERFLOW = {"f32": 89.0, "f64": 710.0}  # and of these inf
 
@@ -75,8 +76,8 @@ def exp_sum(b: Builder, high: Expr, low: Expr) -> Expr:
     return scale_by_shifted(b, b.add(1.0, b.add(r, tail)), shifted)
 
 
-def expm1_positive(b: Builder, x: Expr, factor: float = 1.0) -> Expr:
-    """expm1(factor x), the factor a power of two, for an argument that neither overflows nor is very negative."""
+def expm1_limited(b: Builder, x: Expr, factor: float = 1.0) -> Expr:
+    """expm1(factor x), the factor a power of two, for an argument within the limits of ``expm1``."""
     form = b.format
     high, low = parts(LN2, b.dtype)
     magic = form.round_magic + form.bias - 1
@@ -93,7 +94,7 @@ def expm1_positive(b: Builder, x: Expr, factor: float = 1.0) -> Expr:
 def expm1(b: Builder, x: Expr) -> Expr:
     """e^x - 1 without cancellation: 2 (2^(n-1) expm1(r) + 2^(n-1) - 1/2)."""
     limited = b.at_least(b.at_most(x, OVERFLOW[b.dtype]), -0.75 * b.format.precision)
-    return b.select(b.eq(x, 0.0), x, expm1_positive(b, limited))
+    return b.select(b.eq(x, 0.0), x, expm1_limited(b, limited))
 
 
 def logistic(b: Builder, x: Expr) -> Expr:
@@ -108,7 +109,7 @@ def logistic(b: Builder, x: Expr) -> Expr:
 
 def tanh(b: Builder, x: Expr) -> Expr:
     """e / (e + 2) with e = expm1(2 |x|)."""
-    e = expm1_positive(b, b.at_most(b.abs(x), 0.4 * b.format.precision), 2.0)
+    e = expm1_limited(b, b.at_most(b.abs(x), 0.4 * b.format.precision), 2.0)
     return b.copysign(b.div(e, b.add(e, 2.0)), x)
 
 
@@ -302,8 +303,8 @@ def log_double(b: Builder, x: Expr) -> tuple[Expr, Expr]:
     r_low = b.mul(b.fma(b.neg(r), f, b.add(short, short)), inverse)
     s, s_low = b.two_product(r, r)
     s_low = b.fma(b.add(r, r), r_low, s_low)
-    twelfth, twelfth_low = parts("0.08333333333333333333333333333333333333333333", b.dtype)
-    rest = b.mul(s, b.horner(s, ATANH_REST(b)))
+    twelfth, twelfth_low = parts(TWELFTH, b.dtype)
+    rest = b.mul(s, b.horner(s, b.coefficients("atanh")))
     p, p_low = b.fast_two_sum(twelfth, rest)
     p_low = b.add(p_low, twelfth_low)
     u, u_low = b.two_product(s, p)
@@ -319,29 +320,53 @@ def log_double(b: Builder, x: Expr) -> tuple[Expr, Expr]:
     return b.fast_two_sum(total, total_low)
 
 
-def ATANH_REST(b: Builder) -> tuple[float, ...]:  # noqa: N802
-    return b.coefficients("atanh")
-
-
 def power(b: Builder, x: Expr, y: Expr) -> Expr:
-    """|x|^y for finite positive |x|, then the sign and the special cases of C99."""
-    form = b.format
+    """|x|^y as e^(y log |x|), then the sign and the special cases of C99."""
     a = b.abs(x)
-    h, l = log_double(b, a)
+    h, h_low = log_double(b, a)
     product, product_low = b.two_product(y, h)
-    product_low = b.fma(y, l, product_low)
-    limit = 2.0 * OVERFLOW[b.dtype]
-    limited = b.at_least(b.at_most(product, limit), -limit)
-    inside = b.eq(limited, product)
-    high, low = b.fast_two_sum(limited, b.select(inside, product_low, 0.0))
-    result = exp_sum(b, b.at_least(b.at_most(high, OVERFLOW[b.dtype]), UNDERFLOW[b.dtype]), low)
-
-    whole = b.eq(b.trunc(y), y)
+    product_low = b.fma(y, h_low, product_low)
+    limited = b.at_least(b.at_most(product, OVERFLOW[b.dtype]), UNDERFLOW[b.dtype])
+    result = exp_sum(b, limited, b.select(b.eq(limited, product), product_low, 0.0))
     half = b.mul(y, 0.5)
-    odd = b.both(whole, b.ne(b.trunc(half), half))
-    # x = 0 and inf; y = inf
+    fractional = b.ne(b.trunc(y), y)
+    odd = b.differ(fractional, b.ne(b.trunc(half), half))
     grows = b.differ(b.gt(a, 1.0), b.lt(y, 0.0))
-    extreme = b.either(b.either(b.eq(a, 0.0), b.eq(a, math.inf)), b.eq(b.abs(y), math.inf))
+    infinite = b.eq(b.abs(y), math.inf)
+    extreme = b.either(b.either(b.eq(a, 0.0), b.eq(a, math.inf)), infinite)
     result = b.select(extreme, b.select(grows, math.inf, 0.0), result)
-    result = b.select(b.both(b.lt(x, 0.0), b.both(b.ne(whole, b.true()), b.lt(a, math.inf))), math.nan, result)
-    return result
+    result = b.select(b.both(b.both(b.lt(x, 0.0), b.lt(a, math.inf)), fractional), math.nan, result)
+    result = b.flip_sign(result, b.bits(b.select(b.both(odd, b.lt(half, math.inf)), x, 1.0)))
+    result = b.select(b.either(b.ne(x, x), b.ne(y, y)), math.nan, result)
+    one = b.either(b.either(b.eq(x, 1.0), b.eq(y, 0.0)), b.both(b.eq(x, -1.0), infinite))
+    return b.select(one, 1.0, result)
+
+
+def rsqrt(b: Builder, x: Expr) -> Expr:
+    return b.div(1.0, b.sqrt(x))
+
+
+def cbrt(b: Builder, x: Expr) -> Expr:
+    """a^(-1/3) from an exponent divided by 3 and two fourth-order steps without division; then a (a^(-1/3))^2."""
+    form = b.format
+    third = form.precision // 3
+    magnitude = b.abs(x)
+    small = b.lt(magnitude, form.tiny)
+    a = b.select(small, b.mul(magnitude, 8.0**third), magnitude)
+    drop = 10 if b.dtype == "f32" else 32
+    top = b.small_int(b.shift_right(b.bits(a), drop), 0.0)
+    # the constant makes the linear interpolation between powers of two err by about 3 % either way
+    start = float(form.bits(1.0) >> drop) * 4 / 3 - 0.05 * 2.0 ** (form.mantissa - drop)
+    guess = b.fma(top, -1 / 3, start + form.round_magic)
+    y = b.float(b.shift_left(b.bits(guess), drop))
+    for _ in range(2):
+        error = b.fma(b.neg(b.mul(a, y)), b.mul(y, y), 1.0)
+        y = b.fma(b.mul(y, error), b.horner(error, (1 / 3, 2 / 9, 14 / 81)), y)
+    square = b.mul(y, y)
+    root = b.mul(a, square)
+    product, product_low = b.two_product(root, root)
+    residual = b.fma(product_low, root, b.fma(product, root, b.neg(a)))
+    root = b.fma(b.mul(residual, square), -1 / 3, root)
+    root = b.select(small, b.mul(root, 2.0**-third), root)
+    ordinary = b.both(b.gt(magnitude, 0.0), b.lt(magnitude, math.inf))
+    return b.select(ordinary, b.copysign(root, x), x)

@@ -17,6 +17,7 @@ import numpy as np
 from tracejit.errors import MissingRule
 from tracejit.ir.build import full_like
 from tracejit.ir.prim import Primitive, Spell
+from tracejit.ir.types import DTYPES, TensorType
 from tracejit.ops.arith import abs_, add, div, mul, neg, sign, sub
 from tracejit.ops.family import elementwise, scipy_special
 from tracejit.ops.logic import lt, select
@@ -90,6 +91,13 @@ def _numpy_polygamma(m: Any, x: Any) -> Any:
     return np.where(m == 0, psi(x), higher)
 
 
+def _cases_polygamma() -> list[Any]:
+    orders = np.array([0.0, 1.0, 2.0, 3.0, 4.0])
+    types = [TensorType(DTYPES[name], (5,)) for name in ("f32", "f64")]
+    empty = TensorType(DTYPES["f32"], (0,))
+    return [*(((t, t), {}, (orders, None)) for t in types), ((empty, empty), {})]
+
+
 polygamma = elementwise(
     "polygamma",
     _numpy_polygamma,
@@ -98,6 +106,7 @@ polygamma = elementwise(
     jvp=(_unknown("polygamma", "m"), lambda dx, y, m, x: mul(dx, polygamma(add(m, 1), x))),
     domain=((1.0, 3.0), (0.4, 4.0)),
     heavy=True,
+    cases=_cases_polygamma,
     doc="The m-th derivative of digamma at x.",
 )
 zeta = _special(

@@ -1,0 +1,300 @@
+"""Mathematical functions in terms of basic scalar operations: polynomials, fma, comparisons, bits.
+
+Comes in: a kernel whose expressions may say exp, sin, erf ... Goes out: the same kernel without them, for
+targets that have no fast vector version. The algorithms are in ``math_exp.py``, ``math_trig.py`` and
+``math_special.py``; the coefficients are made by ``perf/fit_math.py``.
+
+    >>> kernel = expand_math(kernel, native=frozenset({"sqrt"}))       # y[i] = exp(x[i]) becomes
+    vec i in n0:                                                       # t0: f32 = x[i]; t1 = ...
+      y[i] = mul(mul(fma(...), t4), t4)
+
+``ULP`` states the largest error met against mpmath on random bit patterns, per function and format.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from tracejit.ir.expr import Const, Expr, Load, Op, Var, children, rebuild, walk
+from tracejit.kernel import math_exp, math_special, math_trig
+from tracejit.kernel.math_builder import FORMATS, Builder, Recorder
+from tracejit.kernel.nodes import (
+    Accumulate,
+    Check,
+    If,
+    Kernel,
+    Local,
+    Loop,
+    Scratch,
+    Set,
+    Stmt,
+    Store,
+    While,
+)
+
+# ---- functions that are one step away from the basic ones ----------------------------------------
+
+
+def sign(b: Builder, x: Expr) -> Expr:
+    """-1, 0 or 1; nan for nan."""
+    return b.select(b.gt(x, 0.0), 1.0, b.select(b.lt(x, 0.0), -1.0, b.add(x, 0.0)))
+
+
+def square(b: Builder, x: Expr) -> Expr:
+    return b.mul(x, x)
+
+
+def reciprocal(b: Builder, x: Expr) -> Expr:
+    return b.div(1.0, x)
+
+
+def clamp(b: Builder, low: Expr, x: Expr, high: Expr) -> Expr:
+    return b.op("min", b.op("max", x, low), high)
+
+
+def is_nan(b: Builder, x: Expr) -> Expr:
+    return b.ne(x, x)
+
+
+def is_finite(b: Builder, x: Expr) -> Expr:
+    return b.lt(b.abs(x), math.inf)
+
+
+def nextafter(b: Builder, x: Expr, y: Expr) -> Expr:
+    """One step on the bits, up or down in magnitude; from zero the least subnormal number."""
+    bits = b.bits(x)
+    outward = b.compare("eq", b.lt(x, y), b.gt(x, 0.0))
+    step = b.recorder.record(
+        Op("select", (outward, b.int_const(1), b.int_const(-1)), b.format.integer)
+    )
+    moved = b.float(b.int_add(bits, step))
+    least = b.copysign(b.float(b.int_const(1)), y)
+    moved = b.select(b.eq(x, 0.0), least, moved)
+    result = b.select(b.eq(x, y), y, moved)
+    return b.select(b.either(b.ne(x, x), b.ne(y, y)), math.nan, result)
+
+
+#: float functions: builder and operands in, an expression of basic operations out
+EXPANSIONS: dict[str, Callable[..., Expr]] = {
+    "exp": math_exp.exp,
+    "exp2": math_exp.exp2,
+    "expm1": math_exp.expm1,
+    "logistic": math_exp.logistic,
+    "log": math_exp.log,
+    "log2": math_exp.log2,
+    "log10": math_exp.log10,
+    "log1p": math_exp.log1p,
+    "sinh": math_exp.sinh,
+    "cosh": math_exp.cosh,
+    "tanh": math_exp.tanh,
+    "asinh": math_exp.asinh,
+    "acosh": math_exp.acosh,
+    "atanh": math_exp.atanh,
+    "pow": math_exp.power,
+    "rsqrt": math_exp.rsqrt,
+    "cbrt": math_exp.cbrt,
+    "sin": math_trig.sin,
+    "cos": math_trig.cos,
+    "tan": math_trig.tan,
+    "asin": math_trig.asin,
+    "acos": math_trig.acos,
+    "atan": math_trig.atan,
+    "atan2": math_trig.atan2,
+    "erf": math_special.erf,
+    "erfc": math_special.erfc,
+    "erf_inv": math_special.erf_inv,
+    "lgamma": math_special.lgamma,
+    "digamma": math_special.digamma,
+    "sign": sign,
+    "square": square,
+    "reciprocal": reciprocal,
+    "clamp": clamp,
+    "is_nan": is_nan,
+    "is_finite": is_finite,
+    "nextafter": nextafter,
+}
+
+
+# ---- integers -----------------------------------------------------------------------------------
+
+
+def int_op(recorder: Recorder, fn: str, *args: Expr) -> Expr:
+    return recorder.record(Op(fn, args, args[-1].dtype))
+
+
+def int_sign(recorder: Recorder, x: Expr) -> Expr:
+    zero, one = Const(0, x.dtype), Const(1, x.dtype)
+    positive = recorder.record(Op("gt", (x, zero), "bool"))
+    at_most_zero = zero
+    if x.dtype.startswith("i"):
+        negative = recorder.record(Op("lt", (x, zero), "bool"))
+        at_most_zero = int_op(recorder, "select", negative, Const(-1, x.dtype), zero)
+    return int_op(recorder, "select", positive, one, at_most_zero)
+
+
+def int_square(recorder: Recorder, x: Expr) -> Expr:
+    return int_op(recorder, "mul", x, x)
+
+
+def int_reciprocal(recorder: Recorder, x: Expr) -> Expr:
+    return int_op(recorder, "div", Const(1, x.dtype), x)
+
+
+def int_clamp(recorder: Recorder, low: Expr, x: Expr, high: Expr) -> Expr:
+    return int_op(recorder, "min", int_op(recorder, "max", x, low), high)
+
+
+def int_pow(recorder: Recorder, x: Expr, y: Expr) -> Expr:
+    """Squarings, multiplied in for each bit of the exponent; wraps. A negative exponent gives 1 / x^-y, truncated."""
+    width = int(x.dtype[1:])
+    zero, one = Const(0, x.dtype), Const(1, x.dtype)
+    constant = y.value if isinstance(y, Const) else None
+    total: Expr = one
+    factor = x
+    top = width if constant is None else int(constant).bit_length() if constant >= 0 else 0
+    for bit in range(top):
+        if constant is None:
+            here = int_op(recorder, "and", y, Const(int_bit(bit, x.dtype), x.dtype))
+            wanted = recorder.record(Op("ne", (here, zero), "bool"))
+            total = int_op(recorder, "mul", total, int_op(recorder, "select", wanted, factor, one))
+        elif constant >> bit & 1:
+            total = int_op(recorder, "mul", total, factor)
+        if bit + 1 < top:
+            factor = int_op(recorder, "mul", factor, factor)
+    if x.dtype.startswith("u") or (constant is not None and constant >= 0):
+        return total
+    # 1 and -1 keep their powers, everything else becomes 0
+    odd = recorder.record(Op("ne", (int_op(recorder, "and", y, one), zero), "bool"))
+    is_one = recorder.record(Op("eq", (x, one), "bool"))
+    is_minus_one = recorder.record(Op("eq", (x, Const(-1, x.dtype)), "bool"))
+    alternating = int_op(recorder, "select", odd, Const(-1, x.dtype), one)
+    inverse = int_op(recorder, "select", is_minus_one, alternating, zero)
+    inverse = int_op(recorder, "select", is_one, one, inverse)
+    negative = recorder.record(Op("lt", (y, zero), "bool"))
+    return int_op(recorder, "select", negative, inverse, total)
+
+
+def int_bit(bit: int, dtype: str) -> int:
+    """2**bit as a value of the dtype: the top bit of a signed one is negative."""
+    return -(1 << bit) if dtype == f"i{bit + 1}" else 1 << bit
+
+
+INT_EXPANSIONS: dict[str, Callable[..., Expr]] = {
+    "sign": int_sign,
+    "square": int_square,
+    "reciprocal": int_reciprocal,
+    "clamp": int_clamp,
+    "pow": int_pow,
+}
+
+
+# ---- the rewriting of kernels --------------------------------------------------------------------
+
+
+def expand_math(kernel: Kernel, native: frozenset[str]) -> Kernel:
+    """``kernel`` with every function that is not in ``native`` expanded into basic operations.
+
+    The values that an expansion uses more than once become locals just before the statement.
+    """
+    return replace(kernel, body=Expander(kernel, native).body(kernel.body))
+
+
+class Expander:
+    """One walk over a kernel; names of new locals are unique in it."""
+
+    def __init__(self, kernel: Kernel, native: frozenset[str]) -> None:
+        self.native = native
+        self.recorder = Recorder(names_in(kernel))
+        self.plain: dict[Expr, bool] = {}
+
+    def body(self, statements: Sequence[Stmt]) -> tuple[Stmt, ...]:
+        return tuple(new for statement in statements for new in self.statement(statement))
+
+    def statement(self, statement: Stmt) -> list[Stmt]:
+        match statement:
+            case Loop():
+                before, (start, stop) = self.expressions([statement.start, statement.stop])
+                body = self.body(statement.body)
+                return [*before, replace(statement, start=start, stop=stop, body=body)]
+            case If():
+                before, (cond,) = self.expressions([statement.cond])
+                return [*before, If(cond, self.body(statement.then), self.body(statement.orelse))]
+            case While():
+                return self.loop(statement)
+            case Local() | Set() | Accumulate():
+                before, (value,) = self.expressions([statement.value])
+                return [*before, replace(statement, value=value)]
+            case Store():
+                guard = () if statement.guard is None else (statement.guard,)
+                before, found = self.expressions([statement.value, *statement.index, *guard])
+                index = tuple(found[1 : 1 + len(statement.index)])
+                return [*before, Store(statement.buffer, index, found[0], found[-1] if guard else None)]
+            case Check():
+                before, (ok,) = self.expressions([statement.ok])
+                return [*before, Check(ok, statement.code)]
+        return [statement]
+
+    def loop(self, statement: While) -> list[Stmt]:
+        """A condition that needs locals is kept in a flag, computed anew at the end of each trip."""
+        before, (cond,) = self.expressions([statement.cond])
+        body = self.body(statement.body)
+        if not before:
+            return [While(cond, body)]
+        again, (next_cond,) = self.expressions([statement.cond])
+        flag = self.recorder.fresh()
+        body = (*body, *again, Set(flag, next_cond))
+        return [*before, Local(flag, "bool", cond), While(Var(flag, "bool"), body)]
+
+    def expressions(self, roots: Sequence[Expr]) -> tuple[list[Stmt], list[Expr]]:
+        """Statements to run first and the expanded roots; roots without mathematics stay as they are."""
+        expanded = [root if self.is_plain(root) else self.expand(root) for root in roots]
+        statements, final = self.recorder.finish([e for e in expanded if e not in roots])
+        replaced = iter(final)
+        return statements, [e if e in roots else next(replaced) for e in expanded]
+
+    def is_plain(self, expr: Expr) -> bool:
+        if expr not in self.plain:
+            self.plain[expr] = not any(self.expansion(node) for node in walk(expr))
+        return self.plain[expr]
+
+    def expansion(self, node: Expr) -> Callable[[tuple[Expr, ...]], Expr] | None:
+        """What writes ``node`` for given operands, or None where it is basic."""
+        if not isinstance(node, Op) or node.fn in self.native:
+            return None
+        dtype = node.args[-1].dtype
+        if dtype in FORMATS and node.fn in EXPANSIONS:
+            return lambda kids: EXPANSIONS[node.fn](Builder(self.recorder, dtype), *kids)
+        if dtype[0] in "iu" and node.fn in INT_EXPANSIONS:
+            return lambda kids: INT_EXPANSIONS[node.fn](self.recorder, *kids)
+        return None
+
+    def expand(self, expr: Expr) -> Expr:
+        done: dict[Expr, Expr] = {}
+        for node in walk(expr):
+            if isinstance(node, Load) and self.is_plain(node):
+                done[node] = self.recorder.record(node)
+                continue
+            kids = tuple(done[kid] for kid in children(node))
+            write = self.expansion(node)
+            done[node] = write(kids) if write else self.recorder.record(rebuild(node, kids))
+        return done[expr]
+
+
+def names_in(kernel: Kernel) -> set[str]:
+    """Every name a kernel uses: sizes, buffers, loop variables, locals."""
+    names = {*kernel.sizes, *(param.name for param in kernel.params), kernel.name}
+    stack: list[Stmt] = list(kernel.body)
+    while stack:
+        match stack.pop():
+            case Loop(var=var, body=body):
+                names.add(var)
+                stack += body
+            case If(then=then, orelse=orelse):
+                stack += (*then, *orelse)
+            case While(body=body):
+                stack += body
+            case Local(name=name) | Scratch(name=name):
+                names.add(name)
+    return names
