@@ -181,9 +181,16 @@ FITS: dict[str, Fit] = {
         lambda s: 1 / inverse_erf((s + 3) ** 2),
         mp.sqrt(5) - 3,
         mp.mpf("1.01"),
-        8,
-        23,
-        high64=mp.mpf("3.01"),
+        11,
+        22,
+    ),
+    "erf_inv_far": Fit(
+        lambda s: inverse_erf((s + 5) ** 2),
+        lambda s: 1 / inverse_erf((s + 5) ** 2),
+        mp.mpf(-1),
+        mp.mpf("1.1"),
+        6,
+        18,
     ),
     # lgamma(2 + f) = f p(f)
     "lgamma": Fit(

@@ -1,4 +1,4 @@
-"""Contractions: what the generated tests do not say (errors, accumulation, how batching and BLAS see them)."""
+"""Contractions: errors, accumulation, what batching makes of them, how BLAS sees the operands."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from tracejit.errors import DTypeError, ShapeError
 from tracejit.ir import interp
 from tracejit.ir.build import building
 from tracejit.ir.graph import Graph
+from tracejit.ir.prim import Linear
 from tracejit.ir.types import DTYPES, TensorType, parse_type, type_of
 from tracejit.ir.verify import verify
 from tracejit.ops.dot import MatrixView, as_matmul, dot_general, free_axes
@@ -129,6 +130,25 @@ def test_dtype_errors() -> None:
     for wanted in ("f16", "i32"):
         with pytest.raises(DTypeError, match="accumulate"):
             infer("f32", "f32", wanted)
+
+
+# ---- adjoints ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("b", [((3, 4), MATMUL), ((4, 3), (((1,), (1,)), ((), ())))])
+@pytest.mark.parametrize("linear", [0, 1])
+def test_adjoint_of_a_matrix_product_is_one_matrix_product(b: Any, linear: int) -> None:
+    (shape, numbers), f32 = b, DTYPES["f32"]
+    types = (TensorType(f32, (2, 3)), TensorType(f32, shape))
+    with building() as builder:
+        ct = builder.input(TensorType(f32, (2, 4)))
+        xs: list[Any] = [builder.input(t) for t in types]
+        xs[linear] = Linear(types[linear])
+        out = dot_general.transpose(
+            (ct,), xs, dimension_numbers=numbers, preferred_element_type=None
+        )
+    assert out[linear].type == types[linear] and out[1 - linear] is None
+    assert [node.prim.name for node in builder.nodes] == ["dot_general"]
 
 
 # ---- batching ------------------------------------------------------------------------------------

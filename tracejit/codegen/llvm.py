@@ -15,19 +15,18 @@ Buffers may be the same memory only where the kernel works in place element by e
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
-from tracejit.codegen.llvm_emit import Level, is_constant, literal, memory, reg
-from tracejit.codegen.llvm_memory import Buffer, Memory, Value, iota
+from tracejit.codegen.llvm_emit import Level, is_constant, literal, memory
+from tracejit.codegen.llvm_memory import Buffer, Value, iota
 from tracejit.codegen.llvm_ops import Spelling, apply
 from tracejit.codegen.llvm_scan import (
     assigned,
-    identity_of,
-    reductions,
     set_anywhere,
     stored_buffers,
     uses_check,
 )
+from tracejit.codegen.llvm_vector import Vectors
 from tracejit.codegen.target import Target
 from tracejit.errors import InternalError
 from tracejit.ir.expr import Const, Expr, Load, Op, Var
@@ -52,18 +51,14 @@ def print_llvm(kernel: Kernel, target: Target) -> str:
     return Printer(kernel, target).text()
 
 
-class Printer(Memory):
+class Printer(Vectors):
     """Prints one kernel: ``env`` maps every name in scope to its current value."""
 
     def __init__(self, kernel: Kernel, target: Target) -> None:
-        super().__init__()
+        super().__init__(target)
         self.kernel = kernel
-        self.target = target
         self.memo: dict[Expr, Value] = {}
-        self.dtypes: dict[str, str] = {}
         self.mutable = set_anywhere(kernel.body)
-        self.declared_under: dict[str, tuple[str, ...] | None] = {}
-        self.reducing: set[str] = set()
         self.flag = ""
 
     # ---- the function --------------------------------------------------------------------------------
@@ -117,7 +112,9 @@ class Printer(Memory):
                 if e.name == self.vector:
                     return self.lane_numbers(self.scalar(e.name))
                 if e.name in self.reducing:
-                    raise InternalError(f"kernel {self.kernel.name} reads `{e.name}` while it is being reduced")
+                    raise InternalError(
+                        f"kernel {self.kernel.name} reads `{e.name}` while it is being reduced"
+                    )
                 return self.env[e.name]
         found = self.memo.get(e)
         if found is None:
@@ -127,9 +124,14 @@ class Printer(Memory):
     def lane_numbers(self, start: str) -> tuple[str, ...]:
         """The vec variable as vectors."""
         if is_constant(start):
-            return tuple(iota(self.width, int(start) + part * self.width) for part in range(self.parts))
+            return tuple(
+                iota(self.width, int(start) + part * self.width) for part in range(self.parts)
+            )
         ops, wide = Spelling(self, self.width), self.splat(start, "i64", self.width)
-        return tuple(ops.binary("add", "i64", wide, iota(self.width, p * self.width)) for p in range(self.parts))
+        return tuple(
+            ops.binary("add", "i64", wide, iota(self.width, p * self.width))
+            for p in range(self.parts)
+        )
 
     def operation(self, e: Expr) -> Value:
         assert isinstance(e, Op)
@@ -146,7 +148,10 @@ class Printer(Memory):
         if all(isinstance(a, str) for a in args):
             return apply(self, e.fn, e.dtype, sources, tuple(args), 0)  # type: ignore[arg-type]
         wide = [self.wide(a, source) for a, source in zip(args, sources, strict=True)]
-        return tuple(apply(self, e.fn, e.dtype, sources, part, self.width) for part in zip(*wide, strict=True))
+        return tuple(
+            apply(self, e.fn, e.dtype, sources, part, self.width)
+            for part in zip(*wide, strict=True)
+        )
 
     def uniform(self, e: Expr) -> str:
         """The value of an expression that must be the same in all lanes."""
@@ -209,7 +214,9 @@ class Printer(Memory):
         dtype = self.dtypes[name]
         if isinstance(old, str):
             if isinstance(v, tuple) or self.diverged:
-                raise InternalError(f"kernel {self.kernel.name} sets `{name}`, declared outside, inside a vec loop")
+                raise InternalError(
+                    f"kernel {self.kernel.name} sets `{name}`, declared outside, inside a vec loop"
+                )
             self.env[name] = v
             return
         v = self.wide(v, dtype)
@@ -222,17 +229,18 @@ class Printer(Memory):
         old, v, dtype = self.env[s.name], self.value(s.value), self.dtypes[s.name]
         if isinstance(old, str):
             if isinstance(v, tuple):
-                raise InternalError(f"kernel {self.kernel.name} accumulates a vector into the scalar `{s.name}`")
+                raise InternalError(
+                    f"kernel {self.kernel.name} accumulates a vector into the scalar `{s.name}`"
+                )
             self.assign(s.name, self.combine(s.fn, dtype, old, v, 0))
             return
         wide = self.wide(v, dtype)
         self.assign(
             s.name,
-            tuple(self.combine(s.fn, dtype, x, y, self.width) for x, y in zip(old, wide, strict=True)),
+            tuple(
+                self.combine(s.fn, dtype, x, y, self.width) for x, y in zip(old, wide, strict=True)
+            ),
         )
-
-    def combine(self, fn: str, dtype: str, a: str, b: str, width: int) -> str:
-        return apply(self, fn, dtype, (dtype, dtype), (a, b), width)
 
     def check(self, s: Check) -> None:
         """Write the code into the flag, unless a failure was written before."""
@@ -263,7 +271,9 @@ class Printer(Memory):
         lanes = self.width * self.parts
         name = f"%{s.name}.{self.counter}"
         self.counter += 1
-        self.allocas.append(f"  {name} = alloca [{max(count * max(lanes, 1), 1)} x {memory(s.dtype)}], align 64")
+        self.allocas.append(
+            f"  {name} = alloca [{max(count * max(lanes, 1), 1)} x {memory(s.dtype)}], align 64"
+        )
         self.buffers[s.name] = Buffer(name, s.dtype, s.shape, lanes)
         self.stored(s.name)
 
@@ -285,50 +295,6 @@ class Printer(Memory):
                 self.block(body)
                 self.mask, self.diverged = outside
 
-    def branch(
-        self, cond: str, body: Callable[[], None], names: Sequence[str], *, region: bool = False, certain: bool = False
-    ) -> None:
-        """Run ``body`` if ``cond``. A ``region`` has a preheader that loops inside may hoist into."""
-        if cond in ("true", "false"):
-            if cond == "true":
-                body()
-            return
-        yes, after = self.labels("then", "after")
-        self.line(f"br i1 {cond}, label %{yes}, label %{after}")
-        origin, outer = self.label, self.lines
-        names = [n for n in names if n in self.env]
-        before = {n: self.env[n] for n in names}
-        level = Level([] if region else None, region or certain, frozenset())
-        self.levels.append(level)
-        self.lines = []
-        self.label = yes
-        body()
-        self.levels.pop()
-        inner, self.lines = self.lines, outer
-        self.lines.append(f"{yes}:")
-        self.lines += level.pre or []
-        self.lines += inner
-        last = self.label
-        self.line(f"br label %{after}")
-        self.start(after)
-        for n in names:
-            if self.env[n] != before[n]:
-                self.env[n] = self.merge(n, before[n], origin, self.env[n], last)
-
-    def merge(self, name: str, a: Value, from_a: str, b: Value, from_b: str) -> Value:
-        """A phi for each part."""
-        dtype = self.dtypes[name]
-        if isinstance(a, str) and isinstance(b, str):
-            phi = self.fresh()
-            self.line(f"{phi} = phi {reg(dtype)} [ {a}, %{from_a} ], [ {b}, %{from_b} ]")
-            return phi
-        assert isinstance(a, tuple) and isinstance(b, tuple)
-        parts = []
-        for x, y in zip(a, b, strict=True):
-            parts.append(self.fresh())
-            self.line(f"{parts[-1]} = phi {reg(dtype, self.width)} [ {x}, %{from_a} ], [ {y}, %{from_b} ]")
-        return tuple(parts)
-
     # ---- loops -----------------------------------------------------------------------------------------
 
     def any_loop(self, s: Loop) -> None:
@@ -340,7 +306,9 @@ class Printer(Memory):
             self.vec_loop(s, lo, hi)  # type: ignore[arg-type]
         elif isinstance(lo, tuple) or isinstance(hi, tuple):
             self.ragged_loop(s)
-        elif s.how == "seq" and is_constant(lo) and is_constant(hi) and s.unroll >= int(hi) - int(lo):
+        elif (
+            s.how == "seq" and is_constant(lo) and is_constant(hi) and s.unroll >= int(hi) - int(lo)
+        ):
             for k in range(int(lo), int(hi)):
                 self.env[s.var] = str(k)
                 self.block(s.body)
@@ -367,74 +335,6 @@ class Printer(Memory):
         empty = self.emit(f"icmp eq i64 {count}, 0", count)
         safe = self.emit(f"select i1 {empty}, ptr {base}, ptr {cell}", empty, base, cell)
         return start, self.emit(f"load i64, ptr {safe}, align 8", safe)
-
-    def loop(
-        self,
-        lo: str,
-        hi: str,
-        step: int,
-        body: Callable[[str], None],
-        names: Sequence[str],
-        stored: frozenset[str],
-    ) -> None:
-        """``for index in range(lo, hi, step): body(index)``, rotated; ``hi`` is reached in whole steps or passed."""
-        trips = -1
-        if is_constant(lo) and is_constant(hi):
-            trips = max(0, -(-(int(hi) - int(lo)) // step))
-            if trips == 0:
-                return
-            if trips == 1:
-                body(lo)
-                return
-        before, top, after = self.labels("before", "loop", "after")
-        origin = self.label
-        if trips < 0:
-            some = self.emit(f"icmp slt i64 {lo}, {hi}", lo, hi)
-            self.line(f"br i1 {some}, label %{before}, label %{after}")
-        else:
-            self.line(f"br label %{before}")
-        names = [n for n in names if n in self.env]
-        first = {n: self.env[n] for n in names}
-        outer, self.lines = self.lines, []
-        level = Level([], True, stored)
-        self.levels.append(level)
-        index = self.fresh()
-        phis = {n: self.renamed(first[n]) for n in names}
-        self.env.update(phis)
-        self.label = top
-        body(index)
-        following, more = self.fresh(), self.fresh()
-        self.line(f"{following} = add i64 {index}, {step}")
-        self.line(f"{more} = icmp slt i64 {following}, {hi}")
-        self.line(f"br i1 {more}, label %{top}, label %{after}")
-        latch = self.label
-        self.levels.pop()
-        head = [f"  {index} = phi i64 [ {lo}, %{before} ], [ {following}, %{latch} ]"]
-        for n in names:
-            head += self.phi_lines(n, phis[n], first[n], before, self.env[n], latch)
-        outer += [f"{before}:", *(level.pre or ()), f"  br label %{top}", f"{top}:", *head, *self.lines]
-        self.lines = outer
-        self.start(after)
-        for n in names:
-            if trips < 0:
-                self.env[n] = self.merge(n, first[n], origin, self.env[n], latch)
-            else:
-                self.relevel(self.env[n])
-
-    def relevel(self, v: Value) -> None:
-        """After a loop that ran for certain, its last values belong to the level around it."""
-        for text in (v,) if isinstance(v, str) else v:
-            if not is_constant(text) and text in self.level_of:
-                self.level_of[text] = min(self.level_of[text], len(self.levels) - 1)
-
-    def renamed(self, v: Value) -> Value:
-        return self.fresh() if isinstance(v, str) else tuple(self.fresh() for _ in v)
-
-    def phi_lines(self, name: str, phi: Value, a: Value, from_a: str, b: Value, from_b: str) -> list[str]:
-        many = isinstance(phi, tuple)
-        t = reg(self.dtypes[name], self.width if many else 0)
-        rows = zip(phi, a, b, strict=True) if many else [(phi, a, b)]
-        return [f"  {p} = phi {t} [ {x}, %{from_a} ], [ {y}, %{from_b} ]" for p, x, y in rows]
 
     def ragged_loop(self, s: Loop) -> None:
         """A loop inside vec whose bounds differ between lanes: a While over a vector counter."""
@@ -481,7 +381,14 @@ class Printer(Memory):
         head = []
         for n in names:
             head += self.phi_lines(n, phis[n], first[n], before, self.env[n], latch)
-        outer += [f"{before}:", *(level.pre or ()), f"  br label %{top}", f"{top}:", *head, *self.lines]
+        outer += [
+            f"{before}:",
+            *(level.pre or ()),
+            f"  br label %{top}",
+            f"{top}:",
+            *head,
+            *self.lines,
+        ]
         self.lines = outer
         self.start(after)
         for n in names:
@@ -489,113 +396,3 @@ class Printer(Memory):
             self.relevel(phis[n])
 
     # ---- vec loops ---------------------------------------------------------------------------------------
-
-    def vec_loop(self, s: Loop, lo: str, hi: str) -> None:
-        names = [n for n in assigned(s.body) if n in self.env]
-        cond = "true"
-        if is_constant(lo) and is_constant(hi):
-            cond = "true" if int(lo) < int(hi) else "false"
-        else:
-            cond = self.emit(f"icmp slt i64 {lo}, {hi}", lo, hi)
-        self.branch(cond, lambda: self.vectors(s, lo, hi, names), names, region=True)
-
-    def vectors(self, s: Loop, lo: str, hi: str, names: Sequence[str]) -> None:
-        """Main loop of ``unroll`` vectors, then single ones under a mask, then the reduction across lanes."""
-        folds = reductions(s.body, names)
-        scalars = {n: self.env[n] for n in names}
-        stored = stored_buffers(s.body)
-        self.width, self.vector = s.width, s.var
-        self.dtypes[s.var] = "i64"
-        self.reducing |= set(names)
-        span = s.width * s.unroll
-        for n in names:
-            identity = literal(identity_of(folds[n], self.dtypes[n]), self.dtypes[n])
-            self.env[n] = (self.splat(identity, self.dtypes[n], s.width),) * s.unroll
-            self.declared_under[n] = None
-
-        def body(index: str) -> None:
-            self.env[s.var] = index
-            self.block(s.body)
-
-        def masked(index: str) -> None:
-            self.mask = (self.tail_mask(index, hi),)
-            body(index)
-            self.mask = None
-
-        self.parts = s.unroll
-        whole = self.whole(lo, hi, span)
-        self.loop(lo, whole, span, body, names, stored)
-        self.parts = 1
-        for n in names:
-            self.env[n] = (self.tree(folds[n], self.dtypes[n], self.env[n]),)  # type: ignore[arg-type]
-        known = is_constant(whole) and is_constant(hi)
-        if s.unroll > 1 and self.target.cheap_masks and not known:
-            # one copy of the body for what is left: less code to compile than full vectors and a tail
-            self.loop(whole, hi, s.width, masked, names, stored)
-        else:
-            if s.unroll > 1:
-                full = self.whole(whole, hi, s.width)
-                self.loop(whole, full, s.width, body, names, stored)
-                whole = full
-            self.tail(whole, hi, masked, names, stored)
-        self.width, self.parts, self.vector = 0, 0, ""
-        self.reducing -= set(names)
-        for n in names:
-            lanes = self.env[n]
-            self.env[n] = self.combine(
-                folds[n], self.dtypes[n], scalars[n], self.across(folds[n], self.dtypes[n], lanes[0], s.width), 0  # type: ignore[arg-type]
-            )
-
-    def tail(
-        self, lo: str, hi: str, body: Callable[[str], None], names: Sequence[str], stored: frozenset[str]
-    ) -> None:
-        """At most one vector."""
-        if is_constant(lo) and is_constant(hi):
-            if int(lo) < int(hi):
-                body(lo)
-            return
-        cond = self.emit(f"icmp slt i64 {lo}, {hi}", lo, hi)
-        # some segment of the vec loop runs, and all hold the same body: what it loads is loaded in any case
-        self.branch(cond, lambda: body(lo), names, certain=True)
-
-    def whole(self, lo: str, hi: str, span: int) -> str:
-        """Where the last whole span ends."""
-        count = self.isub(hi, lo)
-        if is_constant(count):
-            return self.iadd(lo, str(int(count) // span * span))
-        if span & (span - 1) == 0:
-            full = self.emit(f"and i64 {count}, {-span}", count)
-        else:
-            full = self.imul(self.emit(f"udiv i64 {count}, {span}", count), str(span))
-        return self.iadd(full, lo)
-
-    def tail_mask(self, index: str, hi: str) -> str:
-        """The lanes below ``hi``."""
-        left, w = self.isub(hi, index), self.width
-        lanes = "<" + ", ".join(f"i32 {k}" for k in range(w)) + ">"
-        if is_constant(left):
-            return "<" + ", ".join(f"i1 {'true' if k < int(left) else 'false'}" for k in range(w)) + ">"
-        narrow = self.emit(f"trunc i64 {left} to i32", left)
-        wide = self.splat(narrow, "i32", w)
-        return self.emit(f"icmp ult <{w} x i32> {lanes}, {wide}", wide)
-
-    def tree(self, fn: str, dtype: str, parts: tuple[str, ...]) -> str:
-        """Fold the unrolled accumulators."""
-        while len(parts) > 1:
-            pairs = zip(parts[::2], parts[1::2], strict=False)
-            odd = parts[-1:] if len(parts) % 2 else ()
-            parts = tuple(self.combine(fn, dtype, a, b, self.width) for a, b in pairs) + odd
-        return parts[0]
-
-    def across(self, fn: str, dtype: str, vector: str, width: int) -> str:
-        """Fold the lanes: halves onto each other. ``width`` is a power of two."""
-        while width > 1:
-            whole, width = reg(dtype, width), width // 2
-            halves = []
-            for half in range(2):
-                picked = ", ".join(f"i32 {half * width + k}" for k in range(width))
-                halves.append(
-                    self.emit(f"shufflevector {whole} {vector}, {whole} poison, <{width} x i32> <{picked}>", vector)
-                )
-            vector = self.combine(fn, dtype, halves[0], halves[1], width)
-        return self.emit(f"extractelement {reg(dtype, 1)} {vector}, i64 0", vector)

@@ -175,7 +175,9 @@ class Emitter:
             return splat_constant(text, dtype)
         vector = reg(dtype, width)
         one = self.emit(f"insertelement {vector} poison, {REGISTER[dtype]} {text}, i64 0", text)
-        return self.emit(f"shufflevector {vector} {one}, {vector} poison, <{width} x i32> zeroinitializer", one)
+        return self.emit(
+            f"shufflevector {vector} {one}, {vector} poison, <{width} x i32> zeroinitializer", one
+        )
 
     def stored(self, buffer: str) -> None:
         """Forget what was loaded from ``buffer``."""

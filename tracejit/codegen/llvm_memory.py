@@ -74,7 +74,9 @@ class Memory(Emitter):
                 return Linear(int(e.value))
             case Var() if e.name == self.vector:
                 start = self.scalar(e.name)
-                return Linear(int(start), (), "1") if is_constant(start) else Linear(0, (start,), "1")
+                return (
+                    Linear(int(start), (), "1") if is_constant(start) else Linear(0, (start,), "1")
+                )
             case Var() if e.name in self.linears:
                 return self.linears[e.name]
             case Op(fn="add", args=(a, b)):
@@ -126,7 +128,9 @@ class Memory(Emitter):
         for e, extents in reversed(merge_axes(index, buffer.shape)):
             total = self.sum(self.scale(self.linear(e), stride), total)
             for extent in extents:
-                stride = self.imul(stride, str(extent) if isinstance(extent, int) else self.scalar(extent))
+                stride = self.imul(
+                    stride, str(extent) if isinstance(extent, int) else self.scalar(extent)
+                )
         if buffer.lanes:
             total = self.scale(total, str(buffer.lanes))
             total.lane = self.iadd(total.lane, "1")
@@ -140,7 +144,9 @@ class Memory(Emitter):
             sums[level] = self.iadd(sums[level], term) if level in sums else term
         p = buffer.pointer
         for level in sorted(sums):
-            p = self.emit(f"getelementptr {memory(buffer.dtype)}, ptr {p}, i64 {sums[level]}", p, sums[level])
+            p = self.emit(
+                f"getelementptr {memory(buffer.dtype)}, ptr {p}, i64 {sums[level]}", p, sums[level]
+            )
         return p
 
     def displaced(self, buffer: Buffer, p: str, count: int) -> str:
@@ -154,7 +160,13 @@ class Memory(Emitter):
         p = self.displaced(buffer, p, offset.const)
         if offset.lane != "0":
             start = self.imul(offset.lane, str(part * w))
-            p = p if start == "0" else self.emit(f"getelementptr {memory(buffer.dtype)}, ptr {p}, i64 {start}", p, start)
+            p = (
+                p
+                if start == "0"
+                else self.emit(
+                    f"getelementptr {memory(buffer.dtype)}, ptr {p}, i64 {start}", p, start
+                )
+            )
         index = ""
         if offset.lane != "0":
             index = iota(w)
@@ -227,7 +239,9 @@ class Memory(Emitter):
             ops = Spelling(self, self.width)
             zero = ops.constant(0, buffer.dtype)
             wide = self.wide(v, buffer.dtype)
-            return tuple(ops.select(g, x, zero, buffer.dtype) for g, x in zip(guard, wide, strict=True))
+            return tuple(
+                ops.select(g, x, zero, buffer.dtype) for g, x in zip(guard, wide, strict=True)
+            )
         conds = [guard] if isinstance(guard, str) else []
         if self.diverged and self.mask is not None:
             conds.append(self.any(self.mask))
@@ -246,7 +260,10 @@ class Memory(Emitter):
         buffer = self.buffers[name]
         size = DTYPES[buffer.dtype].itemsize
         v = self.emit(
-            f"load {memory(buffer.dtype)}, ptr {p}, align {size}", p, buffer=name, uncertain=uncertain
+            f"load {memory(buffer.dtype)}, ptr {p}, align {size}",
+            p,
+            buffer=name,
+            uncertain=uncertain,
         )
         return self.emit(f"icmp ne i8 {v}, 0", v) if buffer.dtype == "bool" else v
 
@@ -255,7 +272,9 @@ class Memory(Emitter):
         p = self.displaced(buffer, p, displacement)
         element, size = memory(buffer.dtype), DTYPES[buffer.dtype].itemsize
         if mask is None:
-            v = self.emit(f"load <{w} x {element}>, ptr {p}, align {size}", p, buffer=name, uncertain=True)
+            v = self.emit(
+                f"load <{w} x {element}>, ptr {p}, align {size}", p, buffer=name, uncertain=True
+            )
         else:
             v = self.emit(
                 f"call <{w} x {element}> @llvm.masked.load.{memory_suffix(buffer.dtype, w)}.p0(ptr {p}, i32 {size}, "
@@ -332,7 +351,9 @@ class Memory(Emitter):
             return v
         return self.emit(f"zext <{self.width} x i1> {v} to <{self.width} x i8>", v)
 
-    def store_vector(self, buffer: Buffer, p: str, displacement: int, v: str, mask: str | None) -> None:
+    def store_vector(
+        self, buffer: Buffer, p: str, displacement: int, v: str, mask: str | None
+    ) -> None:
         w, size = self.width, DTYPES[buffer.dtype].itemsize
         p = self.displaced(buffer, p, displacement)
         typed = f"<{w} x {memory(buffer.dtype)}> {self.to_memory(v, buffer.dtype)}"
@@ -340,7 +361,9 @@ class Memory(Emitter):
             self.line(f"store {typed}, ptr {p}, align {size}")
         else:
             name = memory_suffix(buffer.dtype, w)
-            self.line(f"call void @llvm.masked.store.{name}.p0({typed}, ptr {p}, i32 {size}, <{w} x i1> {mask})")
+            self.line(
+                f"call void @llvm.masked.store.{name}.p0({typed}, ptr {p}, i32 {size}, <{w} x i1> {mask})"
+            )
 
     def scatter(self, buffer: Buffer, p: str, v: str, mask: str | None) -> None:
         w, size = self.width, DTYPES[buffer.dtype].itemsize

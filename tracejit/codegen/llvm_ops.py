@@ -26,7 +26,15 @@ from tracejit.ops import PRIMS
 
 FLOAT_BINARY = {"add": "fadd", "sub": "fsub", "mul": "fmul", "div": "fdiv", "rem": "frem"}
 INT_BINARY = {"add": "add", "sub": "sub", "mul": "mul", "and": "and", "or": "or", "xor": "xor"}
-BOOL_BINARY = {"add": "or", "mul": "and", "and": "and", "or": "or", "xor": "xor", "max": "or", "min": "and"}
+BOOL_BINARY = {
+    "add": "or",
+    "mul": "and",
+    "and": "and",
+    "or": "or",
+    "xor": "xor",
+    "max": "or",
+    "min": "and",
+}
 FLOAT_UNARY = {
     "sqrt": "sqrt",
     "floor": "floor",
@@ -57,7 +65,9 @@ class Spelling:
         """An intrinsic whose operands and result are all of ``dtype``."""
         t = reg(dtype, self.width)
         listed = ", ".join(f"{t} {x}" for x in args)
-        return self.emitter.emit(f"call {t} @llvm.{name}.{suffix(dtype, self.width)}({listed}{extra})", *args)
+        return self.emitter.emit(
+            f"call {t} @llvm.{name}.{suffix(dtype, self.width)}({listed}{extra})", *args
+        )
 
     def select(self, cond: str, a: str, b: str, dtype: str) -> str:
         if a == b:
@@ -66,7 +76,9 @@ class Spelling:
         return self.emitter.emit(f"select {c} {cond}, {t} {a}, {t} {b}", cond, a, b)
 
     def cast(self, code: str, source: str, to: str, x: str) -> str:
-        return self.emitter.emit(f"{code} {reg(source, self.width)} {x} to {reg(to, self.width)}", x)
+        return self.emitter.emit(
+            f"{code} {reg(source, self.width)} {x} to {reg(to, self.width)}", x
+        )
 
     def invert(self, x: str) -> str:
         return self.binary("xor", "bool", x, self.constant(True, "bool"))
@@ -90,7 +102,9 @@ class Spelling:
             return self.call(("s" if kind == "i" else "u") + fn, dtype, a, b)
         if not_nan(a):
             a, b = b, a
-        first = self.select(self.binary("fcmp " + ("ogt" if fn == "max" else "olt"), dtype, b, a), b, a, dtype)
+        first = self.select(
+            self.binary("fcmp " + ("ogt" if fn == "max" else "olt"), dtype, b, a), b, a, dtype
+        )
         if not_nan(b):
             return first
         return self.select(self.binary("fcmp uno", dtype, b, b), b, first, dtype)
@@ -103,7 +117,11 @@ class Spelling:
         safe = b if by_zero is None else self.select(by_zero, one, b, dtype)
         if self.width and bits <= 32:
             quotient = self.divide_floating(dtype, a, safe)
-            result = quotient if fn == "div" else self.binary("sub", dtype, a, self.binary("mul", dtype, quotient, b))
+            result = (
+                quotient
+                if fn == "div"
+                else self.binary("sub", dtype, a, self.binary("mul", dtype, quotient, b))
+            )
             if by_zero is None:
                 return result
             return self.select(by_zero, zero, result, dtype)
@@ -124,12 +142,18 @@ class Spelling:
         narrow = bits_of(dtype) <= 16
         real, whole = ("f32", "i32") if narrow else ("f64", "i64")
         into = ("s" if kind_of(dtype) == "i" else "u") + "itofp"
-        quotient = self.binary("fdiv", real, self.cast(into, dtype, real, a), self.cast(into, dtype, real, b))
+        quotient = self.binary(
+            "fdiv", real, self.cast(into, dtype, real, a), self.cast(into, dtype, real, b)
+        )
         return self.cast("trunc", whole, dtype, self.cast("fptosi", real, whole, quotient))
 
     def index_divide(self, fn: str, a: str, b: str) -> str:
         """Quotient or remainder of indices: non-negative, below 2**53, divisor positive."""
-        if is_constant(b) and (divisor := int(constant_bits(b))) & (divisor - 1) == 0 and divisor > 0:
+        if (
+            is_constant(b)
+            and (divisor := int(constant_bits(b))) & (divisor - 1) == 0
+            and divisor > 0
+        ):
             if fn == "idiv":
                 return self.binary("lshr", "i64", a, self.constant(divisor.bit_length() - 1, "i64"))
             return self.binary("and", "i64", a, self.constant(divisor - 1, "i64"))
@@ -139,20 +163,37 @@ class Spelling:
             return self.emitter.emit(f"{code} i64 {a}, {b}", a, b, uncertain=not is_constant(b))
         # there is no vector instruction for 64-bit division; doubles hold these values exactly
         quotient = self.binary(
-            "fdiv", "f64", self.cast("sitofp", "i64", "f64", a), self.cast("sitofp", "i64", "f64", b)
+            "fdiv",
+            "f64",
+            self.cast("sitofp", "i64", "f64", a),
+            self.cast("sitofp", "i64", "f64", b),
         )
         whole = self.cast("fptosi", "f64", "i64", quotient)
-        return whole if fn == "idiv" else self.binary("sub", "i64", a, self.binary("mul", "i64", whole, b))
+        return (
+            whole
+            if fn == "idiv"
+            else self.binary("sub", "i64", a, self.binary("mul", "i64", whole, b))
+        )
 
     def shift(self, fn: str, dtype: str, a: str, b: str) -> str:
         """Shifts by the width or more give 0 (the sign for arithmetic right shifts) instead of poison."""
-        code = {"shift_left": "shl", "shift_right_logical": "lshr", "shift_right_arithmetic": "ashr"}[fn]
+        code = {
+            "shift_left": "shl",
+            "shift_right_logical": "lshr",
+            "shift_right_arithmetic": "ashr",
+        }[fn]
         bits = bits_of(dtype)
         if is_constant(b) and 0 <= int(constant_bits(b)) < bits:
             return self.binary(code, dtype, a, b)
         fits = self.binary("icmp ult", dtype, b, self.constant(bits, dtype))
-        shifted = self.binary(code, dtype, a, self.select(fits, b, self.constant(bits - 1, dtype), dtype))
-        return shifted if code == "ashr" else self.select(fits, shifted, self.constant(0, dtype), dtype)
+        shifted = self.binary(
+            code, dtype, a, self.select(fits, b, self.constant(bits - 1, dtype), dtype)
+        )
+        return (
+            shifted
+            if code == "ashr"
+            else self.select(fits, shifted, self.constant(0, dtype), dtype)
+        )
 
     # ---- conversions -----------------------------------------------------------------------------------
 
@@ -180,7 +221,9 @@ class Spelling:
     def to_integer(self, source: str, to: str, x: str) -> str:
         """Truncate and saturate, nan to 0. LLVM's own ``fptosi.sat`` goes lane by lane on x86."""
         bits, code = bits_of(to), "fptosi" if kind_of(to) == "i" else "fptoui"
-        lowest, highest = (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if code == "fptosi" else (0, 2**bits - 1)
+        lowest, highest = (
+            (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if code == "fptosi" else (0, 2**bits - 1)
+        )
         number = self.binary("fcmp ord", source, x, x)
         low, high = self.constant(lowest, source), self.constant(highest, source)
         if bits <= 16 or (bits == 32 and source == "f64"):
@@ -220,7 +263,9 @@ class Spelling:
         near = self.cast("fptrunc", "f64", "f32", x)
         back = self.cast("fpext", "f32", "f64", near)
         bits = self.cast("bitcast", "f32", "u32", near)
-        over = self.binary("fcmp ogt", "f64", self.call("fabs", "f64", back), self.call("fabs", "f64", x))
+        over = self.binary(
+            "fcmp ogt", "f64", self.call("fabs", "f64", back), self.call("fabs", "f64", x)
+        )
         off = self.binary("fcmp one", "f64", back, x)
         down = self.binary("sub", "u32", bits, self.cast("zext", "bool", "u32", over))
         odd = self.binary("or", "u32", down, self.cast("zext", "bool", "u32", off))
@@ -231,7 +276,9 @@ class Spelling:
         bits = self.cast("bitcast", "f32", "u32", x)
         high = self.binary("lshr", "u32", bits, self.constant(16, "u32"))
         lowest = self.binary("and", "u32", high, self.constant(1, "u32"))
-        biased = self.binary("add", "u32", self.binary("add", "u32", bits, self.constant(0x7FFF, "u32")), lowest)
+        biased = self.binary(
+            "add", "u32", self.binary("add", "u32", bits, self.constant(0x7FFF, "u32")), lowest
+        )
         rounded = self.binary("lshr", "u32", biased, self.constant(16, "u32"))
         quiet = self.binary("or", "u32", high, self.constant(0x40, "u32"))
         chosen = self.select(self.binary("fcmp uno", "f32", x, x), quiet, rounded, "u32")
@@ -262,7 +309,9 @@ def known_nonzero(text: str) -> bool:
     return is_constant(text) and constant_bits(text) != "0"
 
 
-def apply(emitter: Emitter, fn: str, to: str, sources: tuple[str, ...], args: tuple[str, ...], width: int) -> str:
+def apply(
+    emitter: Emitter, fn: str, to: str, sources: tuple[str, ...], args: tuple[str, ...], width: int
+) -> str:
     """Write operation ``fn`` with operands ``args`` of dtypes ``sources``; returns the name of the result.
 
     Raises MissingRule for an operation that has no LLVM spelling.
@@ -309,7 +358,9 @@ def absolute(s: Spelling, fn: str, to: str, source: str, args: tuple[str, ...]) 
 
 
 def is_finite(s: Spelling, fn: str, to: str, source: str, args: tuple[str, ...]) -> str:
-    return s.binary("fcmp olt", source, s.call("fabs", source, args[0]), s.constant(float("inf"), source))
+    return s.binary(
+        "fcmp olt", source, s.call("fabs", source, args[0]), s.constant(float("inf"), source)
+    )
 
 
 Rule = Callable[[Spelling, str, str, str, tuple[str, ...]], str]
@@ -347,5 +398,7 @@ NUMERIC: dict[str, Rule] = {
     "abs": absolute,
     "div": lambda s, fn, to, source, args: s.divide(fn, to, *args),
     "rem": lambda s, fn, to, source, args: s.divide(fn, to, *args),
-    "not": lambda s, fn, to, source, args: s.binary("xor", to, args[0], s.constant(-1 if source != "bool" else True, to)),
+    "not": lambda s, fn, to, source, args: s.binary(
+        "xor", to, args[0], s.constant(-1 if source != "bool" else True, to)
+    ),
 }

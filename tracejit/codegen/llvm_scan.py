@@ -1,7 +1,7 @@
 """What a piece of a kernel writes: asked by the LLVM printer before it opens a loop.
 
-    assigned(body)        names of locals set or accumulated, in order of first mention
-    stored_buffers(body)  buffers stored to
+assigned(body)        names of locals set or accumulated, in order of first mention
+stored_buffers(body)  buffers stored to
 """
 
 from __future__ import annotations
@@ -10,7 +10,18 @@ from collections.abc import Iterator, Sequence
 
 from tracejit.errors import InternalError
 from tracejit.ir.types import DTYPES
-from tracejit.kernel.nodes import Accumulate, Check, If, Local, Loop, Scratch, Set, Stmt, Store, While
+from tracejit.kernel.nodes import (
+    Accumulate,
+    Check,
+    If,
+    Local,
+    Loop,
+    Scratch,
+    Set,
+    Stmt,
+    Store,
+    While,
+)
 
 
 def statements(body: Sequence[Stmt]) -> Iterator[Stmt]:
@@ -54,7 +65,9 @@ def reductions(body: Sequence[Stmt], names: Sequence[str]) -> dict[str, str]:
         if isinstance(s, Set) and s.name in names:
             raise InternalError(f"`{s.name}` is declared outside the vec loop that sets it")
         if isinstance(s, Accumulate) and s.name in names and folds.setdefault(s.name, s.fn) != s.fn:
-            raise InternalError(f"`{s.name}` is accumulated with both {folds[s.name]} and {s.fn} in one loop")
+            raise InternalError(
+                f"`{s.name}` is accumulated with both {folds[s.name]} and {s.fn} in one loop"
+            )
     return folds
 
 

@@ -36,6 +36,7 @@ from tracejit.codegen.numba_scalar import (
     spell,
     spelled,
     strip,
+    whole,
 )
 from tracejit.errors import BackendError, InternalError
 from tracejit.ir.expr import Const, Expr, Load, Op, Var, children, rebuild, walk
@@ -177,6 +178,11 @@ class _Printer:
         self.depth = 1
         self.constants: dict[str, str] = {}
         self.flag = takes_flag(kernel)
+        #: loop variables, sizes, and locals that are sums of such: what indices are made of
+        self.indices = set(kernel.sizes)
+        #: whether the expression written last is made of these only
+        self.index = False
+        self.assigned = {s.name for s in statements(kernel.body) if isinstance(s, Set | Accumulate)}
         #: buffers that hold bits of a narrow float
         self.packed: set[str] = set()
         #: where scratch is declared: line number and depth
@@ -224,6 +230,8 @@ class _Printer:
                 self.loop(stmt)
             case Local():
                 value = self.value(stmt.value)
+                if stmt.name not in self.assigned and self.index:
+                    self.indices.add(stmt.name)
                 self.line(f"{self.names.declare(stmt.name, stmt.dtype)} = {value}")
             case Scratch():
                 self.scratch(stmt)
@@ -251,6 +259,7 @@ class _Printer:
         stop = self.value(loop.stop)
         bounds = stop if loop.start == Const(0, "i64") else f"{self.value(loop.start)}, {stop}"
         kind = "numba.prange" if loop.how == "par" else "range"
+        self.indices.add(loop.var)
         head = f"for {self.names.declare(loop.var, 'i64')} in {kind}({bounds}):"
         if loop.how != "par":
             self.nested(head, loop.body)
@@ -289,7 +298,7 @@ class _Printer:
     def accumulate(self, stmt: Accumulate) -> None:
         name, dtype = self.names.given[stmt.name], stmt.value.dtype
         sign = {"add": "+", "mul": "*"}.get(stmt.fn)
-        if sign and (dtype in ("i64", "u64", "f32", "f64") or letter(dtype) == "c"):
+        if sign and (dtype in ("u64", "f32", "f64") or letter(dtype) == "c"):
             self.line(f"{name} {sign}= {self.value(stmt.value)}")
             return
         folded = Op(stmt.fn, (Var(stmt.name, dtype), stmt.value), dtype)
@@ -325,25 +334,25 @@ class _Printer:
             if node is not expr and (shared or long):
                 name = self.names.fresh("t", node.dtype)
                 self.line(f"{name} = {strip(text.typed)}")
-                text = Text(name, name)
+                text = whole(name, _bits(node.dtype), text.index)
             texts[node] = text
+        self.index = texts[expr].index
         return strip(texts[expr].typed)
 
     def node(self, node: Expr, texts: dict[Expr, Text]) -> Text:
         match node:
-            case Const():
-                text = constant(node, self.constants)
+            case Const(value, dtype):
+                index = dtype == "i64" and abs(value) < 2**31
+                return whole(constant(node, self.constants), _bits(dtype), index)
             case Var():
-                text = self.names.given[node.name]
+                return whole(self.names.given[node.name], _bits(node.dtype), node.name in self.indices)
             case Load():
-                text = self.load(node, texts)
-            case Op("add", (first, Const(value, "i64")), "i64") if isinstance(value, int) and value < 0:
-                text = f"({texts[first].typed} - {-value})"
+                return whole(self.load(node, texts), _bits(node.dtype))
+            case Op("add", (first, Const(int(value), "i64")), "i64") if value < 0 and texts[first].index:
+                return whole(f"({texts[first].typed} - {-value})", index=True)
             case Op():
                 return spell(node, [texts[arg] for arg in node.args], self.constants)
-            case _:
-                raise InternalError(f"not an expression: {node!r}")
-        return Text(text, text)
+        raise InternalError(f"not an expression: {node!r}")
 
     def load(self, node: Load, texts: dict[Expr, Text]) -> str:
         index = ", ".join(strip(texts[entry].typed) for entry in node.index) or "()"
@@ -359,6 +368,10 @@ class _Printer:
 def _comment(kernel: Kernel) -> Iterable[str]:
     """The user's lines, unless they fit the first line of the dump."""
     return kernel.comment.strip().split("\n") if "\n" in kernel.comment.strip() else ()
+
+
+def _bits(dtype: str) -> int:
+    return DTYPES[dtype].itemsize * 8
 
 
 def _zero(dtype: str) -> Const:

@@ -35,19 +35,34 @@ def square(x):
 '''
 
 _INTEGERS = '''
+def wrap_add(x, y):
+    """x + y modulo 2**64: Numba leaves the overflow of signed integers undefined."""
+    return np.int64(np.uint64(x) + np.uint64(y))
+
+
+def wrap_sub(x, y):
+    """x - y modulo 2**64."""
+    return np.int64(np.uint64(x) - np.uint64(y))
+
+
+def wrap_mul(x, y):
+    """x * y modulo 2**64."""
+    return np.int64(np.uint64(x) * np.uint64(y))
+
+
 def int_div(x, y):
     """Quotient toward zero; x / 0 = 0 and the lowest integer over -1 wraps."""
     if y == 0:
         return np.int64(0)
     if y == -1:
-        return np.int64(0) - x
+        return wrap_sub(0, x)
     quotient = x // y
     return quotient + 1 if quotient < 0 and quotient * y != x else quotient
 
 
 def int_rem(x, y):
     """Remainder with the sign of x; x rem 0 = 0."""
-    return np.int64(0) if y == 0 else np.int64(x) - int_div(x, y) * y
+    return np.int64(0) if y == 0 or y == -1 else x - int_div(x, y) * y
 
 
 def uint_div(x, y):

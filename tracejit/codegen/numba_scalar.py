@@ -2,11 +2,12 @@
 
 In: an operation, the texts of its arguments. Out: an expression whose Numba type is the operation's dtype.
 
-    >>> spell(Op("add", (x, y), "i32"), ("x", "y"))
-    Text(bare='(x + y)', typed='np.int32(x + y)')
+    >>> spell(Op("add", (x, y), "i32"), (whole("x", 32), whole("y", 32)), {}).typed
+    'np.int32(x + y)'
 
 Numba computes integers in 64 bits: ``typed`` is cast back, ``bare`` is not yet (operations that only look at
-the low bits take it, so ``a + b + c`` is cast once). A Python float would widen float32 to float64, so every
+the low bits take it, so ``a + b + c`` is cast once). Overflow of its signed 64-bit sums and products is
+undefined, so those are taken modulo 2**64 unless they are sums of loop variables and sizes. A Python float would widen float32 to float64, so every
 constant of another dtype than i64 and f64 is a module constant (``F32_0_5 = np.float32(0.5)``).
 f16 and bf16 values are float32 numbers that the narrow type holds.
 """
@@ -38,6 +39,8 @@ _WIDE = ("i64", "u64")
 
 #: operations of which the low bits depend on nothing but the low bits of the arguments
 _MODULAR = frozenset("add sub mul neg and or xor not".split())
+_OVERFLOW = frozenset("add sub mul".split())
+_INDEX = frozenset("add sub mul idiv irem min max".split())
 #: operations whose result is one of their arguments, or exact: nothing to cast or to round
 _KEEPS = frozenset("max min select clamp abs neg floor ceil round trunc sign copysign nextafter real imag conj".split())
 
@@ -53,6 +56,10 @@ class Text:
 
     bare: str
     typed: str
+    #: the bits that the number ``bare`` takes at most
+    bits: int = 64
+    #: made of loop variables, sizes and small constants only: never overflows
+    index: bool = False
 
 
 class Constant(NamedTuple):
@@ -106,7 +113,7 @@ _EXACT: dict[str, dict[str, str]] = {
     "imag": {"c": "{0}.imag"},
     "conj": {"c": "np.conj({0})", "iuf": "{0}"},
     "complex": {"f": "complex({0}, {1})"},
-    "square": {"iufc": "square({0})"},
+    "square": {"iu": "", "fc": "square({0})"},
     "fma": {"f": "fma({0}, {1}, {2})"},
     "reciprocal": {"f": "({one} / {0})", "c": "complex_div({one}, {0})"},
     "rsqrt": {"f": "({one} / math.sqrt({0}))", "c": "complex_div({one}, np.sqrt({0}))"},
@@ -156,7 +163,7 @@ def template(fn: str, dtype: str) -> str | None:
 
 def spelled(op: Op) -> bool:
     """Whether ``spell`` can write the operation itself; its record's ``scalar`` definition stands for it otherwise."""
-    return op.fn in _CODED or template(op.fn, _subject(op)) is not None
+    return op.fn in _CODED or bool(template(op.fn, _subject(op)))
 
 
 def _subject(op: Op) -> str:
@@ -230,23 +237,43 @@ def spell(op: Op, args: Sequence[Text], module: dict[str, str]) -> Text:
     """The text of an operation (``spelled`` says that there is one); constants it needs go into ``module``."""
     texts = [arg.typed for arg in args]
     if op.fn == "convert":
-        return _whole(_convert(op.args[0].dtype, op.dtype, texts[0], module))
+        return whole(_convert(op.args[0].dtype, op.dtype, texts[0], module))
     if op.fn == "bitcast":
-        return _whole(_bitcast(op.args[0].dtype, op.dtype, texts[0]))
+        return whole(_bitcast(op.args[0].dtype, op.dtype, texts[0]))
     kind = letter(op.dtype)
     if op.fn.startswith("shift_") and isinstance(op.args[1], Const):
-        return _shift(op, args, int(op.args[1].value), module)
+        return _shift(op, args, int(op.args[1].value), module)  # type: ignore[arg-type]
     if kind in "iu" and op.fn in _MODULAR:
-        bare = _fill(op, template(op.fn, op.dtype) or "", [arg.bare for arg in args], module)
-        return Text(bare, bare if op.dtype in _WIDE else _cast(op.dtype, bare))
+        return _modular(op, args, module)
     if op.dtype in NARROW and op.fn == "nextafter":
-        return _whole(f"{op.dtype}_nextafter({', '.join(texts)})")
+        return whole(f"{op.dtype}_nextafter({', '.join(texts)})")
     form = template(op.fn, _subject(op)) or ""
-    return _whole(_settle(op, form, _fill(op, form, texts, module)))
+    index = op.fn in _INDEX and all(arg.index for arg in args)
+    return whole(_settle(op, form, _fill(op, form, texts, module)), _BITS[op.dtype], index)
 
 
-def _whole(text: str) -> Text:
-    return Text(text, text)
+def whole(text: str, bits: int = 64, index: bool = False) -> Text:
+    """A text that has the dtype as it stands."""
+    return Text(text, text, bits, index)
+
+
+def _modular(op: Op, args: Sequence[Text], module: dict[str, str]) -> Text:
+    """An integer operation that only looks at the low bits."""
+    form = template(op.fn, op.dtype) or ""
+    index = op.fn in _INDEX and all(arg.index for arg in args)
+    if op.dtype == "i64":
+        if op.fn in _OVERFLOW and not index:
+            form = f"wrap_{op.fn}({{0}}, {{1}})"
+        return whole(_fill(op, form, [arg.typed for arg in args], module), 64, index)
+    sizes = [arg.bits for arg in args]
+    bits = sum(sizes) if op.fn == "mul" else max(sizes) + 1
+    # past 63 bits a signed sum or product would overflow: its arguments are cast first
+    fits = op.dtype[0] == "u" or op.fn not in _OVERFLOW or bits < 64
+    texts = [arg.bare if fits else arg.typed for arg in args]
+    if not fits:
+        bits = _BITS[op.dtype] * 2
+    bare = _fill(op, form, texts, module)
+    return Text(bare, bare if op.dtype in _WIDE else _cast(op.dtype, bare), min(bits, 64))
 
 
 def _settle(op: Op, form: str, text: str) -> str:
@@ -287,17 +314,19 @@ def _shift(op: Op, args: Sequence[Text], count: int, module: dict[str, str]) -> 
     inside = 0 <= count < bits
     if op.fn == "shift_left":
         if not inside:
-            return _whole(constant(Const(0, op.dtype), module))
+            return whole(constant(Const(0, op.dtype), module))
         bare = f"({args[0].bare} << {count})"
-        return Text(bare, bare if op.dtype in _WIDE else _cast(op.dtype, bare))
+        typed = bare if op.dtype in _WIDE else _cast(op.dtype, bare)
+        return Text(bare, typed, min(args[0].bits + count, 64))
     signed = op.fn == "shift_right_arithmetic"
     if not inside and not signed:
-        return _whole(constant(Const(0, op.dtype), module))
+        return whole(constant(Const(0, op.dtype), module))
     subject = args[0].typed
     if signed != (kind == "i"):
         subject = f"np.{'int' if signed else 'uint'}{bits}({strip(subject)})"
     text = f"({subject} >> {count if inside else bits - 1})"
-    return Text(text, text if op.dtype in _WIDE and signed == (kind == "i") else _cast(op.dtype, text))
+    same = op.dtype in _WIDE and signed == (kind == "i")
+    return Text(text, text if same else _cast(op.dtype, text), bits)
 
 
 def _convert(source: str, target: str, text: str, module: dict[str, str]) -> str:

@@ -1,7 +1,7 @@
 """The CPU a kernel is printed for: plain data, made by ``runtime/native.py: host_target()``.
 
-    >>> Target("znver4", "+avx512f", 64, "x86_64-unknown-linux-gnu", "e-m:e").lanes("f32")
-    16
+>>> Target("znver4", "+avx512f", 64, "x86_64-unknown-linux-gnu", "e-m:e").lanes("f32")
+16
 """
 
 from __future__ import annotations

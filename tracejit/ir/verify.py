@@ -27,9 +27,7 @@ def verify(graph: Graph) -> None:
             raise _broken(graph, None, f"input {value} is listed twice")
         defined.add(value)
     for node in graph.nodes:
-        problem = _node_problem(node, defined)
-        if problem:
-            raise _broken(graph, node, problem)
+        # inner graphs first: the params of a node are only comparable when these are sound
         for sub in node.subgraphs:
             try:
                 verify(sub)
@@ -37,6 +35,9 @@ def verify(graph: Graph) -> None:
                 # the excerpt shows the inner graph: say where that one stands
                 error.notes = (*error.notes, f"in a graph inside {node}")
                 raise
+        problem = _node_problem(node, defined)
+        if problem:
+            raise _broken(graph, node, problem)
         defined.update(node.outputs)
     for number, x in enumerate(graph.outputs):
         problem = _atom_problem(x, defined)

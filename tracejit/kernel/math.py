@@ -249,10 +249,12 @@ class Expander:
 
     def expressions(self, roots: Sequence[Expr]) -> tuple[list[Stmt], list[Expr]]:
         """Statements to run first and the expanded roots; roots without mathematics stay as they are."""
-        expanded = [root if self.is_plain(root) else self.expand(root) for root in roots]
-        statements, final = self.recorder.finish([e for e in expanded if e not in roots])
+        plain = [self.is_plain(root) for root in roots]
+        statements, final = self.recorder.finish(
+            [self.expand(root) for root, basic in zip(roots, plain, strict=True) if not basic]
+        )
         replaced = iter(final)
-        return statements, [e if e in roots else next(replaced) for e in expanded]
+        return statements, [root if basic else next(replaced) for root, basic in zip(roots, plain, strict=True)]
 
     def is_plain(self, expr: Expr) -> bool:
         if expr not in self.plain:
@@ -272,14 +274,22 @@ class Expander:
 
     def expand(self, expr: Expr) -> Expr:
         done: dict[Expr, Expr] = {}
-        for node in walk(expr):
-            if isinstance(node, Load) and self.is_plain(node):
-                done[node] = self.recorder.record(node)
-                continue
-            kids = tuple(done[kid] for kid in children(node))
+
+        def expanded(node: Expr) -> Expr:
+            if node not in done:
+                done[node] = self.recorder.record(node) if is_leaf(node) else rewritten(node)
+            return done[node]
+
+        def is_leaf(node: Expr) -> bool:
+            # indices stay as the schedule wrote them: printers read strides off them
+            return not children(node) or (isinstance(node, Load) and self.is_plain(node))
+
+        def rewritten(node: Expr) -> Expr:
+            kids = tuple(expanded(kid) for kid in children(node))
             write = self.expansion(node)
-            done[node] = write(kids) if write else self.recorder.record(rebuild(node, kids))
-        return done[expr]
+            return write(kids) if write else self.recorder.record(rebuild(node, kids))
+
+        return expanded(expr)
 
 
 def names_in(kernel: Kernel) -> set[str]:

@@ -95,7 +95,7 @@ class Recorder:
         self.taken = taken
         self.items: list[Item] = []
         self.known: list[dict[Expr, Expr]] = [{}]
-        self.memo: dict[object, object] = {}
+        self.memo: dict[tuple[object, ...], tuple[Expr, ...]] = {}
         self.count = 0
 
     def record(self, node: Expr) -> Expr:
@@ -330,11 +330,12 @@ class Builder:
     # ---- polynomials and double words -----------------------------------------------------------
 
     def horner(self, x: Value, coefficients: Sequence[Value]) -> Expr:
-        """c[0] + c[1] x + ...; long ones as two interleaved chains, which halves the wait for results."""
-        if len(coefficients) > 10:
-            square = self.mul(x, x)
-            return self.fma(x, self.chain(square, coefficients[1::2]), self.chain(square, coefficients[::2]))
-        return self.chain(x, coefficients)
+        """c[0] + c[1] x + ...; the tail of a long one as two interleaved chains, which halves the wait for results."""
+        if len(coefficients) <= 10:
+            return self.chain(x, coefficients)
+        square = self.mul(x, x)
+        even, odd = self.chain(square, coefficients[2::2]), self.chain(square, coefficients[3::2])
+        return self.chain(x, (*coefficients[:2], self.fma(x, odd, even)))
 
     def chain(self, x: Value, coefficients: Sequence[Value]) -> Expr:
         total = self.const(coefficients[-1])

@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 from fractions import Fraction
 
-from tracejit.kernel.math_builder import Builder, Expr, parts
+from tracejit.kernel.math_builder import Builder, Expr, Value, parts
 
 LN2 = "0.693147180559945309417232121458176568075500134360255254120680009493393621969694715605863326996418687"
 TWO_LN2 = "1.386294361119890618834464242916353136151000268720510508241360018986787243939389431211726653992837375"
@@ -69,11 +69,20 @@ def reduce_ln2(b: Builder, x: Expr, offset: float) -> tuple[Expr, Expr, Expr]:
     return n, b.fma(n, -low, b.fma(n, -high, x)), shifted
 
 
-def exp_sum(b: Builder, high: Expr, low: Expr) -> Expr:
-    """e^(high + low), |low| tiny, for a ``high`` within the limits of exp; less than 1 ulp."""
+def exp_sum(b: Builder, high: Expr, low: Expr | None = None, factor: Value = 1.0) -> Expr:
+    """factor e^(high + low), |low| tiny, for a ``high`` within the limits of exp; hardly an error of its own."""
     _, r, shifted = reduce_ln2(b, high, 2.0 * b.format.bias)
-    tail = b.fma(b.mul(r, r), b.horner(r, b.coefficients("expm1")), low)
-    return scale_by_shifted(b, b.add(1.0, b.add(r, tail)), shifted)
+    growth = b.fma(b.mul(r, r), b.horner(r, b.coefficients("expm1")), r)
+    if low is not None:
+        growth = b.add(growth, b.fma(low, growth, low))
+    return scale_by_shifted(b, b.fma(factor, growth, factor), shifted)
+
+
+def exp_bounded(b: Builder, x: Expr) -> Expr:
+    """e^x where neither x nor the result is near a limit of the format."""
+    _, r, shifted = reduce_ln2(b, x, b.format.bias)
+    power = b.horner(r, (1.0, 1.0, *b.coefficients("expm1")))
+    return b.mul(power, b.float(b.shift_left(b.bits(shifted), b.format.mantissa)))
 
 
 def expm1_limited(b: Builder, x: Expr, factor: float = 1.0) -> Expr:
@@ -100,7 +109,7 @@ def expm1(b: Builder, x: Expr) -> Expr:
 def logistic(b: Builder, x: Expr) -> Expr:
     """1 / (1 + e^-x), through e^-|x| so that the far left keeps its digits."""
     least = b.at_least(b.neg(b.abs(x)), UNDERFLOW[b.dtype])
-    e = exp_sum(b, least, b.const(0.0))
+    e = exp_sum(b, least)
     return b.div(b.select(b.lt(x, 0.0), e, 1.0), b.add(e, 1.0))
 
 
@@ -116,7 +125,7 @@ def tanh(b: Builder, x: Expr) -> Expr:
 def hyperbolic_parts(b: Builder, magnitude: Expr) -> tuple[Expr, Expr, Expr, Expr]:
     """sinh r, cosh r - 1, (2^n - 2^-n)/4, (2^n + 2^-n)/4 for magnitude = n log 2 + r."""
     form = b.format
-    x = b.at_most(magnitude, OVERFLOW[b.dtype] + 1.0)
+    x = b.at_most(magnitude, OVERFLOW[b.dtype] + 0.5)
     _, r, shifted = reduce_ln2(b, x, form.bias - 2.0)
     up = b.float(b.shift_left(b.bits(shifted), form.mantissa))  # 2^(n-2)
     # its reciprocal over 16 is 2^(-n-2); below 2^-bias it does not count any more

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 
 from tracejit.kernel.math_builder import Builder, Expr, parts
-from tracejit.kernel.math_exp import UNDERFLOW, exp, exp_sum, log, log_positive, reduce_ln2, scale_by_shifted
+from tracejit.kernel.math_exp import exp_bounded, log, log_positive, reduce_ln2, scale_by_shifted
 from tracejit.kernel.math_trig import HALF_PI, PI, sin_cos
 
 HALF_LOG_TWO_PI = "0.918938533204672741780329736405617639861397473637783412817151540482765695927260397694743298635954197"
@@ -24,7 +24,7 @@ def erf(b: Builder, x: Expr) -> Expr:
     square = b.mul(x, x)
     near = b.fma(x, b.horner(square, b.coefficients("erf")), x)
     beyond = b.sub(b.at_most(a, 3.92 if b.dtype == "f32" else 5.93), 1.0)
-    tail = b.sub(1.0, exp(b, b.horner(beyond, b.coefficients("log_erfc"))))
+    tail = b.sub(1.0, exp_bounded(b, b.horner(beyond, b.coefficients("log_erfc"))))
     return b.select(b.gt(a, 1.0), b.copysign(tail, x), near)
 
 
@@ -32,16 +32,14 @@ def erfc(b: Builder, x: Expr) -> Expr:
     """e^(-a^2) ((1 + 2 a) erfcx(a)) / (1 + 2 a), a = |x|; 2 minus that for negative x."""
     a = b.at_most(b.abs(x), 10.1 if b.dtype == "f32" else 27.3)
     t = b.div(b.sub(a, 2.0), b.add(a, 2.0))
-    # the rounding of t is made good: t + low is the quotient to twice the precision
-    t_low = b.fma(b.neg(t), b.add(a, 2.0), b.sub(a, 2.0))
-    del t_low
     scaled = b.horner(t, b.coefficients("erfcx"))
     inverse = b.div(1.0, b.fma(a, 2.0, 1.0))
     quotient = b.mul(scaled, inverse)
     rest = b.fma(quotient, b.mul(a, -2.0), b.sub(scaled, quotient))
     square, square_low = b.two_product(a, a)
     _, r, shifted = reduce_ln2(b, b.neg(square), 2.0 * b.format.bias)
-    growth = b.add(r, b.fma(b.mul(r, r), b.horner(r, b.coefficients("expm1")), b.neg(square_low)))
+    growth = b.fma(b.mul(r, r), b.horner(r, b.coefficients("expm1")), r)
+    growth = b.sub(growth, b.fma(square_low, growth, square_low))
     small = b.fma(rest, inverse, b.mul(quotient, growth))
     result = scale_by_shifted(b, b.add(quotient, small), shifted)
     return b.select(b.lt(x, 0.0), b.sub(2.0, result), result)
@@ -52,8 +50,12 @@ def erf_inv(b: Builder, x: Expr) -> Expr:
     rest = b.fma(b.neg(x), x, 1.0)
     w = b.neg(log_positive(b, rest))
     near = b.horner(b.sub(w, 2.5), b.coefficients("erf_inv"))
-    far = b.horner(b.sub(b.sqrt(w), 3.0), b.coefficients("erf_inv_tail"))
-    result = b.mul(x, b.select(b.gt(w, 5.0), far, near))
+    root = b.sqrt(w)
+    tail = b.horner(b.sub(root, 3.0), b.coefficients("erf_inv_tail"))
+    if b.dtype == "f64":  # no f32 has a root above 4
+        far = b.horner(b.sub(root, 5.0), b.coefficients("erf_inv_far"))
+        tail = b.select(b.gt(root, 4.0), far, tail)
+    result = b.mul(x, b.select(b.gt(w, 5.0), tail, near))
     edge = b.select(b.eq(rest, 0.0), b.copysign(math.inf, x), math.nan)
     return b.select(b.gt(rest, 0.0), result, edge)
 
@@ -92,23 +94,17 @@ def sin_pi(b: Builder, a: Expr) -> Expr:
 def lgamma_positive(b: Builder, a: Expr) -> Expr:
     """Below 7: log of the factors that lead to 2 + f, |f| <= 1/2, plus f p(f). Above: Stirling's series."""
     large = b.ge(a, STIRLING_FROM)
-    y = b.select(large, 2.0, a)
-    product, low_product = b.const(1.0), b.const(1.0)
-    for _ in range(2):
-        short = b.lt(y, 1.5)
-        low_product = b.select(short, b.mul(low_product, y), low_product)
-        y = b.select(short, b.add(y, 1.0), y)
+    y, product = b.select(large, 2.0, a), b.const(1.0)
     for _ in range(5):
         long = b.ge(y, 2.5)
         y = b.select(long, b.sub(y, 1.0), y)
         product = b.select(long, b.mul(product, y), product)
-    f = b.sub(y, 2.0)
+    near_zero, below = b.lt(a, 0.5), b.lt(a, 1.5)
+    f = b.select(near_zero, a, b.select(below, b.sub(a, 1.0), b.sub(y, 2.0)))
     central = b.mul(f, b.horner(f, b.coefficients("lgamma")))
-    down = b.lt(low_product, 1.0)
-    near_one = b.both(b.ge(a, 0.5), b.lt(a, 1.5))
-    factor = b.select(large, a, b.select(near_one, a, b.select(down, low_product, product)))
+    factor = b.select(near_zero, b.fma(a, a, a), b.select(b.either(below, large), a, product))
     logarithm = log_positive(b, factor)
-    small = b.add(central, b.select(b.either(down, near_one), b.neg(logarithm), logarithm))
+    small = b.add(central, b.select(below, b.neg(logarithm), logarithm))
     inverse = b.div(1.0, b.select(large, a, STIRLING_FROM))
     series = b.mul(inverse, b.horner(b.mul(inverse, inverse), b.coefficients("stirling")))
     constant = parts(HALF_LOG_TWO_PI, b.dtype, 1)[0]
@@ -121,7 +117,6 @@ def digamma(b: Builder, x: Expr) -> Expr:
     """d lgamma / dx: shifted up to 7 or more, where log x - 1/(2 x) - p(1/x^2)/x^2 holds."""
     negative = b.lt(x, 0.0)
     positive = b.select(negative, b.sub(1.0, x), x)
-    y = b.select(b.lt(positive, STIRLING_FROM), positive, STIRLING_FROM)
     # sum of 1/(y + k) as one fraction
     above, below = b.const(0.0), b.const(1.0)
     shifted = positive
@@ -130,7 +125,6 @@ def digamma(b: Builder, x: Expr) -> Expr:
         above = b.select(short, b.fma(above, shifted, below), above)
         below = b.select(short, b.mul(below, shifted), below)
         shifted = b.select(short, b.add(shifted, 1.0), shifted)
-    del y
     inverse = b.div(1.0, shifted)
     square = b.mul(inverse, inverse)
     tail = b.fma(inverse, 0.5, b.mul(square, b.horner(square, b.coefficients("digamma"))))

@@ -43,23 +43,29 @@ def two_over_pi_digits(digits: int) -> int:
     return (unit << (digits + 1)) // pi
 
 
-def reduce_half_pi(b: Builder, a: Expr) -> tuple[Expr, Expr]:
-    """q and r with a = n pi/2 + r, |r| <= pi/4, for a >= 0; the low two bits of q are those of n."""
-    key = ("reduce_half_pi", a)
+def reduce_half_pi(b: Builder, a: Expr, words: int = 1) -> tuple[Expr, ...]:
+    """q and r with a = n pi/2 + r, |r| <= pi/4, for a >= 0; the low two bits of q are those of n.
+
+    With two ``words`` r comes as a double word.
+    """
+    key = ("reduce_half_pi", a, words)
     if key not in b.recorder.memo:
         form = b.format
         c1, c2, c3 = parts(HALF_PI, b.dtype, 3)
         shifted = b.fma(a, 2 / math.pi, form.round_magic)
         n = b.sub(shifted, form.round_magic)
-        r = b.fma(n, -c3, b.fma(n, -c2, b.fma(n, -c1, a)))
-        usual = (b.bits(shifted), r)
+        first = b.fma(n, -c1, a)  # exact
+        second = b.fma(n, -c2, first)
+        usual = [b.bits(shifted), b.fma(n, -c3, second)]
+        if words == 2:
+            rest = b.fma(n, -c3, b.fma(n, -c2, b.sub(first, second)))
+            usual[1:] = b.fast_two_sum(second, rest)
         large = b.gt(a, FAST_LIMIT[b.dtype])
-        b.recorder.memo[key] = b.recorder.guarded(large, usual, lambda: reduce_huge(b, a))
-    q, r = b.recorder.memo[key]
-    return q, r
+        b.recorder.memo[key] = b.recorder.guarded(large, usual, lambda: reduce_huge(b, a)[: words + 1])
+    return b.recorder.memo[key]
 
 
-def reduce_huge(b: Builder, a: Expr) -> tuple[Expr, Expr]:
+def reduce_huge(b: Builder, a: Expr) -> tuple[Expr, Expr, Expr]:
     """The same for any a > FAST_LIMIT; nan for infinity."""
     form, bits = b.format, CHUNK[b.dtype]
     # chunks whose product with a is a multiple of 4 are dropped; a is scaled down in step
@@ -86,8 +92,8 @@ def reduce_huge(b: Builder, a: Expr) -> tuple[Expr, Expr]:
     low = b.add(error, b.add(terms[2], terms[3]))
     c, c_low = parts(HALF_PI, b.dtype)
     product, error = b.two_product(high, c)
-    r = b.add(product, b.fma(high, c_low, b.fma(low, c, error)))
-    return b.bits(b.add(n, form.round_magic)), r
+    r, r_low = b.fast_two_sum(product, b.fma(high, c_low, b.fma(low, c, error)))
+    return b.bits(b.add(n, form.round_magic)), r, r_low
 
 
 def modulo_four(b: Builder, x: Expr) -> Expr:
@@ -128,9 +134,10 @@ def cos(b: Builder, x: Expr) -> Expr:
 
 def tan(b: Builder, x: Expr) -> Expr:
     """t = tan r, or -1/t in odd quadrants."""
-    q, r = reduce_half_pi(b, b.abs(x))
+    q, r, low = reduce_half_pi(b, b.abs(x), words=2)
     square = b.mul(r, r)
-    t = b.fma(b.mul(square, r), b.horner(square, b.coefficients("tan")), r)
+    low = b.fma(square, low, low)
+    t = b.add(r, b.fma(b.mul(square, r), b.horner(square, b.coefficients("tan")), low))
     odd = b.bit_test(q, 1)
     value = b.div(b.select(odd, -1.0, t), b.select(odd, t, 1.0))
     return b.flip_sign(value, b.bits(x))

@@ -12,6 +12,7 @@ from tracejit.ops import (
     conv,
     dot,
     family,
+    fill,
     layout,
     logic,
     math,
@@ -22,7 +23,7 @@ from tracejit.ops import (
 )
 
 MODULES: tuple[ModuleType, ...] = (broadcast, family, arith, logic, parts, powers, math, special, bits)
-MODULES += (layout, reduce, dot, conv)
+MODULES += (fill, layout, reduce, dot, conv)
 
 
 def collect(modules: tuple[ModuleType, ...]) -> dict[str, Primitive]:

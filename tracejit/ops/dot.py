@@ -152,28 +152,21 @@ def as_matmul(lhs: TensorType, rhs: TensorType, dimension_numbers: DimensionNumb
     lhs_free = free_axes(lhs.ndim, lhs_contract, lhs_batch)
     rhs_free = free_axes(rhs.ndim, rhs_contract, rhs_batch)
     pairs = list(zip(lhs_contract, rhs_contract, strict=True))
-    orders = [sorted(pairs), sorted(pairs, key=lambda pair: pair[1])]
-    best: tuple[int, Matmul] | None = None
-    for order in orders:
+    found: list[Matmul] = []
+    for order in (sorted(pairs), sorted(pairs, key=lambda pair: pair[1])):
         left, right = tuple(a for a, _ in order), tuple(b for _, b in order)
-        views = (
-            matrix_view(lhs.shape, lhs_batch, lhs_free, left),
-            matrix_view(rhs.shape, rhs_batch, right, rhs_free),
+        plan = Matmul(
+            lhs_axes=(*lhs_batch, *lhs_free, *left),
+            rhs_axes=(*rhs_batch, *right, *rhs_free),
+            batch_shape=tuple(lhs.shape[a] for a in lhs_batch),
+            m=math.prod(lhs.shape[a] for a in lhs_free),
+            n=math.prod(rhs.shape[a] for a in rhs_free),
+            k=math.prod(lhs.shape[a] for a in left),
+            lhs_view=matrix_view(lhs.shape, lhs_batch, lhs_free, left),
+            rhs_view=matrix_view(rhs.shape, rhs_batch, right, rhs_free),
         )
-        found = Matmul(
-            (*lhs_batch, *lhs_free, *left),
-            (*rhs_batch, *right, *rhs_free),
-            tuple(lhs.shape[a] for a in lhs_batch),
-            math.prod(lhs.shape[a] for a in lhs_free),
-            math.prod(rhs.shape[a] for a in rhs_free),
-            math.prod(lhs.shape[a] for a in left),
-            *views,
-        )
-        plain = sum(view is not None for view in views)
-        if best is None or plain > best[0]:
-            best = (plain, found)
-    assert best is not None
-    return best[1]
+        found.append(plan)
+    return max(found, key=lambda plan: (plan.lhs_view is not None) + (plan.rhs_view is not None))
 
 
 def matrix_view(
@@ -282,16 +275,17 @@ def _transpose_of(ct: Any, x: Any, y: Any, numbers: DimensionNumbers, *, ct_firs
     n = len(x_batch)
     start = n + len(x_free) if ct_first else n
     y_in_ct = tuple(range(start, start + len(y_free)))
-    wide_ct, wide_y = wide_pair(ct, y)
-    found = dot_general(
-        wide_ct,
-        wide_y,
-        dimension_numbers=((y_in_ct, y_free), (tuple(range(n)), y_batch)),
-        preferred_element_type=None,
-    )
+    operands = wide_pair(ct, y)
+    contract, batch = (y_in_ct, y_free), (tuple(range(n)), y_batch)
     # what is left of y are its contracted axes, in order: each belongs to its partner in x
     partner = dict(zip(y_contract, x_contract, strict=True))
-    made = (*x_batch, *x_free, *(partner[axis] for axis in sorted(y_contract)))
+    partners = tuple(partner[axis] for axis in sorted(y_contract))
+    made = (*x_batch, *x_free, *partners)
+    other = (*x_batch, *partners, *x_free)
+    if other == tuple(range(x.type.ndim)):
+        # y first gives the axes in the order of x: no transpose behind the product
+        operands, contract, batch, made = operands[::-1], contract[::-1], batch[::-1], other
+    found = dot_general(*operands, dimension_numbers=(contract, batch), preferred_element_type=None)
     return narrowed(permuted(found, layout.inverse(made)), x.type.dtype)
 
 

@@ -3,8 +3,9 @@
     gather(table: f32[5,4], indices: i64[3,1], offset_dims=(1,), collapsed_slice_dims=(0,),
            start_index_map=(0,), slice_sizes=(1, 4), mode="error", ...)       -> f32[3,4]
 
-The last axis of the indices is the index vector. Modes: "error" raises OutOfBoundsError, "clip" moves a window
-inside, "fill" (gather) and "drop" (scatter) leave a window out that is not wholly inside, "promise" trusts.
+The last axis of the indices is the index vector. Modes: "error" raises OutOfBoundsError, "clip" moves
+a window inside, "fill" (gather) and "drop" (scatter) leave out a window that is not wholly inside,
+"promise" trusts the caller.
 Negative indices and "wrap" are normalised by the callers.
 """
 
@@ -334,7 +335,7 @@ def _jvp_scatter(dxs: Any, ys: Any, xs: Any, **p: Any) -> Any:
 
 
 def _jvp_scatter_mul(dx: Any, du: Any, y: Any, x: Any, indices: Any, updates: Any, p: Any) -> Any:
-    """Each factor's tangent times the product of the other factors at its place, without dividing by zero."""
+    """Each factor's tangent times the product of the other factors, without dividing by zero."""
     total = None
     if dx is not None:
         total = arith.mul(dx, scatter(full_like(x, 1), indices, updates, **p))
@@ -372,7 +373,7 @@ def _jvp_scatter_extreme(
 
 
 def last_written(x: Any, indices: Any, updates: TensorType, p: dict[str, Any]) -> Any:
-    """Which updates a scatter of kind "set" leaves in place (of several at one place the last), as bools."""
+    """Which updates a scatter of kind "set" leaves in place: the last of several at one place."""
     i64 = DTYPES["i64"]
     counter = layout.iota(dtype=i64, shape=(max(updates.size, 1),), dimension=0)
     numbers = layout.reshape(counter, new_sizes=updates.shape)

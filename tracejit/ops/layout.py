@@ -158,7 +158,7 @@ def _infer_reshape(x: TensorType, *, new_sizes: tuple[int, ...]) -> TensorType:
 def matching_groups(
     a: tuple[int, ...], b: tuple[int, ...]
 ) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
-    """Axes of ``a`` and ``b`` in the shortest runs of equal size: (2,3,4) and (6,4) give 01|0, 2|1."""
+    """Axes of both in the shortest runs of equal size: (2,3,4) and (6,4) give 01|0, 2|1."""
     groups: list[tuple[tuple[int, ...], tuple[int, ...]]] = []
     i = j = 0
     while i < len(a) or j < len(b):
@@ -419,21 +419,24 @@ def _batch_pad(size: int, mask: Any, xs: Any, *, config: Any) -> Any:
     return logic.select(padding, values, padded)
 
 
+def unpadded(i: Expr, n: int, config: tuple[int, int, int]) -> tuple[Expr, Expr | None]:
+    """Where index ``i`` of a padded axis lies in the axis of ``n``, and when it lies there at all."""
+    low, high, interior = config
+    step = interior + 1
+    # i - low, moved up by whole steps so that the division sees no negative number
+    skipped = -(-low // step) if low > 0 else 0
+    moved = iadd(i, skipped * step - low)
+    whole = compare("eq", imod(moved, step), 0) if interior else None
+    at = iadd(idiv(moved, step), -skipped)
+    above = compare("ge", at, 0) if low > 0 else None
+    below = compare("lt", at, n) if high > 0 or n == 0 else None
+    return at, both(whole, above, below)
+
+
 def _element_pad(xs: Any, index: Any, *, config: Any) -> Expr:
-    where: list[Expr] = []
-    guard: Expr | None = None
-    for i, n, (low, high, interior) in zip(index, xs[0].type.shape, config, strict=True):
-        step = interior + 1
-        # i - low, moved up by whole steps so that the division sees no negative number
-        skipped = -(-low // step) if low > 0 else 0
-        moved = iadd(i, skipped * step - low)
-        whole = compare("eq", imod(moved, step), 0) if interior else None
-        at = iadd(idiv(moved, step), -skipped)
-        above = compare("ge", at, 0) if low > 0 else None
-        below = compare("lt", at, n) if high > 0 or n == 0 else None
-        guard = both(guard, whole, above, below)
-        where.append(at)
-    return read_where(xs[0], tuple(where), guard, xs[1](()))
+    axes = [unpadded(i, n, c) for i, n, c in zip(index, xs[0].type.shape, config, strict=True)]
+    guard = both(*[condition for _, condition in axes])
+    return read_where(xs[0], tuple(at for at, _ in axes), guard, xs[1](()))
 
 
 def _cases_pad() -> list[Any]:

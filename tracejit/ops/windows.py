@@ -1,10 +1,10 @@
-"""Where the windows of a gather or scatter lie: the arithmetic that both share, for NumPy arrays and Exprs.
+"""Where the windows of a gather or scatter lie: what both share, for NumPy arrays and for Exprs.
 
-A gather reads, for every index vector, a window of the operand; a scatter writes one. ``Windows`` says how:
+A gather reads a window of the operand for every index vector; a scatter writes one:
 
     Windows("gather", shape=(5, 4), sizes=(1, 4), start_map=(0,), hidden=(0,), mode="error")
 
-reads rows of a 5x4 matrix: axis 0 starts at the index and does not appear in the result, axis 1 is whole.
+reads rows of a 5x4 matrix: axis 0 starts at the index and is not in the result, axis 1 is whole.
 """
 
 from __future__ import annotations
@@ -28,9 +28,10 @@ MODES = ("error", "clip", "fill", "drop", "promise")
 class Windows:
     """The windows of an operand of ``shape``.
 
-    ``sizes``: the window's extent per operand axis. ``start_map[k]``: the operand axis that component k of an
-    index vector is the start of. ``hidden``: operand axes (of window extent 1) that windows do not show.
-    ``batching``: pairs (operand axis, indices axis) that run together. ``mode``: what happens outside.
+    ``sizes``: the window's extent per operand axis. ``start_map[k]``: the operand axis along which
+    component k of an index vector is the start. ``hidden``: operand axes (of window extent 1) that
+    windows do not show. ``batching``: pairs (operand axis, indices axis) that run together.
+    ``mode``: what happens outside.
     """
 
     name: str
@@ -93,7 +94,7 @@ class Windows:
         )
 
     def rows(self, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
-        """Row numbers of every window element in the operand with its partial axes in front and flattened.
+        """Row numbers, in ``as_rows`` of the operand, of every window element.
 
         Their shape is that of the index vectors followed by the window's extents along ``partial``
         (1 where hidden); the second result says which are inside, as in ``starts``.
@@ -179,8 +180,11 @@ def check_windows(windows: Windows, indices: TensorType) -> None:
         raise ShapeError(f"{name}: indexed and batching axes {axes} are not distinct axes")
     if len(windows.sizes) != rank:
         raise ShapeError(f"{name}: window {windows.sizes} needs one extent per operand axis")
+    batching = {axis for axis, _ in windows.batching}
     for axis, (size, n) in enumerate(zip(windows.sizes, windows.shape, strict=True)):
-        if not 0 <= size <= n:
+        # where there is no index vector there is no window that could lie outside
+        room = max(n, 1) if axis in batching or 0 in indices.shape[:-1] else n
+        if not 0 <= size <= room:
             raise ShapeError(f"{name}: a window of {size} does not fit axis {axis} of size {n}")
         if axis in windows.hidden and size != 1:
             raise ShapeError(

@@ -23,7 +23,16 @@ import numpy as np
 from tracejit.codegen.target import Target
 from tracejit.errors import BackendError
 
-__all__ = ["Code", "Target", "ThreadPool", "call_kernel", "compile_llvm", "host_target", "load_object", "thread_pool"]
+__all__ = [
+    "Code",
+    "Target",
+    "ThreadPool",
+    "call_kernel",
+    "compile_llvm",
+    "host_target",
+    "load_object",
+    "thread_pool",
+]
 
 _lock = threading.RLock()
 _count = itertools.count()
@@ -70,8 +79,16 @@ class _Engine:
             )
         )
         on = set(features.split(","))
-        width = 64 if {"+avx512f", "+avx512dq", "+avx512bw", "+avx512vl"} <= on else 32 if "+avx2" in on else 16
-        self.target = Target(cpu, features, width, self.machine.triple, str(self.machine.target_data))
+        width = (
+            64
+            if {"+avx512f", "+avx512dq", "+avx512bw", "+avx512vl"} <= on
+            else 32
+            if "+avx2" in on
+            else 16
+        )
+        self.target = Target(
+            cpu, features, width, self.machine.triple, str(self.machine.target_data)
+        )
 
 
 @lru_cache(maxsize=1)
@@ -154,7 +171,12 @@ _PARALLEL_FOR = ctypes.CFUNCTYPE(
 
 
 def call_kernel(
-    address: int, buffers: Sequence[np.ndarray], sizes: Sequence[int], lo: int = 0, hi: int = 0, threads: int = 1
+    address: int,
+    buffers: Sequence[np.ndarray],
+    sizes: Sequence[int],
+    lo: int = 0,
+    hi: int = 0,
+    threads: int = 1,
 ) -> int:
     """Run a kernel over ``par`` range ``lo..hi``; returns its flag. For tests: programs call kernels natively."""
     flag = np.zeros(1, np.int64)

@@ -1,0 +1,254 @@
+"""NumPy 2's promotion (NEP 50) and broadcasting: operands of a user's call become equal in dtype and shape.
+
+    >>> promoted("add", jnp.arange(3), 2.5)      # the Python scalar is weak: int64 and float give default_float
+    [Array([0., 1., 2.], dtype=float32), Array(2.5, dtype=float32)]
+
+Dtypes of arrays combine as in NumPy (int64 and float32 give float64; bfloat16 with float16 gives float32). A Python
+scalar, and a traced one, only raises the kind: an int among float32 arrays stays float32.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from tracejit import source
+from tracejit.config import config
+from tracejit.errors import DTypeError, ShapeError
+from tracejit.frontend import array as core
+from tracejit.frontend.trace import current_trace
+from tracejit.ir.graph import Literal, Value, literal
+from tracejit.ir.types import DTYPES, TensorType, bfloat16, complex_dtype, kind
+from tracejit.ops import broadcast, layout, parts
+from tracejit.ops.family import shape_hint
+
+BOOL, F32 = DTYPES["bool"], DTYPES["f32"]
+_RANK = {"b": 0, "i": 1, "u": 1, "f": 2, "c": 3}
+_KNOWN = frozenset(DTYPES.values())
+
+
+# ---- dtypes --------------------------------------------------------------------------------------
+
+
+def default_complex() -> np.dtype:
+    """The complex dtype whose parts are ``config.default_float``."""
+    return complex_dtype(config.default_float)
+
+
+def canonical(dtype: Any) -> np.dtype:
+    """Any way of naming a dtype as an np.dtype: ``float`` and ``int`` mean the configured defaults.
+
+    Raises DTypeError for what is no dtype and for dtypes that tracejit does not have.
+    """
+    if dtype is float:
+        return config.default_float
+    if dtype is int:
+        return config.default_int
+    if dtype is complex:
+        return default_complex()
+    if isinstance(dtype, str) and dtype == "bfloat16":
+        return bfloat16
+    if isinstance(dtype, core.Array):
+        return dtype.dtype
+    try:
+        found = np.dtype(dtype)
+    except TypeError:
+        raise DTypeError(f"{dtype!r} is not a dtype", at=source.here()) from None
+    found = found.newbyteorder("=")
+    if found not in _KNOWN:
+        raise DTypeError(f"arrays of dtype {found} are not supported", at=source.here())
+    return found
+
+
+def promote_types(a: Any, b: Any) -> np.dtype:
+    """The dtype that holds both, by NumPy's table; bfloat16 takes float16's place in it."""
+    a, b = canonical(a), canonical(b)
+    if a == b:
+        return a
+    if bfloat16 in (a, b):
+        other = b if a == bfloat16 else a
+        if kind(other) in "biu":
+            found = np.promote_types(np.float16, other)
+            return bfloat16 if found == np.float16 else found
+        return F32 if other == np.float16 else other
+    return np.promote_types(a, b)
+
+
+def weak_dtype(strong: np.dtype, scalar: np.dtype) -> np.dtype:
+    """The dtype of ``strong`` together with a Python scalar whose own dtype is ``scalar``."""
+    if _RANK[kind(scalar)] <= _RANK[kind(strong)]:
+        return strong
+    if kind(scalar) == "c" and kind(strong) == "f":
+        return complex_dtype(strong)
+    return scalar
+
+
+def dtype_of(arrays: Sequence[Any]) -> tuple[np.dtype, bool]:
+    """The common dtype of Arrays, and whether it is weak (all of them are)."""
+    strong = [a.dtype for a in arrays if not a._weak]
+    weak = [a.dtype for a in arrays if a._weak]
+    if strong:
+        found = strong[0]
+        for dtype in strong[1:]:
+            if dtype != found:
+                found = promote_types(found, dtype)
+    else:
+        found = weak[0]
+    for dtype in weak:
+        found = weak_dtype(found, dtype)
+    return found, not strong
+
+
+def result_type(*args: Any) -> np.dtype:
+    """The dtype that NumPy's rules give the operands: arrays, Python scalars and dtypes."""
+    stand_ins = [a if _is_value(a) else np.zeros((), canonical(a)) for a in args]
+    return dtype_of([core.as_array(a) for a in stand_ins])[0]
+
+
+def _is_value(x: Any) -> bool:
+    return isinstance(x, core.Array | np.ndarray | np.generic | bool | int | float | complex | list)
+
+
+def inexact(dtype: np.dtype) -> np.dtype:
+    """``dtype`` where it is floating or complex, the default float where it is not."""
+    return dtype if kind(dtype) in "fc" else config.default_float
+
+
+# ---- conversion and broadcasting of Arrays -------------------------------------------------------
+
+
+def constant_of(array: Any) -> Any:
+    """The scalar an Array is filled with where that is known without computing, else None.
+
+    Scalars need no node: they become Literals in the graph.
+    """
+    if isinstance(array._value, Literal):
+        return array._value.value
+    if array._trace is None and array._data.ndim == 0:
+        return array._data[()]
+    return None
+
+
+def filled(value: Any, type: TensorType, *, weak: bool = False) -> Any:
+    """An Array of ``type`` filled with one scalar: a Literal inside a trace, data outside."""
+    trace = current_trace()
+    if trace is None:
+        return core.Array(np.full(type.shape, value, type.dtype), weak=weak)
+    atom = literal(value, type)
+    data = np.broadcast_to(atom.value, type.shape) if trace.eager else None
+    return core.Array(data, atom, trace, weak)
+
+
+def spread(value: Any, type: TensorType, *, weak: bool = False) -> Any:
+    """Like ``filled``, for an operand of one operation: outside a trace it takes no memory."""
+    if current_trace() is None:
+        scalar = np.asarray(value, type.dtype)
+        return core.Array(np.broadcast_to(scalar, type.shape), weak=weak)
+    return filled(value, type, weak=weak)
+
+
+def convert(array: Any, dtype: np.dtype, *, weak: bool = False) -> Any:
+    """``array`` in ``dtype``; nothing where it has that already. Python ints that do not fit are a DTypeError."""
+    if array.dtype == dtype:
+        return array if array._weak == weak else relabelled(array, weak)
+    value = constant_of(array)
+    if value is not None:
+        return spread(_cast(value, dtype, array._weak), array.type.with_dtype(dtype), weak=weak)
+    found = core.apply(parts.convert, array, dtype=dtype)
+    found._weak = weak
+    return found
+
+
+def relabelled(array: Any, weak: bool) -> Any:
+    """The same value with another weak flag."""
+    return core.Array(array._data, array._value, array._trace, weak)
+
+
+def _cast(value: Any, dtype: np.dtype, weak: bool) -> Any:
+    if weak and kind(dtype) in "iu" and kind(value.dtype) in "iu":
+        info = np.iinfo(dtype)
+        if not info.min <= int(value) <= info.max:
+            raise DTypeError(
+                f"the Python integer {int(value)} does not fit {dtype}",
+                at=source.here(),
+                hint="convert the array to a wider dtype with .astype first",
+            )
+    return parts.convert.numpy(np.asarray(value), dtype=dtype)[()]
+
+
+def broadcast_shapes(name: str, arrays: Sequence[Any]) -> tuple[int, ...]:
+    """The common shape by NumPy's rules; ShapeError naming ``name`` and the operands."""
+    first = arrays[0].shape
+    if all(a.shape == first for a in arrays[1:]):
+        return first
+    shapes = [a.shape for a in arrays]
+    rank = max(map(len, shapes))
+    found = []
+    for k in range(-rank, 0):
+        sizes = {s[k] for s in shapes if len(s) >= -k} - {1}
+        if len(sizes) > 1:
+            raise ShapeError(
+                f"{name}: shapes do not broadcast: {' and '.join(map(str, shapes))}",
+                at=source.here(),
+                notes=operand_notes(arrays),
+                hint=shape_hint(*shapes[:2]) if len(shapes) == 2 else "",
+            )
+        found.append(sizes.pop() if sizes else 1)
+    return tuple(found)
+
+
+def operand_notes(arrays: Sequence[Any]) -> tuple[str, ...]:
+    """``operand 1: f32[2,3]  from sin, model.py:3`` for each operand."""
+    notes = []
+    for k, a in enumerate(arrays, 1):
+        made = a.origin() if a._trace is not None and isinstance(a._value, Value) else ""
+        notes.append(f"operand {k}: {a.type}" + (f"  {made}" if made else ""))
+    return tuple(notes)
+
+
+def broadcast_to(array: Any, shape: tuple[int, ...]) -> Any:
+    """``array`` with a wider shape, to which it is known to broadcast."""
+    if array.shape == shape:
+        return array
+    value = constant_of(array)
+    if value is not None:
+        return spread(value, array.type.with_shape(shape), weak=array._weak)
+    lead = len(shape) - array.ndim
+    dims = tuple(range(lead, len(shape)))
+    found = core.apply(broadcast.broadcast_in_dim, array, shape=shape, dims=dims)
+    found._weak = array._weak
+    return found
+
+
+def promoted(name: str, *xs: Any, to: np.dtype | None = None) -> list[Any]:
+    """Operands as Arrays of one dtype (``to``, or the promoted one), not yet of one shape."""
+    arrays = [core.as_array(x) for x in xs]
+    if to is not None:
+        return [convert(a, to) for a in arrays]
+    dtype, weak = dtype_of(arrays)
+    return [convert(a, dtype, weak=weak) for a in arrays]
+
+
+def prepared(name: str, *xs: Any, to: np.dtype | None = None) -> list[Any]:
+    """Operands as Arrays of one dtype and one shape: what an elementwise primitive takes."""
+    arrays = promoted(name, *xs, to=to)
+    shape = broadcast_shapes(name, arrays)
+    return [broadcast_to(a, shape) for a in arrays]
+
+
+def to_inexact(x: Any) -> Any:
+    """An Array as it is where it is floating or complex, in the default float otherwise."""
+    array = core.as_array(x)
+    return convert(array, inexact(array.dtype), weak=array._weak)
+
+
+def reshaped(array: Any, shape: tuple[int, ...]) -> Any:
+    """``array`` under another shape of the same size; no node where it has that or is one repeated scalar."""
+    if array.shape == shape:
+        return array
+    value = constant_of(array)
+    if value is not None:
+        return spread(value, array.type.with_shape(shape), weak=array._weak)
+    return core.apply(layout.reshape, array, new_sizes=shape)

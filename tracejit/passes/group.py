@@ -1,0 +1,503 @@
+"""Fusion: the nodes of a graph partitioned into groups, each of which becomes one kernel or one call.
+
+    partition(graph, can_fuse) -> Partition(groups, views, kept)
+
+A group computes some *roots*, values that need a buffer or are reductions; everything between roots is
+substituted into its consumers (``pull.py``). Groups are found greedily in graph order: a root joins the group whose results or
+operands it reads when both run over the same space, when no cycle arises and when the elements it
+reads there are the ones at hand. Spaces:
+
+    map     space (a, b), reduced ()        every root has the shape of the space
+    rows    space (a, b), reduced (1,)      the last axes are reduced; roots of the shape of the space too: softmax
+    columns space (a, b), reduced (0,)      reductions over other axes, and maps of their results
+"""
+
+from __future__ import annotations
+
+import heapq
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+from tracejit.ir.expr import Expr, Load, Var, walk
+from tracejit.ir.graph import Graph, Node, Value
+from tracejit.passes.pull import ZERO, Puller
+
+#: operations whose result is their operand's memory read in another shape
+VIEWS = frozenset(("reshape", "barrier", "stop_gradient"))
+CONTROL = frozenset(("scan", "while", "cond"))
+#: a value read several times is computed once when recomputing costs more than this (heavy operations cost 10)
+RECOMPUTE_LIMIT = 24
+#: expressions are cut when they grow beyond this cost
+EXPRESSION_LIMIT = 160
+#: at most this many buffers in one kernel
+BUFFER_LIMIT = 28
+#: a chain of row operations in one kernel needs this many rows to share among threads, or a small space
+MIN_ROWS = 8
+SMALL_SPACE = 1 << 15
+
+
+@dataclass(frozen=True)
+class Group:
+    """One kernel or call. ``kind``: fused, library, lower, host, control.
+
+    ``inputs``: values read from buffers; ``outputs``: values written to buffers. For "fused": ``roots`` in order (outputs and
+    inner reductions), ``space`` and its ``reduced`` axes. For "control": ``parts`` partition the sub-graphs.
+    """
+
+    kind: str
+    nodes: tuple[Node, ...]
+    inputs: tuple[Value, ...]
+    outputs: tuple[Value, ...]
+    roots: tuple[Value, ...] = ()
+    space: tuple[int, ...] = ()
+    reduced: tuple[int, ...] = ()
+    parts: tuple[Partition, ...] = ()
+
+    @property
+    def node(self) -> Node:
+        """The node of a group of one."""
+        return self.nodes[0]
+
+    @property
+    def rows(self) -> tuple[int, ...]:
+        """Extents of the axes that are not reduced."""
+        return tuple(n for axis, n in enumerate(self.space) if axis not in self.reduced)
+
+    def label(self) -> str:
+        """``fused softmax: reduce_max, sub, exp ...``."""
+        return ", ".join(node.prim.name for node in self.nodes)
+
+
+@dataclass(frozen=True)
+class Partition:
+    """``groups`` in an order to run them; ``views`` maps values to the value whose buffer they read.
+
+    ``kept`` lists (producer, consumer, reason) for each edge between groups.
+    """
+
+    graph: Graph
+    groups: tuple[Group, ...]
+    views: dict[Value, Value]
+    kept: tuple[tuple[Value, str, str], ...] = ()
+
+    def base(self, value: Value) -> Value:
+        return self.views.get(value, value)
+
+
+@dataclass(eq=False)
+class Draft:
+    """A group being built."""
+
+    kind: str
+    number: int
+    roots: list[Value] = field(default_factory=list)
+    node: Node | None = None
+    space: tuple[int, ...] = ()
+    reduced: tuple[int, ...] = ()
+    reads: dict[Value, None] = field(default_factory=dict)
+    before: int = 0  # bit set of the drafts that must run earlier
+
+
+def partition(graph: Graph, can_fuse: Callable[[Node], bool]) -> Partition:
+    """Partition ``graph``; ``can_fuse(node)`` says whether the back end can compute the node inside a kernel."""
+    return _Partitioner(graph, can_fuse).run()
+
+
+def classify(node: Node, can_fuse: Callable[[Node], bool]) -> str:
+    """view, map, reduce, library, lower, host or control."""
+    prim = node.prim
+    if prim.name in VIEWS and isinstance(node.inputs[0], Value):
+        return "view"
+    if prim.name in CONTROL:
+        return "control"
+    if can_fuse(node):
+        if prim.reduce is not None:
+            return "reduce"
+        if prim.element is not None:
+            return "map"
+        if prim.library is not None:
+            return "library"
+        if prim.lower is not None:
+            return "lower"
+    return "host"
+
+
+class _Partitioner:
+    def __init__(self, graph: Graph, can_fuse: Callable[[Node], bool]) -> None:
+        self.graph = graph
+        self.can_fuse = can_fuse
+        self.kinds = {node: classify(node, can_fuse) for node in graph.nodes}
+        self.views: dict[Value, Value] = {}
+        for node in graph.nodes:
+            if self.kinds[node] == "view":
+                source = node.inputs[0]
+                assert isinstance(source, Value)
+                self.views[node.outputs[0]] = self.base(source)
+        self.cost: dict[Value, int] = {}
+        self.roots = self.choose_roots()
+        self.drafts: list[Draft] = []
+        self.owner: dict[Value, Draft] = {}
+        self.readers: dict[Value, list[Draft]] = {}
+
+    def base(self, value: Value) -> Value:
+        return self.views.get(value, value)
+
+    # ---- which values get a buffer ----
+
+    def choose_roots(self) -> set[Value]:
+        """Values that are computed once: results of the graph, operands of opaque nodes, reductions, shared heavy ones."""
+        roots = {self.base(x) for x in self.graph.outputs if isinstance(x, Value)}
+        for node in self.graph.nodes:
+            kind = self.kinds[node]
+            if kind not in ("view", "map", "reduce"):
+                roots.update(self.base(x) for x in node.inputs if isinstance(x, Value))
+            if kind not in ("view", "map"):
+                roots.update(node.outputs)
+        uses = {value: len(users) for value, users in self.graph.users.items()}
+        for node in self.graph.nodes:
+            if self.kinds[node] not in ("map", "view", "reduce"):
+                continue
+            if _expands(node):
+                for x in node.inputs:
+                    if isinstance(x, Value) and self.cost.get(self.base(x), 0) > 2:
+                        roots.add(self.base(x))
+            cost = self._own_cost(node) + sum(
+                0 if (b := self.base(x)) in roots else self.cost.get(b, 0)
+                for x in set(node.inputs)
+                if isinstance(x, Value)
+            )
+            for out in node.outputs:
+                if self.kinds[node] == "map":
+                    self.cost[out] = cost
+                    shared = uses.get(out, 0) > 1 and cost > RECOMPUTE_LIMIT
+                    if shared or cost > EXPRESSION_LIMIT:
+                        roots.add(out)
+        return roots
+
+    def _own_cost(self, node: Node) -> int:
+        if node.prim.heavy:
+            return 10
+        if node.prim.spell is None and node.prim.name in ("random_bits", "threefry2x32"):
+            return 100
+        return 1
+
+    # ---- groups ----
+
+    def run(self) -> Partition:
+        for node in self.graph.nodes:
+            kind = self.kinds[node]
+            if kind == "view":
+                continue
+            if kind in ("map", "reduce"):
+                for out in node.outputs:
+                    if out in self.roots:
+                        self.place(out, node, kind)
+            else:
+                self.place_opaque(node, kind)
+        ordered = self.order()
+        groups = tuple(self.finish(draft) for draft in ordered)
+        return Partition(self.graph, groups, self.views, self.reasons())
+
+    def new_draft(self, kind: str, **given: object) -> Draft:
+        draft = Draft(kind, len(self.drafts), **given)  # type: ignore[arg-type]
+        self.drafts.append(draft)
+        return draft
+
+    def place_opaque(self, node: Node, kind: str) -> None:
+        draft = self.new_draft(kind, node=node, roots=list(node.outputs))
+        for x in node.inputs:
+            if isinstance(x, Value):
+                self.note_read(draft, self.base(x))
+        for out in node.outputs:
+            self.owner[out] = draft
+        draft.before |= self._effects_before(node)
+
+    def _effects_before(self, node: Node) -> int:
+        """Nodes with effects stay in order."""
+        if not node.prim.effect:
+            return 0
+        bits = 0
+        for other in self.drafts[:-1]:
+            if other.node is not None and other.node.prim.effect:
+                bits |= other.before | 1 << other.number
+        return bits
+
+    def note_read(self, draft: Draft, value: Value) -> None:
+        if value in draft.reads:
+            return
+        draft.reads[value] = None
+        self.readers.setdefault(value, []).append(draft)
+        source = self.owner.get(value)
+        if source is not None and source is not draft:
+            self.run_after(draft, source)
+
+    def run_after(self, draft: Draft, source: Draft) -> None:
+        """``draft`` and all that come after it come after ``source``."""
+        bits = source.before | 1 << source.number
+        if draft.before & bits == bits:
+            return
+        mine = 1 << draft.number
+        draft.before |= bits
+        for other in self.drafts:
+            if other.before & mine:
+                other.before |= bits
+
+    def boundary(self, root: Value) -> dict[Value, None]:
+        """Buffers that the expression of ``root`` reads, in order of first use."""
+        found: dict[Value, None] = {}
+        seen: set[Value] = set()
+        stack = [x for x in reversed(self.graph.producer[root].inputs) if isinstance(x, Value)]
+        while stack:
+            value = stack.pop()
+            source = self.base(value)
+            if source in self.roots or source not in self.graph.producer:
+                found[source] = None
+            elif source not in seen:
+                seen.add(source)
+                inputs = self.graph.producer[source].inputs
+                stack.extend(x for x in reversed(inputs) if isinstance(x, Value))
+        return found
+
+    def place(self, root: Value, node: Node, kind: str) -> None:
+        """Put ``root`` into an existing group, or open one for it."""
+        reads = self.boundary(root)
+        if kind == "reduce":
+            space, reduced = node.inputs[0].type.shape, tuple(sorted(node.params["axes"]))
+        else:
+            space, reduced = root.type.shape, ()
+        for draft in self.candidates(reads):
+            joined = self.joined_space(draft, root, space, reduced)
+            if joined is not None and self.may_join(draft, root, reads, joined):
+                draft.space, draft.reduced = joined
+                break
+        else:
+            draft = self.new_draft("fused", space=space, reduced=reduced)
+        draft.roots.append(root)
+        self.owner[root] = draft
+        for value in reads:
+            if self.owner.get(value) is not draft:
+                self.note_read(draft, value)
+
+    def candidates(self, reads: Iterable[Value]) -> list[Draft]:
+        """Groups that make or read what is read here, latest first."""
+        found: dict[int, Draft] = {}
+        for value in reads:
+            near = [self.owner[value]] if value in self.owner else []
+            for draft in (*near, *self.readers.get(value, ())[-6:]):
+                if draft.kind == "fused":
+                    found[draft.number] = draft
+        return [found[k] for k in sorted(found, reverse=True)[:8]]
+
+    def joined_space(
+        self, draft: Draft, root: Value, space: tuple[int, ...], reduced: tuple[int, ...]
+    ) -> tuple[tuple[int, ...], tuple[int, ...]] | None:
+        """The space of ``draft`` with ``root`` in it, or None where they do not fit."""
+        if reduced:  # a reduction over the same space, or over a map's space along its last axes
+            if space != draft.space:
+                return None
+            if draft.reduced:
+                return (space, reduced) if draft.reduced == reduced else None
+            return (space, reduced) if is_trailing(space, reduced) else None
+        if not draft.reduced:
+            return (draft.space, ()) if space == draft.space else None
+        rows = tuple(n for axis, n in enumerate(draft.space) if axis not in draft.reduced)
+        ones = tuple(1 if axis in draft.reduced else n for axis, n in enumerate(draft.space))
+        if space in (rows, ones):
+            return draft.space, draft.reduced
+        if space == draft.space and is_trailing(space, draft.reduced):
+            return draft.space, draft.reduced
+        return None
+
+    def may_join(
+        self,
+        draft: Draft,
+        root: Value,
+        reads: dict[Value, None],
+        joined: tuple[tuple[int, ...], tuple[int, ...]],
+    ) -> bool:
+        mine = 1 << draft.number
+        for value in reads:
+            source = self.owner.get(value)
+            if source is not None and source is not draft and source.before & mine:
+                return False  # a cycle
+        if len({*draft.reads, *reads, *draft.roots}) >= BUFFER_LIMIT:
+            return False
+        space, reduced = joined
+        inner = [value for value in reads if self.owner.get(value) is draft]
+        if not inner and not any(_worth_sharing(value, space) for value in reads if value in draft.reads):
+            return False
+        if reduced and self._mixes_levels(draft, root, space):
+            rows = math.prod(n for axis, n in enumerate(space) if axis not in reduced)
+            if rows < MIN_ROWS and math.prod(space) > SMALL_SPACE:
+                return False
+        return not inner or self.aligned(draft, root, space, reduced)
+
+    def _mixes_levels(self, draft: Draft, root: Value, space: tuple[int, ...]) -> bool:
+        """Whether the group would hold both reductions and maps of the whole space."""
+        shapes = {r.type.shape for r in (*draft.roots, root)}
+        return space in shapes
+
+    def aligned(
+        self, draft: Draft, root: Value, space: tuple[int, ...], reduced: tuple[int, ...]
+    ) -> bool:
+        """Whether ``root`` reads the group's own values only at the element that is being computed."""
+        names = {value: f"r{k}" for k, value in enumerate(draft.roots)}
+        puller = Puller(
+            self.graph.producer,
+            stop=lambda v: v in names or self.base(v) not in names and self.is_buffer(v),
+            name=lambda v: names.get(v, "outside"),
+        )
+        index = space_index(space)
+        shape_of = {names[v]: v.type.shape for v in draft.roots}
+        try:
+            expr = pull_root(puller, self.graph, root, index, space, reduced)
+        except RecursionError:
+            return False
+        for load in walk(expr):
+            if isinstance(load, Load) and load.buffer in shape_of:
+                if load.index != index_for(shape_of[load.buffer], index, space, reduced):
+                    return False
+        return True
+
+    def is_buffer(self, value: Value) -> bool:
+        source = self.base(value)
+        return source in self.roots or source not in self.graph.producer
+
+    # ---- the finished groups ----
+
+    def order(self) -> list[Draft]:
+        """Drafts in an order that respects ``before``, close to the order of the graph."""
+        position = {out: k for k, node in enumerate(self.graph.nodes) for out in node.outputs}
+        last = {d.number: max((position[r] for r in d.roots), default=0) for d in self.drafts}
+        waiting = {d.number: {k for k in range(len(self.drafts)) if d.before >> k & 1} for d in self.drafts}
+        after: dict[int, list[int]] = {}
+        for number, sources in waiting.items():
+            for source in sources:
+                after.setdefault(source, []).append(number)
+        ready = [(last[n], n) for n, sources in waiting.items() if not sources]
+        heapq.heapify(ready)
+        found: list[Draft] = []
+        while ready:
+            _, number = heapq.heappop(ready)
+            found.append(self.drafts[number])
+            for later in after.get(number, ()):
+                waiting[later].discard(number)
+                if not waiting[later]:
+                    heapq.heappush(ready, (last[later], later))
+        return found
+
+    def finish(self, draft: Draft) -> Group:
+        if draft.kind != "fused":
+            node = draft.node
+            assert node is not None
+            inputs = tuple(dict.fromkeys(x for x in node.inputs if isinstance(x, Value)))
+            parts = tuple(partition(sub, self.can_fuse) for sub in node.subgraphs) if draft.kind == "control" else ()
+            return Group(draft.kind, (node,), inputs, node.outputs, node.outputs, parts=parts)
+        outside = {self.base(x) for x in self.graph.outputs if isinstance(x, Value)}
+        for other in self.drafts:
+            if other is not draft:
+                outside.update(other.reads)
+        outputs = tuple(root for root in draft.roots if root in outside)
+        nodes, inputs = self.members(draft)
+        return Group(
+            "fused", nodes, inputs, outputs, tuple(draft.roots), draft.space, draft.reduced
+        )
+
+    def members(self, draft: Draft) -> tuple[tuple[Node, ...], tuple[Value, ...]]:
+        """The nodes computed inside the group, and the values it reads from buffers (views as such)."""
+        own = set(draft.roots)
+        inside: set[Node] = set()
+        inputs: dict[Value, None] = {}
+        stack: list[Value] = list(reversed(draft.roots))
+        seen: set[Value] = set()
+        while stack:
+            value = stack.pop()
+            if value in seen:
+                continue
+            seen.add(value)
+            if value not in own and self.base(value) not in own and self.is_buffer(value):
+                inputs[value] = None
+                continue
+            node = self.graph.producer[value]
+            inside.add(node)
+            stack.extend(x for x in reversed(node.inputs) if isinstance(x, Value))
+        return tuple(n for n in self.graph.nodes if n in inside), tuple(inputs)
+
+    def reasons(self) -> tuple[tuple[Value, str, str], ...]:
+        """For each edge between groups, why its ends are not one group."""
+        found = []
+        for draft in self.drafts:
+            for value in draft.reads:
+                source = self.owner.get(value)
+                if source is not None and source is not draft:
+                    found.append((value, _title(draft), _reason(source, draft)))
+        return tuple(found)
+
+
+def _title(draft: Draft) -> str:
+    return draft.node.prim.name if draft.node is not None else f"kernel over {list(draft.space)}"
+
+
+def _reason(source: Draft, draft: Draft) -> str:
+    for end in (source, draft):
+        if end.kind != "fused" and end.node is not None:
+            return f"{end.node.prim.name} is a {end.kind} call"
+    if source.space != draft.space:
+        return f"spaces differ: {list(source.space)} and {list(draft.space)}"
+    if source.reduced != draft.reduced:
+        return f"reduced axes differ: {source.reduced} and {draft.reduced}"
+    return "elements are not read where they are made, or too few rows for a chain"
+
+
+def _expands(node: Node) -> bool:
+    """Whether elements of an operand are read more often than once or twice."""
+    if node.prim.name.startswith(("gather", "reduce_window")):
+        return True
+    size = node.outputs[0].type.size
+    return node.prim.reduce is None and any(
+        isinstance(x, Value) and size >= 2 * max(x.type.size, 1) and x.type.size > 1 for x in node.inputs
+    )
+
+
+def _worth_sharing(value: Value, space: tuple[int, ...]) -> bool:
+    return value.type.size * 4 >= math.prod(space)
+
+
+def is_trailing(space: tuple[int, ...], axes: tuple[int, ...]) -> bool:
+    """Whether ``axes`` are the last axes of ``space`` (axes of one element do not count)."""
+    kept = [a for a, n in enumerate(space) if a not in axes and n != 1]
+    return not kept or not axes or max(kept) < min((a for a in axes if space[a] != 1), default=len(space))
+
+
+def space_index(space: tuple[int, ...]) -> tuple[Expr, ...]:
+    """One variable per axis; axes of one element have the index 0."""
+    return tuple(ZERO if n == 1 else Var(f"i{axis}", "i64") for axis, n in enumerate(space))
+
+
+def index_for(
+    shape: tuple[int, ...], index: tuple[Expr, ...], space: tuple[int, ...], reduced: tuple[int, ...]
+) -> tuple[Expr, ...]:
+    """The index into a value of the group at a point of the space: all of it, or without the reduced axes."""
+    if shape == space:
+        return index
+    if len(shape) == len(space):
+        return tuple(ZERO if axis in reduced else i for axis, i in enumerate(index))
+    return tuple(i for axis, i in enumerate(index) if axis not in reduced)
+
+
+def pull_root(
+    puller: Puller,
+    graph: Graph,
+    root: Value,
+    index: tuple[Expr, ...],
+    space: tuple[int, ...],
+    reduced: tuple[int, ...],
+) -> Expr:
+    """The element of a root at a point of the space; of its operand, for a reduction."""
+    node = graph.producer[root]
+    if node.prim.reduce is not None:
+        return puller.read(node.inputs[0], index)
+    return puller.element(root, index_for(root.type.shape, index, space, reduced))
+
+

@@ -1,0 +1,101 @@
+"""From a value to a scalar expression: ``element`` rules of producers substituted into each other.
+
+    puller = Puller(graph.producer, stop={x}, names={x: "x"})
+    puller.read(y, (i, j))      -> exp(sub(x[i, j], 1.0))
+
+Reading stops at the values in ``stop``, which become Loads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from tracejit.errors import InternalError
+from tracejit.ir.expr import Const, Expr, Load, Op, children, rebuild, walk
+from tracejit.ir.graph import Atom, Literal, Node, Value
+from tracejit.ir.types import TensorType, short
+
+Index = tuple[Expr, ...]
+ZERO = Const(0, "i64")
+
+
+@dataclass(frozen=True)
+class Reader:
+    """An operand of an element rule: its type, and its element at an index."""
+
+    puller: Puller
+    atom: Atom
+
+    @property
+    def type(self) -> TensorType:
+        return self.atom.type
+
+    @property
+    def dtype(self) -> str:
+        return short(self.atom.type.dtype)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.atom.type.shape
+
+    def __call__(self, index: Any, guard: Expr | None = None) -> Expr:
+        found = self.puller.read(self.atom, tuple(index))
+        return found if guard is None else guarded(found, guard)
+
+
+class Puller:
+    """Reads elements of values; the same element of the same value is the same expression."""
+
+    def __init__(
+        self,
+        producer: Mapping[Value, Node],
+        stop: Callable[[Value], bool],
+        name: Callable[[Value], str],
+    ) -> None:
+        self.producer = producer
+        self.stop = stop
+        self.name = name
+        self.memo: dict[tuple[Value, Index], Expr] = {}
+
+    def read(self, x: Atom, index: Index) -> Expr:
+        """The element of ``x`` at ``index``."""
+        if isinstance(x, Literal):
+            return Const(x.value.item(), short(x.type.dtype))
+        # an axis of one element has one index: loops over it need not exist
+        index = tuple(ZERO if n == 1 else i for i, n in zip(index, x.type.shape, strict=True))
+        key = (x, index)
+        found = self.memo.get(key)
+        if found is None:
+            if self.stop(x):
+                found = Load(self.name(x), index, short(x.type.dtype))
+            else:
+                found = self.element(x, index)
+            self.memo[key] = found
+        return found
+
+    def element(self, x: Value, index: Index) -> Expr:
+        """The element of ``x`` by its producer's rule, whether reading stops at ``x`` or not."""
+        node = self.producer.get(x)
+        if node is None or node.prim.element is None:
+            raise InternalError(f"{x!r} has no element rule and is not a buffer")
+        operands = tuple(Reader(self, operand) for operand in node.inputs)
+        found = node.prim.element(operands, index, **node.params)
+        return found[node.outputs.index(x)] if isinstance(found, tuple) else found  # type: ignore[no-any-return]
+
+
+def guarded(expr: Expr, guard: Expr) -> Expr:
+    """``expr`` reading nothing where ``guard`` is false; its value there is not to be used."""
+    if guard == Const(True, "bool"):
+        return expr
+    done: dict[Expr, Expr] = {}
+    for node in walk(expr):
+        kids = tuple(done[kid] for kid in children(node))
+        if isinstance(node, Load):
+            n = len(node.index)
+            both = guard if node.guard is None else Op("and", (guard, kids[n]), "bool")
+            done[node] = Load(node.buffer, kids[:n], node.dtype, both)
+        else:
+            done[node] = rebuild(node, kids)
+    return done[expr]
