@@ -87,6 +87,12 @@ def inverse_erf(w: mp.mpf) -> mp.mpf:
         return guess / x
 
 
+def inverse_erf_slope(w: mp.mpf) -> mp.mpf:
+    """(erf_inv(x) / x - sqrt(pi) / 2) / w."""
+    w = max(w, mp.mpf("1e-15"))
+    return (inverse_erf(w) - mp.sqrt(mp.pi) / 2) / w
+
+
 def stirling(v: mp.mpf) -> mp.mpf:
     """x (lgamma(x) - (x - 1/2) log x + x - log(2 pi) / 2) where v = 1 / x^2."""
     if v < mp.mpf("1e-8"):
@@ -103,6 +109,15 @@ def digamma_tail(v: mp.mpf) -> mp.mpf:
     return (mp.log(x) - 1 / (2 * x) - mp.digamma(x)) / v
 
 
+DIGAMMA_ROOT = mp.findroot(mp.digamma, mp.mpf("1.46163214496836234126"))
+
+
+def digamma_quotient(t: mp.mpf) -> mp.mpf:
+    """digamma(3/2 + t) / (3/2 + t - root)."""
+    x = mp.mpf(1.5) + t
+    return mp.digamma(x) / (x - DIGAMMA_ROOT)
+
+
 def atanh_tail(s: mp.mpf) -> mp.mpf:
     """((log m - r) / r^3 - 1/12) / r^2 where r = 2 (m - 1) / (m + 1) and s = r^2."""
     r = mp.sqrt(s) if s > mp.mpf("1e-20") else mp.mpf("1e-10")
@@ -115,7 +130,7 @@ FITS: dict[str, Fit] = {
     # e^r = 1 + r + r^2 q(r), |r| <= log 2
     "exp": Fit(lambda r: (mp.expm1(r) - r) / r**2, lambda r: r**2 / mp.exp(r), -LN2 * 1.001, LN2 * 1.001, 6, 12),
     # the same, |r| <= log(2) / 2
-    "expm1": Fit(lambda r: (mp.expm1(r) - r) / r**2, lambda r: r**2 / abs(mp.expm1(r)), -HALF_LN2, HALF_LN2, 5, 11),
+    "expm1": Fit(lambda r: (mp.expm1(r) - r) / r**2, lambda r: r**2 / abs(mp.expm1(r)), -HALF_LN2, HALF_LN2, 5, 10),
     "exp2": Fit(lambda r: (mp.mpf(2) ** r - 1) / r, lambda r: r, -mp.mpf(0.5), mp.mpf(0.5), 6, 12),
     "log": Fit(
         lambda f: (mp.log1p(f) - f + f * f / 2) / f**3,
@@ -149,10 +164,13 @@ FITS: dict[str, Fit] = {
     "sinh": Fit(
         root(lambda r: (mp.sinh(r) - r) / r**3), root(lambda r: r**3 / mp.sinh(r)), mp.mpf(0), HALF_LN2**2, 2, 5
     ),
-    "cosh": Fit(root(lambda r: (mp.cosh(r) - 1) / r**2), root(lambda r: r**2), mp.mpf(0), HALF_LN2**2, 3, 6),
+    "tanh": Fit(
+        root(lambda r: (mp.tanh(r) - r) / r**3), root(lambda r: r**3 / mp.tanh(r)), mp.mpf(0), mp.mpf("0.303"), 4, 10
+    ),
+    "cosh": Fit(root(lambda r: (mp.cosh(r) - 1) / r**2), root(lambda r: r**2), mp.mpf(0), HALF_LN2**2, 3, 5),
     # erf x = x + x p(x^2), |x| <= 1
     "erf": Fit(
-        root(lambda r: mp.erf(r) / r - 1), root(lambda r: r / mp.erf(r)), mp.mpf(0), mp.mpf(1), 7, 13
+        root(lambda r: mp.erf(r) / r - 1), root(lambda r: r / mp.erf(r)), mp.mpf(0), mp.mpf(1), 6, 13
     ),
     # erfc x = exp(p(x - 1)) where erf x = 1 - erfc x wants it
     "log_erfc": Fit(
@@ -161,20 +179,25 @@ FITS: dict[str, Fit] = {
         mp.mpf(0),
         mp.mpf("2.95"),
         8,
-        20,
+        19,
         high64=mp.mpf("4.95"),
     ),
     "erfcx": Fit(
-        erfcx_scaled(2), lambda t: 1 / erfcx_scaled(2)(t), mp.mpf(-1), mp.mpf("0.67"), 12, 27, high64=mp.mpf("0.87")
+        lambda t: (erfcx_scaled(2)(t) - erfcx_scaled(2)(mp.mpf(0))) / t,
+        lambda t: t / erfcx_scaled(2)(t),
+        mp.mpf(-1),
+        mp.mpf("0.67"),
+        11,
+        26,
+        high64=mp.mpf("0.87"),
     ),
     "erf_inv": Fit(
-        lambda w: inverse_erf(w + mp.mpf(2.5)),
-        lambda w: 1 / inverse_erf(w + mp.mpf(2.5)),
+        lambda t: inverse_erf_slope(t + mp.mpf(2.5)),
+        lambda t: (t + mp.mpf(2.5)) / inverse_erf(t + mp.mpf(2.5)),
         mp.mpf(-2.5),
         mp.mpf(2.5),
-        11,
-        24,
-        high64=mp.mpf(2.5),
+        10,
+        23,
     ),
     "erf_inv_tail": Fit(
         lambda s: inverse_erf((s + 3) ** 2),
@@ -202,7 +225,17 @@ FITS: dict[str, Fit] = {
         21,
     ),
     "stirling": Fit(stirling, lambda v: mp.mpf(1), mp.mpf(0), mp.mpf(1) / 49, 3, 8),
-    "digamma": Fit(digamma_tail, lambda v: mp.mpf(1), mp.mpf(0), mp.mpf(1) / 49, 3, 8),
+    # digamma above 3
+    "digamma": Fit(digamma_tail, lambda v: v, mp.mpf(0), mp.mpf(1) / 9, 3, 11),
+    # digamma(3/2 + t) = (3/2 + t - root) p(t)
+    "digamma_root": Fit(
+        digamma_quotient,
+        lambda t: 1 / digamma_quotient(t),
+        mp.mpf(-0.5),
+        mp.mpf(0.5),
+        10,
+        22,
+    ),
 }
 
 
@@ -263,7 +296,7 @@ def fit(name: str, dtype: str) -> tuple[float, ...]:
     rounder = np.float32 if dtype == "f32" else np.float64
     done: list[float] = []
     best: mp.mpf | None = None
-    sequential = count if dtype == "f32" else 4
+    sequential = count if dtype == "f32" else 12
     coefficients: list[mp.mpf] = []
     while len(done) < count:
         powers = list(range(len(done), count))

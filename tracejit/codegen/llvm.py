@@ -1,30 +1,33 @@
-"""Kernel -> LLVM IR text with explicit SIMD. The text is final: no optimisation pass has to run on it.
+"""Kernel -> LLVM IR text with explicit SIMD; no optimisation pass has to run on it.
 
     text = print_llvm(kernel, host_target())
     code = compile_llvm(text, [kernel.name])                 # runtime/native.py
 
-The function is ``void name(ptr args, ptr dims, ptr steps, ptr data)``, what Numba's ``parallel_for`` calls:
+The function is ``void name(ptr args, ptr dims, ptr steps, ptr data)``, what Numba's
+``parallel_for`` calls:
 
-- ``args[0]`` points to ``dims[0]`` adjacent pairs ``lo, hi`` (i64), the part of the ``par`` loop's range to run;
-  a kernel without a ``par`` loop looks at neither. ``steps`` is not read.
-- ``data`` points to 8-byte cells: the buffers in the order of ``kernel.params``, the sizes in the order of
-  ``kernel.sizes``, and, if a Check occurs, the address of the i64 flag.
+- ``args[0]`` points to ``dims[0]`` adjacent pairs ``lo, hi`` (i64), the part of the ``par`` loop's
+  range to run; a kernel without a ``par`` loop looks at neither. ``steps`` is not read.
+- ``data`` points to 8-byte cells: the buffers in the order of ``kernel.params``, the sizes in the
+  order of ``kernel.sizes``, and, if a Check occurs, the address of the i64 flag.
 
 Buffers may be the same memory only where the kernel works in place element by element.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from tracejit.codegen.llvm_emit import Level, is_constant, literal, memory
 from tracejit.codegen.llvm_memory import Buffer, Value, iota
 from tracejit.codegen.llvm_ops import Spelling, apply
 from tracejit.codegen.llvm_scan import (
-    assigned,
+    register_arrays,
     set_anywhere,
     stored_buffers,
     uses_check,
+    work,
 )
 from tracejit.codegen.llvm_vector import Vectors
 from tracejit.codegen.target import Target
@@ -45,10 +48,28 @@ from tracejit.kernel.nodes import (
     While,
 )
 
+#: operations in a branch under a mask that are worth a jump: about what a wrong guess of it costs
+BRANCH_WORTH = 30
+
 
 def print_llvm(kernel: Kernel, target: Target) -> str:
     """The LLVM module of one kernel, as text."""
-    return Printer(kernel, target).text()
+    return print_module([kernel], target)
+
+
+def print_module(kernels: Sequence[Kernel], target: Target) -> str:
+    """One LLVM module with a function for each kernel, as text."""
+    bits = target.vector_bytes * 8
+    width = f'"prefer-vector-width"="{bits}" "min-legal-vector-width"="{bits}"'
+    return "\n".join(
+        [
+            f'target triple = "{target.triple}"',
+            f'target datalayout = "{target.layout}"',
+            *(Printer(kernel, target).text() for kernel in kernels),
+            f"attributes #0 = {{ nounwind {width} }}",
+            "",
+        ]
+    )
 
 
 class Printer(Vectors):
@@ -59,28 +80,26 @@ class Printer(Vectors):
         self.kernel = kernel
         self.memo: dict[Expr, Value] = {}
         self.mutable = set_anywhere(kernel.body)
+        self.registers = register_arrays(kernel.body)
         self.flag = ""
 
-    # ---- the function --------------------------------------------------------------------------------
+    # ---- the function ----------------------------------------------------------------------------
 
     def text(self) -> str:
+        """The function."""
         self.prologue()
         head, self.lines = self.lines, []
         self.block(self.kernel.body)
         self.line("ret void")
-        bits = self.target.vector_bytes * 8
         return "\n".join(
             [
-                f'target triple = "{self.target.triple}"',
-                f'target datalayout = "{self.target.layout}"',
-                f"define void @{self.kernel.name}(ptr %args, ptr %dims, ptr %steps, ptr %data) #0 {{",
+                f"define void @{self.kernel.name}"
+                "(ptr %args, ptr %dims, ptr %steps, ptr %data) #0 {",
                 "entry:",
                 *self.allocas,
                 *head,
                 *self.lines,
                 "}",
-                f'attributes #0 = {{ nounwind "prefer-vector-width"="{bits}" "min-legal-vector-width"="{bits}" }}',
-                "",
             ]
         )
 
@@ -102,7 +121,7 @@ class Printer(Vectors):
         p = self.emit(f"getelementptr i64, ptr %data, i64 {number}") if number else "%data"
         return self.emit(f"load {type}, ptr {p}, align 8", p)
 
-    # ---- expressions -----------------------------------------------------------------------------------
+    # ---- expressions -----------------------------------------------------------------------------
 
     def value(self, e: Expr) -> Value:
         match e:
@@ -118,7 +137,13 @@ class Printer(Vectors):
                 return self.env[e.name]
         found = self.memo.get(e)
         if found is None:
-            found = self.memo[e] = self.load(e) if isinstance(e, Load) else self.operation(e)
+            if not isinstance(e, Load):
+                found = self.operation(e)
+            elif e.buffer in self.registers:
+                found = self.env[self.element(e)]
+            else:
+                found = self.load(e)
+            self.memo[e] = found
         return found
 
     def lane_numbers(self, start: str) -> tuple[str, ...]:
@@ -160,7 +185,7 @@ class Printer(Vectors):
             raise InternalError(f"kernel {self.kernel.name}: `{e}` differs between lanes")
         return v
 
-    # ---- statements ------------------------------------------------------------------------------------
+    # ---- statements ------------------------------------------------------------------------------
 
     def block(self, body: Sequence[Stmt]) -> None:
         """Print statements; what they declare ends with them."""
@@ -172,6 +197,9 @@ class Printer(Vectors):
             if isinstance(s, Local):
                 self.env.pop(s.name, None)
                 self.linears.pop(s.name, None)
+            elif isinstance(s, Scratch) and s.name in self.registers:
+                for name in self.elements(s.name):
+                    self.env.pop(name, None)
 
     def statement(self, s: Stmt) -> None:
         match s:
@@ -181,6 +209,8 @@ class Printer(Vectors):
                 self.assign(s.name, self.value(s.value))
             case Accumulate():
                 self.accumulate(s)
+            case Store() if s.buffer in self.registers:
+                self.assign(self.element(s), self.value(s.value))
             case Store():
                 self.store(s)
             case Loop():
@@ -198,6 +228,10 @@ class Printer(Vectors):
             case _:
                 raise InternalError(f"no LLVM text for {type(s).__name__}")
 
+    def element(self, access: Load | Store) -> str:
+        """The local that is this element of a scratch array in registers."""
+        return f"{access.buffer}[{self.flat(self.buffers[access.buffer], access.index).const}]"
+
     def declare(self, s: Local) -> None:
         v = self.value(s.value)
         if self.width and s.name in self.mutable:
@@ -209,7 +243,7 @@ class Printer(Vectors):
         self.declared_under[s.name] = self.mask
 
     def assign(self, name: str, v: Value) -> None:
-        """The new value, where the mask differs from that of the declaration only in the lanes that are on."""
+        """Give a local a new value: under another mask than its own, only in the lanes on."""
         old = self.env[name]
         dtype = self.dtypes[name]
         if isinstance(old, str):
@@ -265,9 +299,16 @@ class Printer(Vectors):
         self.start(after)
 
     def scratch(self, s: Scratch) -> None:
-        count = 1
-        for extent in s.shape:
-            count *= extent
+        count = math.prod(s.shape)
+        if s.name in self.registers:
+            zero = literal(0, s.dtype)
+            first = self.wide(zero, s.dtype) if self.width else zero
+            for name in self.elements(s.name):
+                self.env[name], self.dtypes[name] = first, s.dtype
+                self.declared_under[name] = self.mask
+            # only its shape is used
+            self.buffers[s.name] = Buffer("", s.dtype, s.shape)
+            return
         lanes = self.width * self.parts
         name = f"%{s.name}.{self.counter}"
         self.counter += 1
@@ -277,11 +318,11 @@ class Printer(Vectors):
         self.buffers[s.name] = Buffer(name, s.dtype, s.shape, lanes)
         self.stored(s.name)
 
-    # ---- branches --------------------------------------------------------------------------------------
+    # ---- branches --------------------------------------------------------------------------------
 
     def if_(self, s: If) -> None:
         cond = self.value(s.cond)
-        names = assigned((s,))
+        names = self.assigned((s,))
         if isinstance(cond, str):
             self.branch(cond, lambda: self.block(s.then), names)
             if s.orelse:
@@ -292,20 +333,28 @@ class Printer(Vectors):
         for body, side in ((s.then, cond), (s.orelse, tuple(ops.invert(c) for c in cond))):
             if body:
                 self.mask, self.diverged = self.both(outside[0], side), True
-                self.block(body)
+                self.predicated(body)
                 self.mask, self.diverged = outside
 
-    # ---- loops -----------------------------------------------------------------------------------------
+    def predicated(self, body: Sequence[Stmt]) -> None:
+        """Print a body under the mask; a long one is passed over where no lane is on."""
+        if work(body) < BRANCH_WORTH:
+            self.block(body)
+            return
+        assert self.mask is not None
+        self.branch(self.any(self.mask), lambda: self.block(body), self.assigned(body))
+
+    # ---- loops -----------------------------------------------------------------------------------
 
     def any_loop(self, s: Loop) -> None:
         if s.how == "par":
-            lo, hi = self.par_range()
-        else:
-            lo, hi = self.value(s.start), self.value(s.stop)
-        if s.how == "vec" and not self.width:
-            self.vec_loop(s, lo, hi)  # type: ignore[arg-type]
-        elif isinstance(lo, tuple) or isinstance(hi, tuple):
+            self.counted(s, *self.par_range())
+            return
+        lo, hi = self.value(s.start), self.value(s.stop)
+        if isinstance(lo, tuple) or isinstance(hi, tuple):
             self.ragged_loop(s)
+        elif s.how == "vec" and not self.width:
+            self.vec_loop(s, lo, hi)
         elif (
             s.how == "seq" and is_constant(lo) and is_constant(hi) and s.unroll >= int(hi) - int(lo)
         ):
@@ -321,7 +370,7 @@ class Printer(Vectors):
             self.block(s.body)
 
         self.dtypes[s.var] = "i64"
-        self.loop(lo, hi, 1, body, assigned(s.body), stored_buffers(s.body))
+        self.loop(lo, hi, 1, body, self.assigned(s.body), stored_buffers(s.body))
 
     def par_range(self) -> tuple[str, str]:
         """The part of the par loop to run: from the first pair's lo to the last pair's hi."""
@@ -354,7 +403,7 @@ class Printer(Vectors):
         """The condition is tested at the top; inside vec it becomes the mask of the body."""
         before, top, inside, after = self.labels("before", "while", "do", "after")
         self.line(f"br label %{before}")
-        names = [n for n in assigned((s,)) if n in self.env]
+        names = [n for n in self.assigned((s,)) if n in self.env]
         first = {n: self.env[n] for n in names}
         outer, self.lines = self.lines, []
         level = Level([], False, stored_buffers((s,)))
@@ -395,4 +444,4 @@ class Printer(Vectors):
             self.env[n] = phis[n]
             self.relevel(phis[n])
 
-    # ---- vec loops ---------------------------------------------------------------------------------------
+    # ---- vec loops -------------------------------------------------------------------------------

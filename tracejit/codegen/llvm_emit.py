@@ -1,9 +1,10 @@
 """Writing LLVM text: names, blocks, constants, common subexpressions, loop-invariant code.
 
-A value is text: ``%12``, or a constant (``3``, ``splat (float 0x...)``). ``Emitter.emit`` takes the right-hand
-side of an instruction and gives the name of its result. An instruction whose operands were all made outside of a
-loop is written into that loop's preheader (loops are rotated, so a preheader runs only if the body will), and one
-that was written before, and dominates, is not written again.
+A value is text: ``%12``, or a constant (``3``, ``splat (float 0x...)``). ``Emitter.emit`` takes the
+right-hand side of an instruction and gives the name of its result. An instruction whose operands
+were all made outside of a loop is written into that loop's preheader (loops are rotated, so a
+preheader runs only if the body will), and one that was written before, and dominates, is not
+written again.
 
     e = Emitter()
     x = e.emit("add i64 %n, 1", "%n")
@@ -11,6 +12,7 @@ that was written before, and dominates, is not written again.
 
 from __future__ import annotations
 
+import ctypes
 import struct
 from dataclasses import dataclass, field
 
@@ -63,11 +65,12 @@ def literal(value: bool | int | float, dtype: str) -> str:
         return "true" if value else "false"
     if kind in "iu":
         return str(int(value))
-    with np.errstate(over="ignore"):
-        rounded = np.array(value, np.float64).astype(DTYPES[dtype])
     if dtype in ("f16", "bf16"):
-        return f"0x{'H' if dtype == 'f16' else 'R'}{int(rounded.view(np.uint16)):04X}"
-    return "0x" + struct.pack(">d", float(rounded)).hex().upper()
+        with np.errstate(over="ignore"):
+            half = np.array(value, np.float64).astype(DTYPES[dtype]).view(np.uint16)
+        return f"0x{'H' if dtype == 'f16' else 'R'}{int(half):04X}"
+    rounded = ctypes.c_float(value).value if dtype == "f32" else float(value)
+    return "0x" + struct.pack(">d", rounded).hex().upper()
 
 
 def is_constant(text: str) -> bool:
@@ -88,8 +91,8 @@ def splat_constant(text: str, dtype: str) -> str:
 class Level:
     """One nesting level of the text being written.
 
-    ``pre``: the lines of the preheader, None for a branch. ``certain``: the body runs whenever the preheader does,
-    so a load may move there. ``stored``: buffers written inside.
+    ``pre``: the lines of the preheader, None for a branch. ``certain``: the body runs whenever the
+    preheader does, so a load may move there. ``stored``: buffers written inside.
     """
 
     pre: list[str] | None
@@ -133,7 +136,8 @@ class Emitter:
     def emit(self, text: str, *operands: str, buffer: str = "", uncertain: bool = False) -> str:
         """The name that holds ``text``, written now, hoisted, or found.
 
-        ``buffer``: it reads memory of that buffer. ``uncertain``: it may fault where the program would not run it.
+        ``buffer``: it reads memory of that buffer. ``uncertain``: it may fault where the program
+        would not run it.
         """
         level_of, levels = self.level_of, self.levels
         current = len(levels) - 1
@@ -183,7 +187,7 @@ class Emitter:
         """Forget what was loaded from ``buffer``."""
         self.version[buffer] = self.version.get(buffer, 0) + 1
 
-    # ---- i64 arithmetic on scalars, folded ---------------------------------------------------------
+    # ---- i64 arithmetic on scalars, folded -------------------------------------------------------
 
     def iadd(self, a: str, b: str) -> str:
         if is_constant(a) and is_constant(b):

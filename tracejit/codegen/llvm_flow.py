@@ -1,4 +1,4 @@
-"""Branches and counted loops in SSA form: which locals need a phi, and where hoisted instructions go.
+"""Branches and counted loops in SSA form: where phis and hoisted instructions go.
 
 ``Flow`` adds this to ``Memory``; a body is a function that prints it:
 
@@ -11,14 +11,28 @@ from collections.abc import Callable, Sequence
 
 from tracejit.codegen.llvm_emit import Level, is_constant, reg
 from tracejit.codegen.llvm_memory import Memory, Value
+from tracejit.codegen.llvm_scan import assigned, stored_buffers
+from tracejit.kernel.nodes import Stmt
 
 
 class Flow(Memory):
-    """``env`` holds the current value of every local; after a branch or a loop it holds the merged ones."""
+    """``env`` holds the current value of every local; after a branch or a loop the merged ones."""
 
     def __init__(self) -> None:
         super().__init__()
         self.dtypes: dict[str, str] = {}
+        self.registers: dict[str, int] = {}  # scratch arrays kept as locals, and their lengths
+
+    def elements(self, name: str) -> list[str]:
+        """The locals that a scratch array in registers is."""
+        return [f"{name}[{k}]" for k in range(self.registers[name])]
+
+    def assigned(self, body: Sequence[Stmt]) -> list[str]:
+        """Locals that change in ``body``, elements of arrays in registers too."""
+        names = assigned(body)
+        for buffer in sorted(stored_buffers(body) & self.registers.keys()):
+            names += self.elements(buffer)
+        return names
 
     def branch(
         self,
@@ -29,7 +43,7 @@ class Flow(Memory):
         region: bool = False,
         certain: bool = False,
     ) -> None:
-        """Run ``body`` if ``cond``. A ``region`` has a preheader that loops inside may hoist into."""
+        """Run ``body`` if ``cond``. Loops inside may hoist into the preheader of a ``region``."""
         if cond in ("true", "false"):
             if cond == "true":
                 body()
@@ -81,7 +95,7 @@ class Flow(Memory):
         names: Sequence[str],
         stored: frozenset[str],
     ) -> None:
-        """``for index in range(lo, hi, step): body(index)``, rotated; ``hi`` is reached in whole steps or passed."""
+        """``for index in range(lo, hi, step): body(index)``, rotated."""
         trips = -1
         if is_constant(lo) and is_constant(hi):
             trips = max(0, -(-(int(hi) - int(lo)) // step))

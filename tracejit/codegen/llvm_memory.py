@@ -1,11 +1,13 @@
-"""Addresses, loads and stores: every index becomes a sum of scalars, a multiple of the lane number, and vectors.
+"""Addresses, loads and stores.
 
-    x[i, add(j, 1)] with j the vector variable    ->  terms [i*n1, j], const 1, lane 1: a vector load
-    x[j, 0]                                       ->  lane n1: a gather
-    x[ids[j]]                                     ->  vectors [ids[j]]: a gather
-    x[i]                                          ->  lane 0: one scalar load
+Every index becomes a sum of scalars, a multiple of the lane number, and vectors:
 
-``Memory`` adds this to the Emitter; ``value(expr)`` and the state of the current loop come from ``Printer``.
+    x[i, add(j, 1)] with j the vec variable  ->  terms [i*n1, j], const 1, lane 1: a vector load
+    x[j, 0]                                  ->  lane n1: a gather
+    x[ids[j]]                                ->  vectors [ids[j]]: a gather
+    x[i]                                     ->  lane 0: one scalar load
+
+``Memory`` adds this to the Emitter; ``value(expr)`` comes from ``Printer``.
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ Value = str | tuple[str, ...]
 
 @dataclass
 class Linear:
-    """``const + sum(terms) + lane * (lane number) + sum(vectors)``; ``lane`` is an int or a name, as text."""
+    """``const + sum(terms) + lane * (lane number) + sum(vectors)``; ``lane``: a number or name."""
 
     const: int = 0
     terms: tuple[str, ...] = ()
@@ -35,10 +37,15 @@ class Linear:
     def uniform(self) -> bool:
         return self.lane == "0" and not self.vectors
 
+    @property
+    def step(self) -> int:
+        """1 or -1 where lanes lie side by side, upward or downward; 0 elsewhere."""
+        return int(self.lane) if self.lane in ("1", "-1") and not self.vectors else 0
+
 
 @dataclass
 class Buffer:
-    """Where a buffer lies. ``lanes``: every lane of a vec loop has its own copy, interleaved (scratch declared inside)."""
+    """Where a buffer lies. ``lanes``: each of so many lanes has its own copy, interleaved."""
 
     pointer: str
     dtype: str
@@ -58,14 +65,14 @@ class Memory(Emitter):
         self.parts = 0  # vectors per trip of the current vec loop
         self.vector = ""  # its variable
         self.mask: tuple[str, ...] | None = None
-        self.diverged = False  # some lanes may be off for another reason than the end of the loop
+        self.diverged = False  # lanes may be off for another reason than the end of the loop
         self.zero_cell = ""
         self.allocas: list[str] = []
 
     def value(self, expr: Expr) -> Value:
         raise NotImplementedError
 
-    # ---- index expressions ---------------------------------------------------------------------------
+    # ---- index expressions -----------------------------------------------------------------------
 
     def linear(self, e: Expr) -> Linear:
         """An index expression as a sum."""
@@ -137,7 +144,7 @@ class Memory(Emitter):
         return total
 
     def pointer(self, buffer: Buffer, offset: Linear) -> str:
-        """The address of lane 0, without the constant part; outer terms are added first, so that they hoist."""
+        """The address of lane 0 without the constant part; outer terms first, so they hoist."""
         sums: dict[int, str] = {}
         for term in offset.terms:
             level = self.level_of.get(term, 0)
@@ -180,7 +187,7 @@ class Memory(Emitter):
             f"getelementptr {memory(buffer.dtype)}, ptr {p}, <{w} x i64> {index}", p, index
         )
 
-    # ---- masks ---------------------------------------------------------------------------------------
+    # ---- masks -----------------------------------------------------------------------------------
 
     def any(self, masks: tuple[str, ...]) -> str:
         """Whether some lane of some part is on."""
@@ -205,7 +212,7 @@ class Memory(Emitter):
         ops = Spelling(self, self.width)
         return tuple(ops.binary("and", "bool", m, c) for m, c in zip(mask, conds, strict=True))
 
-    # ---- loads ---------------------------------------------------------------------------------------
+    # ---- loads -----------------------------------------------------------------------------------
 
     def load(self, e: Load) -> Value:
         buffer = self.buffers[e.buffer]
@@ -215,20 +222,20 @@ class Memory(Emitter):
             return self.load_uniform(e.buffer, offset, guard)
         mask = self.both(self.mask, guard)
         if buffer.lanes and guard is None:
-            # at an index that is the same for all, every lane's copy exists, in lanes that are off too
+            # every lane has its copy of this element, lanes that are off too
             mask = None if offset.lane == "1" and not offset.vectors else mask
         masks = mask if mask is not None else (None,) * self.parts
         p = self.pointer(buffer, offset)
         parts = []
         for part, m in enumerate(masks):
-            if offset.lane == "1" and not offset.vectors:
-                parts.append(self.load_vector(e.buffer, p, offset.const + part * self.width, m))
+            if offset.step:
+                parts.append(self.load_vector(e.buffer, p, offset, part, m))
             else:
                 parts.append(self.gather(e.buffer, self.lane_pointers(buffer, p, offset, part), m))
         return tuple(parts)
 
     def load_uniform(self, name: str, offset: Linear, guard: Value | None) -> Value:
-        """One element for all lanes. Where it may not be read, a cell that holds zero is read instead."""
+        """One element for all lanes. Where it may not be read, a cell that holds zero is."""
         buffer = self.buffers[name]
         p = self.pointer(buffer, offset)
         p = self.displaced(buffer, p, offset.const)
@@ -267,9 +274,25 @@ class Memory(Emitter):
         )
         return self.emit(f"icmp ne i8 {v}, 0", v) if buffer.dtype == "bool" else v
 
-    def load_vector(self, name: str, p: str, displacement: int, mask: str | None) -> str:
+    def side_by_side(self, offset: Linear, part: int) -> int:
+        """Where the vector of a part begins: for a downward one, at its last lane."""
+        start = offset.const + offset.step * part * self.width
+        return start if offset.step == 1 else start - (self.width - 1)
+
+    def reverse(self, v: str, element: str) -> str:
+        """The lanes in the opposite order."""
+        w = self.width
+        order = ", ".join(f"i32 {k}" for k in reversed(range(w)))
+        return self.emit(
+            f"shufflevector <{w} x {element}> {v}, <{w} x {element}> poison, <{w} x i32> <{order}>",
+            v,
+        )
+
+    def load_vector(self, name: str, p: str, offset: Linear, part: int, mask: str | None) -> str:
         buffer, w = self.buffers[name], self.width
-        p = self.displaced(buffer, p, displacement)
+        p = self.displaced(buffer, p, self.side_by_side(offset, part))
+        if mask is not None and offset.step < 0:
+            mask = self.reverse(mask, "i1")
         element, size = memory(buffer.dtype), DTYPES[buffer.dtype].itemsize
         if mask is None:
             v = self.emit(
@@ -277,12 +300,14 @@ class Memory(Emitter):
             )
         else:
             v = self.emit(
-                f"call <{w} x {element}> @llvm.masked.load.{memory_suffix(buffer.dtype, w)}.p0(ptr {p}, i32 {size}, "
+                f"call <{w} x {element}> @llvm.masked.load.{memory_suffix(buffer.dtype, w)}.p0("
+                f"ptr {p}, i32 {size}, "
                 f"<{w} x i1> {mask}, <{w} x {element}> zeroinitializer)",
                 p,
                 mask,
                 buffer=name,
             )
+        v = v if offset.step > 0 else self.reverse(v, element)
         return self.from_memory(v, buffer.dtype)
 
     def gather(self, name: str, p: str, mask: str | None) -> str:
@@ -290,7 +315,8 @@ class Memory(Emitter):
         element, size = memory(buffer.dtype), DTYPES[buffer.dtype].itemsize
         on = mask or "splat (i1 true)"
         v = self.emit(
-            f"call <{w} x {element}> @llvm.masked.gather.{memory_suffix(buffer.dtype, w)}.v{w}p0(<{w} x ptr> {p}, "
+            f"call <{w} x {element}> @llvm.masked.gather.{memory_suffix(buffer.dtype, w)}.v{w}p0("
+            f"<{w} x ptr> {p}, "
             f"i32 {size}, <{w} x i1> {on}, <{w} x {element}> zeroinitializer)",
             p,
             on,
@@ -304,7 +330,7 @@ class Memory(Emitter):
             return v
         return self.emit(f"icmp ne <{self.width} x i8> {v}, zeroinitializer", v)
 
-    # ---- stores --------------------------------------------------------------------------------------
+    # ---- stores ----------------------------------------------------------------------------------
 
     def store(self, s: Store) -> None:
         buffer = self.buffers[s.buffer]
@@ -323,8 +349,8 @@ class Memory(Emitter):
         wide = self.wide(v, buffer.dtype)
         p = self.pointer(buffer, offset)
         for part, m in enumerate(masks):
-            if offset.lane == "1" and not offset.vectors:
-                self.store_vector(buffer, p, offset.const + part * self.width, wide[part], m)
+            if offset.step:
+                self.store_vector(buffer, p, offset, part, wide[part], m)
             else:
                 self.scatter(buffer, self.lane_pointers(buffer, p, offset, part), wide[part], m)
 
@@ -352,17 +378,22 @@ class Memory(Emitter):
         return self.emit(f"zext <{self.width} x i1> {v} to <{self.width} x i8>", v)
 
     def store_vector(
-        self, buffer: Buffer, p: str, displacement: int, v: str, mask: str | None
+        self, buffer: Buffer, p: str, offset: Linear, part: int, v: str, mask: str | None
     ) -> None:
         w, size = self.width, DTYPES[buffer.dtype].itemsize
-        p = self.displaced(buffer, p, displacement)
-        typed = f"<{w} x {memory(buffer.dtype)}> {self.to_memory(v, buffer.dtype)}"
+        p = self.displaced(buffer, p, self.side_by_side(offset, part))
+        v = self.to_memory(v, buffer.dtype)
+        if offset.step < 0:
+            v = self.reverse(v, memory(buffer.dtype))
+            mask = None if mask is None else self.reverse(mask, "i1")
+        typed = f"<{w} x {memory(buffer.dtype)}> {v}"
         if mask is None:
             self.line(f"store {typed}, ptr {p}, align {size}")
         else:
             name = memory_suffix(buffer.dtype, w)
             self.line(
-                f"call void @llvm.masked.store.{name}.p0({typed}, ptr {p}, i32 {size}, <{w} x i1> {mask})"
+                f"call void @llvm.masked.store.{name}.p0({typed}, ptr {p}, i32 {size}, "
+                f"<{w} x i1> {mask})"
             )
 
     def scatter(self, buffer: Buffer, p: str, v: str, mask: str | None) -> None:
@@ -371,7 +402,8 @@ class Memory(Emitter):
         on = mask or "splat (i1 true)"
         name = memory_suffix(buffer.dtype, w)
         self.line(
-            f"call void @llvm.masked.scatter.{name}.v{w}p0({typed}, <{w} x ptr> {p}, i32 {size}, <{w} x i1> {on})"
+            f"call void @llvm.masked.scatter.{name}.v{w}p0({typed}, <{w} x ptr> {p}, i32 {size}, "
+            f"<{w} x i1> {on})"
         )
 
 
@@ -388,7 +420,7 @@ def memory_suffix(dtype: str, width: int) -> str:
 def merge_axes(
     index: tuple[Expr, ...], shape: tuple[int | str, ...]
 ) -> list[tuple[Expr, tuple[int | str, ...]]]:
-    """Axes and their extents; those indexed by ``idiv(e, n), irem(e, n)``, n the second extent, are one axis at e."""
+    """Axes and extents; two indexed ``idiv(e, n), irem(e, n)``, n the second extent, are one."""
     axes: list[tuple[Expr, tuple[int | str, ...]]] = []
     for e, extent in zip(index, shape, strict=True):
         if axes and isinstance(e, Op) and e.fn == "irem" and is_extent(e.args[1], extent):

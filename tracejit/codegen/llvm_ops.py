@@ -1,8 +1,8 @@
 """How each scalar operation is spelled in LLVM, for scalars (width 0) and vectors.
 
-    apply(emitter, "add", "f32", ("f32", "f32"), ("%a", "%b"), 16)   # writes fadd <16 x float> %a, %b
+    apply(emitter, "add", "f32", ("f32", "f32"), ("%a", "%b"), 16)   # fadd <16 x float> %a, %b
 
-No fast-math flags: every operation rounds as written, and fma is used only where ``fma`` is asked for.
+No fast-math flags: every operation rounds as written, and fma is used only where asked for.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ class Spelling:
     def invert(self, x: str) -> str:
         return self.binary("xor", "bool", x, self.constant(True, "bool"))
 
-    # ---- families ------------------------------------------------------------------------------------
+    # ---- families --------------------------------------------------------------------------------
 
     def compare(self, fn: str, dtype: str, a: str, b: str) -> str:
         kind = kind_of(dtype)
@@ -96,7 +96,7 @@ class Spelling:
         return self.binary(code, dtype, a, b)
 
     def extreme(self, fn: str, dtype: str, a: str, b: str) -> str:
-        """max or min. On x86 the select is one maxps, which gives its second operand when either is nan."""
+        """max or min. On x86 the select is one maxps, which gives its second operand for nan."""
         kind = kind_of(dtype)
         if kind in "iu":
             return self.call(("s" if kind == "i" else "u") + fn, dtype, a, b)
@@ -138,7 +138,7 @@ class Spelling:
         return result if by_zero is None else self.select(by_zero, zero, result, dtype)
 
     def divide_floating(self, dtype: str, a: str, b: str) -> str:
-        """Quotient of narrow integers by a floating division, exact while the dividend fits the mantissa."""
+        """Quotient of narrow integers by a floating division, exact as the mantissa is wider."""
         narrow = bits_of(dtype) <= 16
         real, whole = ("f32", "i32") if narrow else ("f64", "i64")
         into = ("s" if kind_of(dtype) == "i" else "u") + "itofp"
@@ -176,7 +176,7 @@ class Spelling:
         )
 
     def shift(self, fn: str, dtype: str, a: str, b: str) -> str:
-        """Shifts by the width or more give 0 (the sign for arithmetic right shifts) instead of poison."""
+        """Shifts by the width or more give 0, arithmetic ones the sign, instead of poison."""
         code = {
             "shift_left": "shl",
             "shift_right_logical": "lshr",
@@ -195,7 +195,7 @@ class Spelling:
             else self.select(fits, shifted, self.constant(0, dtype), dtype)
         )
 
-    # ---- conversions -----------------------------------------------------------------------------------
+    # ---- conversions -----------------------------------------------------------------------------
 
     def convert(self, source: str, to: str, x: str) -> str:
         if source == to:
@@ -259,7 +259,7 @@ class Spelling:
         return self.cast("fptrunc", "f32", "f16", x) if to == "f16" else self.to_bfloat(x)
 
     def round_to_odd(self, x: str) -> str:
-        """f64 to f32 such that rounding once more to f16 is as rounding once (Boldo and Melquiond, 2008)."""
+        """f64 to f32 so that rounding on to f16 is as rounding once (Boldo, Melquiond 2008)."""
         near = self.cast("fptrunc", "f64", "f32", x)
         back = self.cast("fpext", "f32", "f64", near)
         bits = self.cast("bitcast", "f32", "u32", near)
@@ -312,7 +312,7 @@ def known_nonzero(text: str) -> bool:
 def apply(
     emitter: Emitter, fn: str, to: str, sources: tuple[str, ...], args: tuple[str, ...], width: int
 ) -> str:
-    """Write operation ``fn`` with operands ``args`` of dtypes ``sources``; returns the name of the result.
+    """Write operation ``fn`` on ``args`` of dtypes ``sources``; returns the result's name.
 
     Raises MissingRule for an operation that has no LLVM spelling.
     """
@@ -402,3 +402,8 @@ NUMERIC: dict[str, Rule] = {
         "xor", to, args[0], s.constant(-1 if source != "bool" else True, to)
     ),
 }
+
+#: what ``apply`` writes itself; the rest is for ``kernel/math.py`` to expand before
+NATIVE: frozenset[str] = frozenset().union(
+    FLOAT_BINARY, FLOAT_UNARY, INT_BINARY, BOOL_BINARY, FAMILY, NUMERIC
+)

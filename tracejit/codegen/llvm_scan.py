@@ -6,9 +6,11 @@ stored_buffers(body)  buffers stored to
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 
 from tracejit.errors import InternalError
+from tracejit.ir.expr import Const, Expr, Load, Op, Var, walk
 from tracejit.ir.types import DTYPES
 from tracejit.kernel.nodes import (
     Accumulate,
@@ -49,13 +51,95 @@ def set_anywhere(body: Sequence[Stmt]) -> set[str]:
 
 
 def stored_buffers(body: Sequence[Stmt]) -> frozenset[str]:
-    """Buffers that are stored to; a scratch array declared inside counts, it is another one each time."""
+    """Buffers that are stored to; scratch declared inside counts, it is another one each time."""
     found = {s.buffer for s in statements(body) if isinstance(s, Store)}
     return frozenset(found | {s.name for s in statements(body) if isinstance(s, Scratch)})
 
 
 def uses_check(body: Sequence[Stmt]) -> bool:
     return any(isinstance(s, Check) for s in statements(body))
+
+
+def expressions(s: Stmt) -> tuple[Expr, ...]:
+    """The expressions a statement itself evaluates."""
+    match s:
+        case Local() | Set() | Accumulate():
+            return (s.value,)
+        case Store():
+            return (*s.index, s.value) if s.guard is None else (*s.index, s.value, s.guard)
+        case Loop():
+            return (s.start, s.stop)
+        case If() | While():
+            return (s.cond,)
+        case Check():
+            return (s.ok,)
+    return ()
+
+
+def work(body: Sequence[Stmt]) -> int:
+    """About how many operations a body is; loops count for many."""
+    total = 0
+    for s in statements(body):
+        total += 100 if isinstance(s, Loop | While) else 1
+        total += sum(isinstance(n, Op | Load) for e in expressions(s) for n in walk(e))
+    return total
+
+
+def unrolls(s: Stmt) -> bool:
+    """Whether a loop is written out, one copy of the body for each trip."""
+    return (
+        isinstance(s, Loop)
+        and s.how == "seq"
+        and isinstance(s.start, Const)
+        and isinstance(s.stop, Const)
+        and s.unroll >= s.stop.value - s.start.value  # type: ignore[operator]
+    )
+
+
+def register_arrays(body: Sequence[Stmt], most: int = 64) -> dict[str, int]:
+    """Scratch arrays that can be locals, and their lengths.
+
+    Every index is known once loops are unrolled, and no other vec loop looks at the array.
+    """
+    home: dict[str, Loop | None] = {}
+    lengths: dict[str, int] = {}
+    refused: set[str] = set()
+
+    def known(index: tuple[Expr, ...], variables: frozenset[str]) -> bool:
+        nodes = [node for e in index for node in walk(e)]
+        return all(
+            node.name in variables
+            if isinstance(node, Var)
+            else isinstance(node, Const)
+            or (isinstance(node, Op) and node.fn in ("add", "sub", "mul"))
+            for node in nodes
+        )
+
+    def visit(body: Sequence[Stmt], variables: frozenset[str], lanes: Loop | None) -> None:
+        for s in body:
+            if isinstance(s, Scratch):
+                home[s.name], lengths[s.name] = lanes, math.prod(s.shape)
+            accesses: list[Load | Store] = [s] if isinstance(s, Store) else []
+            accesses += [n for e in expressions(s) for n in walk(e) if isinstance(n, Load)]
+            for access in accesses:
+                if access.buffer in home and not (
+                    access.guard is None
+                    and home[access.buffer] is lanes
+                    and known(access.index, variables)
+                ):
+                    refused.add(access.buffer)
+            match s:
+                case Loop():
+                    inside = variables | {s.var} if unrolls(s) else variables - {s.var}
+                    visit(s.body, inside, s if s.how == "vec" and lanes is None else lanes)
+                case While():
+                    visit(s.body, variables, lanes)
+                case If():
+                    visit(s.then, variables, lanes)
+                    visit(s.orelse, variables, lanes)
+
+    visit(body, frozenset(), None)
+    return {n: count for n, count in lengths.items() if n not in refused and count <= most}
 
 
 def reductions(body: Sequence[Stmt], names: Sequence[str]) -> dict[str, str]:
@@ -72,7 +156,7 @@ def reductions(body: Sequence[Stmt], names: Sequence[str]) -> dict[str, str]:
 
 
 def identity_of(fn: str, dtype: str) -> bool | int | float:
-    """What leaves every value as it is under ``fn``; -0.0 for float sums, so that a sum of -0.0 stays -0.0."""
+    """What leaves every value as it is under ``fn``: for float sums that is -0.0."""
     kind = "f" if dtype == "bf16" else dtype[0]
     if kind == "b":
         return fn in ("and", "mul", "min")

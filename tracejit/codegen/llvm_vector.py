@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from tracejit.codegen.llvm_emit import is_constant, literal, reg
 from tracejit.codegen.llvm_flow import Flow
 from tracejit.codegen.llvm_ops import apply
-from tracejit.codegen.llvm_scan import assigned, identity_of, reductions, stored_buffers
+from tracejit.codegen.llvm_scan import identity_of, reductions, stored_buffers
 from tracejit.codegen.target import Target
 from tracejit.kernel.nodes import Loop, Stmt
 
@@ -37,7 +37,7 @@ class Vectors(Flow):
         return apply(self, fn, dtype, (dtype, dtype), (a, b), width)
 
     def vec_loop(self, s: Loop, lo: str, hi: str) -> None:
-        names = [n for n in assigned(s.body) if n in self.env]
+        names = [n for n in self.assigned(s.body) if n in self.env]
         cond = "true"
         if is_constant(lo) and is_constant(hi):
             cond = "true" if int(lo) < int(hi) else "false"
@@ -46,7 +46,7 @@ class Vectors(Flow):
         self.branch(cond, lambda: self.vectors(s, lo, hi, names), names, region=True)
 
     def vectors(self, s: Loop, lo: str, hi: str, names: Sequence[str]) -> None:
-        """Main loop of ``unroll`` vectors, then single ones under a mask, then the reduction across lanes."""
+        """Main loop of ``unroll`` vectors, single ones under a mask, the fold across lanes."""
         folds = reductions(s.body, names)
         scalars = {n: self.env[n] for n in names}
         stored = stored_buffers(s.body)
@@ -76,7 +76,7 @@ class Vectors(Flow):
             self.env[n] = (self.tree(folds[n], self.dtypes[n], self.env[n]),)  # type: ignore[arg-type]
         known = is_constant(whole) and is_constant(hi)
         if s.unroll > 1 and self.target.cheap_masks and not known:
-            # one copy of the body for what is left: less code to compile than full vectors and a tail
+            # one copy of the body for what is left: less to compile than full vectors and a tail
             self.loop(whole, hi, s.width, masked, names, stored)
         else:
             if s.unroll > 1:
@@ -110,7 +110,7 @@ class Vectors(Flow):
                 body(lo)
             return
         cond = self.emit(f"icmp slt i64 {lo}, {hi}", lo, hi)
-        # some segment of the vec loop runs, and all hold the same body: what it loads is loaded in any case
+        # some segment of the loop runs, and all hold the same body: it loads what this one does
         self.branch(cond, lambda: body(lo), names, certain=True)
 
     def whole(self, lo: str, hi: str, span: int) -> str:
@@ -155,7 +155,8 @@ class Vectors(Flow):
                 picked = ", ".join(f"i32 {half * width + k}" for k in range(width))
                 halves.append(
                     self.emit(
-                        f"shufflevector {whole} {vector}, {whole} poison, <{width} x i32> <{picked}>",
+                        f"shufflevector {whole} {vector}, {whole} poison, "
+                        f"<{width} x i32> <{picked}>",
                         vector,
                     )
                 )

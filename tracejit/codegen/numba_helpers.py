@@ -1,6 +1,8 @@
-"""Functions that generated Numba modules call: what Python spells differently from the scalar operations.
+"""Functions that generated Numba modules call: what Python spells differently from the scalar
+operations.
 
-In: the names a kernel's text uses. Out: their definitions as source text, with those that they need themselves.
+In: the names a kernel's text uses. Out: their definitions as source text, with those that they need
+themselves.
 
     >>> needed("y[i] = maximum(x[i], F32_0)")
     ('maximum',)
@@ -8,8 +10,8 @@ In: the names a kernel's text uses. Out: their definitions as source text, with 
     @numba.njit(error_model="numpy")
     def maximum(a, b): ...
 
-Values of float16 and bfloat16 are computed as float32 numbers that the narrow type can hold; ``f16_decode``
-and ``f16_encode`` go between those and the 16 bits of a buffer.
+Values of float16 and bfloat16 are computed as float32 numbers that the narrow type can hold;
+``f16_decode`` and ``f16_encode`` go between those and the 16 bits of a buffer.
 """
 
 from __future__ import annotations
@@ -32,6 +34,11 @@ def minimum(a, b):
 
 def square(x):
     return x * x
+
+
+def log_gamma(x):
+    """math.lgamma, but -inf at -inf as in SciPy."""
+    return x if x == -np.inf else math.lgamma(x)
 '''
 
 _INTEGERS = '''
@@ -190,7 +197,8 @@ def f16_round_wide(x):
     if size >= 65520.0 or size != size:
         return np.float32(math.copysign(np.inf, x) if size == size else x)
     bits = np.float64(x).view(np.int64)
-    return np.float32(np.int64((bits + 0x1FFFFFFFFFF + (bits >> 42 & 1)) >> 42 << 42).view(np.float64))
+    rounded = (bits + 0x1FFFFFFFFFF + (bits >> 42 & 1)) >> 42 << 42
+    return np.float32(np.int64(rounded).view(np.float64))
 
 
 def bf16_decode(bits):
@@ -282,7 +290,9 @@ HELPERS: dict[str, str] = {
 
 
 def needed(text: str) -> tuple[str, ...]:
-    """The helpers that ``text`` calls, directly or through others, each after those it calls itself."""
+    """The helpers that ``text`` calls, directly or through others, each after those it calls
+    itself.
+    """
     order: dict[str, None] = {}
 
     def visit(part: str, skip: str = "") -> None:

@@ -1,15 +1,18 @@
-"""How scalar operations and constants are written in Numba's Python, so that dtypes stay what they are.
+"""How scalar operations and constants are written in Numba's Python, so that dtypes stay what they
+are.
 
-In: an operation, the texts of its arguments. Out: an expression whose Numba type is the operation's dtype.
+In: an operation, the texts of its arguments. Out: an expression whose Numba type is the operation's
+dtype.
 
     >>> spell(Op("add", (x, y), "i32"), (whole("x", 32), whole("y", 32)), {}).typed
     'np.int32(x + y)'
 
-Numba computes integers in 64 bits: ``typed`` is cast back, ``bare`` is not yet (operations that only look at
-the low bits take it, so ``a + b + c`` is cast once). Overflow of its signed 64-bit sums and products is
-undefined, so those are taken modulo 2**64 unless they are sums of loop variables and sizes. A Python float would widen float32 to float64, so every
-constant of another dtype than i64 and f64 is a module constant (``F32_0_5 = np.float32(0.5)``).
-f16 and bf16 values are float32 numbers that the narrow type holds.
+Numba computes integers in 64 bits: ``typed`` is cast back, ``bare`` is not yet (operations that
+only look at the low bits take it, so ``a + b + c`` is cast once). Overflow of its signed 64-bit
+sums and products is undefined, so those are taken modulo 2**64 unless they are sums of loop
+variables and sizes. A Python float would widen float32 to float64, so every constant of another
+dtype than i64 and f64 is a module constant (``F32_0_5 = np.float32(0.5)``). f16 and bf16 values are
+float32 numbers that the narrow type holds.
 """
 
 from __future__ import annotations
@@ -24,7 +27,7 @@ import numpy as np
 
 from tracejit.codegen.numba_helpers import HELPERS
 from tracejit.errors import MissingRule
-from tracejit.ir.expr import Const, Op
+from tracejit.ir.expr import Const, Expr, Op
 from tracejit.ir.types import DTYPES
 from tracejit.ops import PRIMS
 
@@ -42,7 +45,11 @@ _MODULAR = frozenset("add sub mul neg and or xor not".split())
 _OVERFLOW = frozenset("add sub mul".split())
 _INDEX = frozenset("add sub mul idiv irem min max".split())
 #: operations whose result is one of their arguments, or exact: nothing to cast or to round
-_KEEPS = frozenset("max min select clamp abs neg floor ceil round trunc sign copysign nextafter real imag conj".split())
+_KEEPS = frozenset(
+    (
+        "max min select clamp abs neg floor ceil round trunc sign copysign nextafter real imag conj"
+    ).split()
+)
 
 
 def letter(dtype: str) -> str:
@@ -52,7 +59,9 @@ def letter(dtype: str) -> str:
 
 @dataclass(frozen=True)
 class Text:
-    """An expression: ``bare`` is right in its low bits, ``typed`` has the dtype; the same unless integers widen."""
+    """An expression: ``bare`` is right in its low bits, ``typed`` has the dtype; the same unless
+    integers widen.
+    """
 
     bare: str
     typed: str
@@ -70,8 +79,9 @@ class Constant(NamedTuple):
 
 
 # ---- templates -----------------------------------------------------------------------------------
-# {0} {1} {2} arguments, {T} the scalar type of the result, {U} {S} the unsigned and signed type of the first
-# argument's width, {w} its bits, {one} and {zero} constants of the first argument's dtype. These come first: integers wrap, booleans
+# {0} {1} {2} arguments, {T} the scalar type of the result, {U} {S} the unsigned and signed type of the
+# first argument's width, {w} its bits, {zero} {one} {two} constants of the first argument's dtype; an
+# empty one leaves the operation to the record's ``scalar``. These come first: integers wrap, booleans
 # stay booleans and nan is kept only with care.
 
 _EXACT: dict[str, dict[str, str]] = {
@@ -79,7 +89,12 @@ _EXACT: dict[str, dict[str, str]] = {
     "sub": {"iufc": "({0} - {1})"},
     "mul": {"iufc": "({0} * {1})", "b": "({0} and {1})"},
     "neg": {"ifc": "(-{0})", "u": "({zero} - {0})"},
-    "div": {"f": "({0} / {1})", "i": "int_div({0}, {1})", "u": "uint_div({0}, {1})", "c": "complex_div({0}, {1})"},
+    "div": {
+        "f": "({0} / {1})",
+        "i": "int_div({0}, {1})",
+        "u": "uint_div({0}, {1})",
+        "c": "complex_div({0}, {1})",
+    },
     "rem": {"f": "np.fmod({0}, {1})", "i": "int_rem({0}, {1})", "u": "uint_rem({0}, {1})"},
     "idiv": {"i": "({0} // {1})"},
     "irem": {"i": "({0} % {1})"},
@@ -105,8 +120,14 @@ _EXACT: dict[str, dict[str, str]] = {
     "gt": {"biuf": "({0} > {1})"},
     "ge": {"biuf": "({0} >= {1})"},
     "shift_left": {"iu": "shift_left({0}, {1})"},
-    "shift_right_logical": {"i": "{T}(shift_right({U}({0}), {U}({1})))", "u": "shift_right({0}, {1})"},
-    "shift_right_arithmetic": {"i": "shift_right({0}, {1})", "u": "{T}(shift_right({S}({0}), {S}({1})))"},
+    "shift_right_logical": {
+        "i": "{T}(shift_right({U}({0}), {U}({1})))",
+        "u": "shift_right({0}, {1})",
+    },
+    "shift_right_arithmetic": {
+        "i": "shift_right({0}, {1})",
+        "u": "{T}(shift_right({S}({0}), {S}({1})))",
+    },
     "population_count": {"iu": "{T}(count_ones(np.uint64({U}({0}))))"},
     "clz": {"iu": "{T}(count_leading_zeros(np.uint64({U}({0})), {w}))"},
     "real": {"c": "{0}.real", "iuf": "{0}"},
@@ -117,25 +138,36 @@ _EXACT: dict[str, dict[str, str]] = {
     "fma": {"f": "fma({0}, {1}, {2})"},
     "reciprocal": {"f": "({one} / {0})", "c": "complex_div({one}, {0})"},
     "rsqrt": {"f": "({one} / math.sqrt({0}))", "c": "complex_div({one}, np.sqrt({0}))"},
-    "logistic": {"f": "({one} / ({one} + math.exp(-{0})))", "c": "complex_div({one}, {one} + np.exp(-{0}))"},
+    "logistic": {
+        "f": "({one} / ({one} + math.exp(-{0})))",
+        "c": "complex_div({one}, {one} + np.exp(-{0}))",
+    },
     "pow": {"fc": "({0} ** {1})", "iu": "{T}(int_pow({0}, {1}))"},
+    # Numba's np.exp2 and np.log2 cannot be used for float32 and float64 in one function
+    "exp2": {"f": "({two} ** {0})", "c": "({two} ** {0})"},
+    "log2": {"f": "math.log2({0})"},
+    "lgamma": {"f": "log_gamma({0})"},
     "floor": {"f": "np.floor({0})", "iu": "{0}"},
     "ceil": {"f": "np.ceil({0})", "iu": "{0}"},
     "trunc": {"f": "np.trunc({0})", "iu": "{0}"},
     "round": {"f": "np.rint({0})", "iu": "{0}"},
 }
 
-#: float functions of the ``math`` module that Numba keeps in float32; complex ones are NumPy's of the second name
+#: float functions of the ``math`` module that Numba keeps in float32; complex ones are NumPy's of
+#: the second name
 _MATH = {
-    "exp": "exp", "expm1": "", "log": "log", "log2": "", "log10": "log10", "log1p": "", "sin": "sin", "cos": "cos",
-    "tan": "tan", "asin": "arcsin", "acos": "arccos", "atan": "arctan", "sinh": "sinh", "cosh": "cosh",
-    "tanh": "tanh", "asinh": "arcsinh", "acosh": "arccosh", "atanh": "arctanh", "sqrt": "sqrt", "erf": "",
-    "erfc": "", "lgamma": "",
+    "exp": "exp", "expm1": "", "log": "log", "log10": "log10", "log1p": "", "sin": "sin",
+    "cos": "cos", "tan": "tan", "asin": "arcsin", "acos": "arccos", "atan": "arctan",
+    "sinh": "sinh", "cosh": "cosh", "tanh": "tanh", "asinh": "arcsinh", "acosh": "arccosh",
+    "atanh": "arctanh", "sqrt": "sqrt", "erf": "", "erfc": "",
 }  # fmt: skip
 
 #: taken where the record spells nothing
 _USUAL: dict[str, dict[str, str]] = {
-    **{name: {"f": f"math.{name}({{0}})"} | ({"c": f"np.{np_}({{0}})"} if np_ else {}) for name, np_ in _MATH.items()},
+    **{
+        name: {"f": f"math.{name}({{0}})"} | ({"c": f"np.{np_}({{0}})"} if np_ else {})
+        for name, np_ in _MATH.items()
+    },
     "exp2": {"f": "np.exp2({0})"},
     "cbrt": {"f": "np.cbrt({0})"},
     "atan2": {"f": "math.atan2({0}, {1})"},
@@ -153,7 +185,7 @@ def _pick(table: dict[str, dict[str, str]], fn: str, kind: str) -> str | None:
 
 
 def template(fn: str, dtype: str) -> str | None:
-    """The template of ``fn`` for a first argument of ``dtype``; None when it has no Numba spelling."""
+    """The template of ``fn`` for a first argument of ``dtype``; None when there is none."""
     kind = letter(dtype)
     found = _pick(_EXACT, fn, kind)
     if found is None and fn in PRIMS and PRIMS[fn].spell is not None:
@@ -162,8 +194,17 @@ def template(fn: str, dtype: str) -> str | None:
 
 
 def spelled(op: Op) -> bool:
-    """Whether ``spell`` can write the operation itself; its record's ``scalar`` definition stands for it otherwise."""
+    """Whether ``spell`` can write the operation itself; its record's ``scalar`` definition stands
+    for it otherwise.
+    """
     return op.fn in _CODED or bool(template(op.fn, _subject(op)))
+
+
+def lacking(op: Op) -> bool:
+    """Whether an operation has neither a spelling nor a definition: ``kernel/math.py`` may expand
+    it.
+    """
+    return not spelled(op) and (op.fn not in PRIMS or PRIMS[op.fn].scalar is None)
 
 
 def _subject(op: Op) -> str:
@@ -172,19 +213,20 @@ def _subject(op: Op) -> str:
     return first.dtype
 
 
-def define(op: Op) -> Op:
+def define(op: Op) -> Expr:
     """The operation by its record's ``scalar`` definition; MissingRule where it has none."""
-    record = PRIMS.get(op.fn)
-    if record is None or record.scalar is None:
-        raise MissingRule(f"`{op.fn}` of {_subject(op)} has neither a Numba spelling nor a scalar definition")
-    return record.scalar(*op.args)  # type: ignore[no-any-return]
+    if lacking(op):
+        raise MissingRule(
+            f"`{op.fn}` of {_subject(op)} has neither a Numba spelling nor a scalar definition"
+        )
+    return PRIMS[op.fn].rule("scalar")(*op.args)  # type: ignore[no-any-return]
 
 
 # ---- constants -----------------------------------------------------------------------------------
 
 
 def constant(const: Const, module: dict[str, str]) -> str:
-    """The text of a constant; one that needs a name is entered in ``module`` (name -> definition)."""
+    """The text of a constant; if that is a name, ``module`` gets its definition."""
     value, dtype = const.value, const.dtype
     if dtype == "bool":
         return "True" if value else "False"
@@ -221,7 +263,9 @@ def _named(value: bool | int | float | complex, dtype: str) -> Constant:
 
 
 def _shortest(value: float, dtype: str) -> tuple[str, str]:
-    """A short text that float32 reads back to the value rounded to ``dtype``, and its Python source."""
+    """A short text that float32 reads back to the value rounded to ``dtype``, and its Python
+    source.
+    """
     with np.errstate(over="ignore"):
         rounded = np.float32(np.asarray(value, DTYPES[dtype]))
     text = str(rounded)
@@ -234,7 +278,9 @@ def _shortest(value: float, dtype: str) -> tuple[str, str]:
 
 
 def spell(op: Op, args: Sequence[Text], module: dict[str, str]) -> Text:
-    """The text of an operation (``spelled`` says that there is one); constants it needs go into ``module``."""
+    """The text of an operation (``spelled`` says that there is one); constants it needs go into
+    ``module``.
+    """
     texts = [arg.typed for arg in args]
     if op.fn == "convert":
         return whole(_convert(op.args[0].dtype, op.dtype, texts[0], module))
@@ -284,7 +330,11 @@ def _settle(op: Op, form: str, text: str) -> str:
     if op.dtype in NARROW:
         return text if op.fn in _KEEPS else f"{op.dtype}_round({strip(text)})"
     if kind in "iu":
-        return text if form.startswith("{T}(") or (own and op.dtype in _WIDE) else _cast(op.dtype, text)
+        return (
+            text
+            if form.startswith("{T}(") or (own and op.dtype in _WIDE)
+            else _cast(op.dtype, text)
+        )
     # a number in a record's template is a Python float or int, which widens
     wide = not own and re.search(r"(?<![\w{.])\d", form) is not None
     return _cast(op.dtype, text) if wide and op.dtype in ("f32", "c64") else text
@@ -295,10 +345,10 @@ def _fill(op: Op, form: str, texts: Sequence[str], module: dict[str, str]) -> st
     subject = _subject(op)
     bits = _BITS[subject]
     words = {"T": SCALAR[op.dtype], "U": f"np.uint{bits}", "S": f"np.int{bits}", "w": str(bits)}
-    if re.search(r"\{(one|zero)\}", form):
-        blank: int | float = 0 if letter(subject) in "iu" else 0.0
-        words |= {"one": constant(Const(blank + 1, subject), module)} if "{one}" in form else {}
-        words |= {"zero": constant(Const(blank, subject), module)} if "{zero}" in form else {}
+    for value, word in enumerate(("zero", "one", "two")):
+        if f"{{{word}}}" in form:
+            number = value if letter(subject) in "iu" else float(value)
+            words[word] = constant(Const(number, subject), module)
     # an argument that is all of a call's argument needs no parentheses of its own
     call = re.fullmatch(r"[\w.]+\((\{\d\}(, )?)+\)", form)
     return form.format(*(map(strip, texts) if call else texts), **words)

@@ -13,7 +13,7 @@ from tracejit.ir.types import DTYPES
 
 @dataclass(frozen=True)
 class Target:
-    """``vector_bytes`` is 64 (AVX-512), 32 (AVX2) or 16 (SSE, NEON); ``layout`` is LLVM's data layout string."""
+    """``vector_bytes`` is 64 (AVX-512), 32 (AVX2) or 16 (SSE, NEON); ``layout`` is LLVM's."""
 
     cpu: str
     features: str

@@ -85,41 +85,49 @@ def exp_bounded(b: Builder, x: Expr) -> Expr:
     return b.mul(power, b.float(b.shift_left(b.bits(shifted), b.format.mantissa)))
 
 
-def expm1_limited(b: Builder, x: Expr, factor: float = 1.0) -> Expr:
-    """expm1(factor x), the factor a power of two, for an argument within the limits of ``expm1``."""
-    form = b.format
-    high, low = parts(LN2, b.dtype)
-    magic = form.round_magic + form.bias - 1
-    shifted = b.fma(x, factor * float(LOG2_E), magic)
-    n = b.sub(shifted, magic)
-    x = b.mul(x, factor) if factor != 1.0 else x
-    r = b.fma(n, -low, b.fma(n, -high, x))
-    half = b.float(b.shift_left(b.bits(shifted), form.mantissa))  # 2^(n-1)
-    tail = b.mul(b.mul(r, r), b.horner(r, b.coefficients("expm1")))
-    total = b.fma(half, tail, b.fma(half, r, b.sub(half, 0.5)))
-    return b.add(total, total)
-
-
 def expm1(b: Builder, x: Expr) -> Expr:
     """e^x - 1 without cancellation: 2 (2^(n-1) expm1(r) + 2^(n-1) - 1/2)."""
     limited = b.at_least(b.at_most(x, OVERFLOW[b.dtype]), -0.75 * b.format.precision)
-    return b.select(b.eq(x, 0.0), x, expm1_limited(b, limited))
+    _, r, shifted = reduce_ln2(b, limited, b.format.bias - 1.0)
+    half = b.float(b.shift_left(b.bits(shifted), b.format.mantissa))  # 2^(n-1)
+    tail = b.mul(b.mul(r, r), b.horner(r, b.coefficients("expm1")))
+    total = b.fma(half, tail, b.fma(half, r, b.sub(half, 0.5)))
+    return b.select(b.eq(x, 0.0), x, b.add(total, total))
 
 
 def logistic(b: Builder, x: Expr) -> Expr:
     """1 / (1 + e^-x), through e^-|x| so that the far left keeps its digits."""
-    least = b.at_least(b.neg(b.abs(x)), UNDERFLOW[b.dtype])
-    e = exp_sum(b, least)
-    return b.div(b.select(b.lt(x, 0.0), e, 1.0), b.add(e, 1.0))
+    e = exp_sum(b, b.at_least(b.neg(b.abs(x)), UNDERFLOW[b.dtype]))
+    below = b.add(e, 1.0)
+    below_low = b.sub(e, b.sub(below, 1.0))
+    above = b.select(b.lt(x, 0.0), e, 1.0)
+    inverse = b.div(1.0, below)
+    quotient = b.mul(above, inverse)
+    # what the roundings of 1 + e and of the division left
+    rest = b.fma(b.neg(quotient), below_low, b.fma(b.neg(quotient), below, above))
+    return b.fma(rest, inverse, quotient)
 
 
 # ---- hyperbolic ---------------------------------------------------------------------------------
 
 
 def tanh(b: Builder, x: Expr) -> Expr:
-    """e / (e + 2) with e = expm1(2 |x|)."""
-    e = expm1_limited(b, b.at_most(b.abs(x), 0.4 * b.format.precision), 2.0)
-    return b.copysign(b.div(e, b.add(e, 2.0)), x)
+    """x + x^3 p(x^2) below 0.55, 1 - 2 / (e^(2 |x|) + 1) above."""
+    form = b.format
+    a = b.abs(x)
+    limited = b.at_most(a, 0.4 * form.precision)
+    # x = n log(2)/2 + r, and a polynomial in r for e^(2 r): its coefficients take the powers of 2
+    high, low = (part / 2 for part in parts(LN2, b.dtype))
+    magic = form.round_magic + form.bias
+    shifted = b.fma(limited, 2 * float(LOG2_E), magic)
+    n = b.sub(shifted, magic)
+    r = b.fma(n, -low, b.fma(n, -high, limited))
+    doubled = [c * 2.0**k for k, c in enumerate((1.0, 1.0, *b.coefficients("expm1")))]
+    e = b.mul(b.horner(r, doubled), b.float(b.shift_left(b.bits(shifted), form.mantissa)))
+    far = b.sub(1.0, b.div(2.0, b.add(e, 1.0)))
+    square = b.mul(x, x)
+    near = b.fma(b.mul(square, x), b.horner(square, b.coefficients("tanh")), x)
+    return b.select(b.lt(a, 0.55), near, b.copysign(far, x))
 
 
 def hyperbolic_parts(b: Builder, magnitude: Expr) -> tuple[Expr, Expr, Expr, Expr]:
@@ -140,16 +148,14 @@ def hyperbolic_parts(b: Builder, magnitude: Expr) -> tuple[Expr, Expr, Expr, Exp
 def sinh(b: Builder, x: Expr) -> Expr:
     """sinh(n log 2) cosh r + cosh(n log 2) sinh r: no division, no cancellation."""
     sinh_r, cosh_r, minus, plus = hyperbolic_parts(b, b.abs(x))
-    quarter = b.add(minus, b.fma(plus, sinh_r, b.mul(minus, cosh_r)))
-    half = b.add(quarter, quarter)
+    half = b.add(minus, b.fma(plus, sinh_r, b.mul(minus, cosh_r)))
     return b.copysign(b.select(b.eq(minus, 0.0), sinh_r, b.add(half, half)), x)
 
 
 def cosh(b: Builder, x: Expr) -> Expr:
     """cosh(n log 2) cosh r + sinh(n log 2) sinh r."""
     sinh_r, cosh_r, minus, plus = hyperbolic_parts(b, b.abs(x))
-    quarter = b.add(plus, b.fma(minus, sinh_r, b.mul(plus, cosh_r)))
-    half = b.add(quarter, quarter)
+    half = b.add(plus, b.fma(minus, sinh_r, b.mul(plus, cosh_r)))
     return b.add(half, half)
 
 
@@ -245,6 +251,15 @@ def log_positive(b: Builder, x: Expr) -> Expr:
     if b.dtype == "f64":  # in f32 log 2 happens to be its first part to 29 bits
         tail = b.fma(k, low, tail)
     return b.fma(k, high, b.add(f, tail))
+
+
+def log_words(b: Builder, x: Expr) -> tuple[Expr, Expr]:
+    """log x, for x positive and finite, as a rounded result and roughly its error."""
+    high, low = parts(LN2, b.dtype)
+    k, f = log_parts(b, x)
+    part, rest = b.fast_two_sum(f, b.mul(b.mul(f, f), log_tail(b, f)))
+    result = b.fma(k, high, part)
+    return result, b.add(b.add(b.fma(k, high, b.neg(result)), part), b.fma(k, low, rest))
 
 
 def log_to_base(b: Builder, x: Expr, per_k: str, per_f: str) -> Expr:

@@ -10,52 +10,68 @@ from __future__ import annotations
 import math
 
 from tracejit.kernel.math_builder import Builder, Expr, parts
-from tracejit.kernel.math_exp import exp_bounded, log, log_positive, reduce_ln2, scale_by_shifted
-from tracejit.kernel.math_trig import HALF_PI, PI, sin_cos
+from tracejit.kernel.math_exp import exp_bounded, log, log_positive, log_words, reduce_ln2, scale_by_shifted
+from tracejit.kernel.math_trig import PI, sin_cos, tan_sum
 
 HALF_LOG_TWO_PI = "0.918938533204672741780329736405617639861397473637783412817151540482765695927260397694743298635954197"
 LOG_PI = "1.144729885849400174143427351353058711647294812915311571513623071472137769884826079783623270275489708"
+ERFCX_CENTRE = "1.27697838155252871932544290454271381651299652627621032723974496828428210234792401316944753618970944138"
+HALF_ROOT_PI = "0.886226925452758013649083741670572591398774728061193564106903894926455642295516090687475328369272332708"
 DIGAMMA_ROOT = "1.461632144968362341262659542325721328468196204006446351295988408598786440353801810243074992733725592"
 
 
 def erf(b: Builder, x: Expr) -> Expr:
     """x + x p(x^2) for |x| <= 1, else 1 - e^(p(|x| - 1)), the exponent fitted to log erfc."""
-    a = b.abs(x)
-    square = b.mul(x, x)
-    near = b.fma(x, b.horner(square, b.coefficients("erf")), x)
+    a, near = b.abs(x), erf_near(b, x)
     beyond = b.sub(b.at_most(a, 3.92 if b.dtype == "f32" else 5.93), 1.0)
     tail = b.sub(1.0, exp_bounded(b, b.horner(beyond, b.coefficients("log_erfc"))))
     return b.select(b.gt(a, 1.0), b.copysign(tail, x), near)
 
 
+def erf_near(b: Builder, x: Expr) -> Expr:
+    """erf x for |x| <= 1."""
+    return b.fma(x, b.horner(b.mul(x, x), b.coefficients("erf")), x)
+
+
 def erfc(b: Builder, x: Expr) -> Expr:
-    """e^(-a^2) ((1 + 2 a) erfcx(a)) / (1 + 2 a), a = |x|; 2 minus that for negative x."""
+    """e^(-a^2) ((1 + 2 a) erfcx(a)) / (1 + 2 a), a = |x|; 2 minus that for negative x.
+
+    Near zero 1 - erf x is closer, as nothing cancels there.
+    """
     a = b.at_most(b.abs(x), 10.1 if b.dtype == "f32" else 27.3)
     t = b.div(b.sub(a, 2.0), b.add(a, 2.0))
-    scaled = b.horner(t, b.coefficients("erfcx"))
-    inverse = b.div(1.0, b.fma(a, 2.0, 1.0))
+    centre, centre_low = parts(ERFCX_CENTRE, b.dtype)
+    slope = b.horner(t, b.coefficients("erfcx"))
+    scaled = b.fma(t, slope, centre)
+    scaled_low = b.add(b.fma(t, slope, b.sub(centre, scaled)), centre_low)
+    below, below_low = b.two_sum(b.add(a, a), 1.0)
+    inverse = b.div(1.0, below)
     quotient = b.mul(scaled, inverse)
-    rest = b.fma(quotient, b.mul(a, -2.0), b.sub(scaled, quotient))
+    # what the two roundings of the quotient and that of the polynomial left
+    rest = b.fma(b.neg(quotient), below_low, b.add(b.fma(b.neg(quotient), below, scaled), scaled_low))
     square, square_low = b.two_product(a, a)
     _, r, shifted = reduce_ln2(b, b.neg(square), 2.0 * b.format.bias)
     growth = b.fma(b.mul(r, r), b.horner(r, b.coefficients("expm1")), r)
     growth = b.sub(growth, b.fma(square_low, growth, square_low))
     small = b.fma(rest, inverse, b.mul(quotient, growth))
     result = scale_by_shifted(b, b.add(quotient, small), shifted)
-    return b.select(b.lt(x, 0.0), b.sub(2.0, result), result)
+    result = b.select(b.lt(x, 0.0), b.sub(2.0, result), result)
+    return b.select(b.lt(b.abs(x), 0.5), b.sub(1.0, erf_near(b, x)), result)
 
 
 def erf_inv(b: Builder, x: Expr) -> Expr:
-    """x p(w) with w = -log(1 - x^2), x q(sqrt w) for w > 5."""
+    """x (sqrt(pi)/2 + w p(w)) with w = -log(1 - x^2), x q(sqrt w) for w > 5."""
     rest = b.fma(b.neg(x), x, 1.0)
     w = b.neg(log_positive(b, rest))
-    near = b.horner(b.sub(w, 2.5), b.coefficients("erf_inv"))
+    grows = b.mul(w, b.horner(b.sub(w, 2.5), b.coefficients("erf_inv")))
+    start, start_low = parts(HALF_ROOT_PI, b.dtype)
+    near = b.fma(x, start, b.mul(x, b.add(grows, start_low)))
     root = b.sqrt(w)
     tail = b.horner(b.sub(root, 3.0), b.coefficients("erf_inv_tail"))
     if b.dtype == "f64":  # no f32 has a root above 4
         far = b.horner(b.sub(root, 5.0), b.coefficients("erf_inv_far"))
         tail = b.select(b.gt(root, 4.0), far, tail)
-    result = b.mul(x, b.select(b.gt(w, 5.0), tail, near))
+    result = b.select(b.gt(w, 5.0), b.mul(x, tail), near)
     edge = b.select(b.eq(rest, 0.0), b.copysign(math.inf, x), math.nan)
     return b.select(b.gt(rest, 0.0), result, edge)
 
@@ -103,41 +119,49 @@ def lgamma_positive(b: Builder, a: Expr) -> Expr:
     f = b.select(near_zero, a, b.select(below, b.sub(a, 1.0), b.sub(y, 2.0)))
     central = b.mul(f, b.horner(f, b.coefficients("lgamma")))
     factor = b.select(near_zero, b.fma(a, a, a), b.select(b.either(below, large), a, product))
-    logarithm = log_positive(b, factor)
+    logarithm, log_low = log_words(b, factor)
     small = b.add(central, b.select(below, b.neg(logarithm), logarithm))
     inverse = b.div(1.0, b.select(large, a, STIRLING_FROM))
     series = b.mul(inverse, b.horner(b.mul(inverse, inverse), b.coefficients("stirling")))
     constant = parts(HALF_LOG_TWO_PI, b.dtype, 1)[0]
     # (a - 1/2) (log a - 1) - 1/2 + log(2 pi) / 2 + series
-    stirling = b.fma(b.sub(a, 0.5), b.sub(logarithm, 1.0), b.add(constant - 0.5, series))
+    rest = b.fma(b.sub(a, 0.5), log_low, b.add(constant - 0.5, series))
+    stirling = b.fma(b.sub(a, 0.5), b.sub(logarithm, 1.0), rest)
     return b.select(large, stirling, small)
 
 
 def digamma(b: Builder, x: Expr) -> Expr:
-    """d lgamma / dx: shifted up to 7 or more, where log x - 1/(2 x) - p(1/x^2)/x^2 holds."""
+    """d lgamma / dx; for negative x digamma(1 - x) - pi / tan(pi x)."""
     negative = b.lt(x, 0.0)
-    positive = b.select(negative, b.sub(1.0, x), x)
-    # sum of 1/(y + k) as one fraction
-    above, below = b.const(0.0), b.const(1.0)
-    shifted = positive
-    for _ in range(7):
-        short = b.lt(shifted, STIRLING_FROM)
-        above = b.select(short, b.fma(above, shifted, below), above)
-        below = b.select(short, b.mul(below, shifted), below)
-        shifted = b.select(short, b.add(shifted, 1.0), shifted)
-    inverse = b.div(1.0, shifted)
+    positive = digamma_positive(b, b.select(negative, b.sub(1.0, x), x))
+    # the exact distance to the nearest integer, folded to [0, 1/4], times pi
+    fraction = b.sub(x, b.round(x))
+    distance = b.abs(fraction)
+    steep = b.gt(distance, 0.25)
+    folded = b.select(steep, b.sub(0.5, distance), distance)
+    high, low = parts(PI, b.dtype)
+    angle, angle_low = b.two_product(folded, high)
+    t = tan_sum(b, angle, b.fma(folded, low, angle_low))
+    cotangent = b.div(b.select(steep, t, 1.0), b.select(steep, 1.0, t))
+    cotangent = b.copysign(cotangent, fraction)
+    reflected = b.fma(cotangent, -high, b.fma(cotangent, -low, positive))
+    reflected = b.select(b.eq(fraction, 0.0), math.nan, reflected)
+    result = b.select(negative, reflected, positive)
+    # near zero -1/x is all there is, with its sign
+    return b.select(b.lt(b.abs(x), b.format.tiny), b.div(-1.0, x), result)
+
+
+def digamma_positive(b: Builder, x: Expr) -> Expr:
+    """(x - root) p(x) on [1, 2], one step of the recurrence from below 1 and below 3, log x - ... above."""
+    large, small, middle = b.ge(x, 3.0), b.lt(x, 1.0), b.le(x, 2.0)
+    before = b.sub(x, 1.0)
+    inverse = b.div(1.0, b.select(b.either(large, small), x, before))
     square = b.mul(inverse, inverse)
     tail = b.fma(inverse, 0.5, b.mul(square, b.horner(square, b.coefficients("digamma"))))
-    result = b.sub(b.sub(log(b, shifted), tail), b.div(above, below))
-    # digamma(x) = digamma(1 - x) - pi / tan(pi x)
-    fraction = b.sub(x, b.round(x))
-    high = parts(PI, b.dtype, 1)[0]
-    steep = b.gt(b.abs(fraction), 0.25)
-    inner = b.select(steep, b.sub(b.copysign(0.5, fraction), fraction), fraction)
-    sine, cosine = sin_cos(b, b.mul(inner, high))
-    cotangent = b.div(b.select(steep, sine, cosine), b.select(steep, cosine, sine))
-    reflected = b.fma(cotangent, -high, result)
-    reflected = b.select(b.eq(fraction, 0.0), math.nan, reflected)
-    result = b.select(negative, reflected, result)
-    # near zero -1/x is all there is; at the poles NumPy's relatives give -inf for +0 and inf for -0
-    return b.select(b.lt(b.abs(x), b.format.tiny), b.div(-1.0, x), result)
+    far = b.sub(log(b, x), tail)
+    y = b.select(small, b.add(x, 1.0), b.select(middle, x, before))
+    root, root_low = parts(DIGAMMA_ROOT, b.dtype)
+    distance = b.sub(b.sub(y, root), root_low)
+    near = b.mul(distance, b.horner(b.sub(y, 1.5), b.coefficients("digamma_root")))
+    step = b.select(small, b.neg(inverse), b.select(middle, 0.0, inverse))
+    return b.select(large, far, b.add(near, step))

@@ -55,10 +55,11 @@ def reduce_half_pi(b: Builder, a: Expr, words: int = 1) -> tuple[Expr, ...]:
         shifted = b.fma(a, 2 / math.pi, form.round_magic)
         n = b.sub(shifted, form.round_magic)
         first = b.fma(n, -c1, a)  # exact
-        second = b.fma(n, -c2, first)
-        usual = [b.bits(shifted), b.fma(n, -c3, second)]
+        usual = [b.bits(shifted), b.fma(n, -c3, b.fma(n, -c2, first))]
         if words == 2:
-            rest = b.fma(n, -c3, b.fma(n, -c2, b.sub(first, second)))
+            product, product_low = b.two_product(n, -c2)
+            second, second_low = b.two_sum(first, product)
+            rest = b.fma(n, -c3, b.add(second_low, product_low))
             usual[1:] = b.fast_two_sum(second, rest)
         large = b.gt(a, FAST_LIMIT[b.dtype])
         b.recorder.memo[key] = b.recorder.guarded(large, usual, lambda: reduce_huge(b, a)[: words + 1])
@@ -132,12 +133,17 @@ def cos(b: Builder, x: Expr) -> Expr:
     return b.flip_sign(value, b.shift_left(b.int_add(q, 1), b.format.width - 2))
 
 
+def tan_sum(b: Builder, r: Expr, low: Expr) -> Expr:
+    """tan(r + low), |r| <= pi/4."""
+    square = b.mul(r, r)
+    low = b.fma(square, low, low)
+    return b.add(r, b.fma(b.mul(square, r), b.horner(square, b.coefficients("tan")), low))
+
+
 def tan(b: Builder, x: Expr) -> Expr:
     """t = tan r, or -1/t in odd quadrants."""
     q, r, low = reduce_half_pi(b, b.abs(x), words=2)
-    square = b.mul(r, r)
-    low = b.fma(square, low, low)
-    t = b.add(r, b.fma(b.mul(square, r), b.horner(square, b.coefficients("tan")), low))
+    t = tan_sum(b, r, low)
     odd = b.bit_test(q, 1)
     value = b.div(b.select(odd, -1.0, t), b.select(odd, t, 1.0))
     return b.flip_sign(value, b.bits(x))

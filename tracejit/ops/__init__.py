@@ -10,20 +10,27 @@ from tracejit.ops import (
     bits,
     broadcast,
     conv,
+    cumulative,
     dot,
+    dynamic,
     family,
     fill,
+    indexing,
     layout,
     logic,
     math,
     parts,
     powers,
+    random_bits,
     reduce,
+    sort,
     special,
+    window,
 )
 
 MODULES: tuple[ModuleType, ...] = (broadcast, family, arith, logic, parts, powers, math, special, bits)
 MODULES += (fill, layout, reduce, dot, conv)
+MODULES += (dynamic, indexing, cumulative, sort, window, random_bits)
 
 
 def collect(modules: tuple[ModuleType, ...]) -> dict[str, Primitive]:

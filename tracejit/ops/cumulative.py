@@ -78,7 +78,7 @@ def running(
 
 
 def moved(x: Any, axis: int, by: int, fill: Any) -> Any:
-    """``x`` shifted by ``by`` places along an axis, toward its end when positive; ``fill`` enters."""
+    """``x`` shifted by ``by`` places along an axis, to its end when positive; ``fill`` enters."""
     config = tuple((by, -by, 0) if k == axis else (0, 0, 0) for k in range(x.type.ndim))
     return layout.pad(x, layout.scalar(fill, x.type.dtype), config=config)
 
@@ -86,7 +86,7 @@ def moved(x: Any, axis: int, by: int, fill: Any) -> Any:
 def doubling(
     state: Pair, neutral: Pair, combine: Callable[[Pair, Pair], Pair], axis: int, reverse: bool
 ) -> Pair:
-    """Running fold of pairs (tangent, value) by steps of 1, 2, 4, ...; ``combine(earlier, later)``."""
+    """Running fold of pairs (tangent, value) in steps of 1, 2, 4; ``combine(earlier, later)``."""
     n = state[1].type.shape[axis]
     step = 1
     while step < n:

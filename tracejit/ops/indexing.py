@@ -3,9 +3,9 @@
     gather(table: f32[5,4], indices: i64[3,1], offset_dims=(1,), collapsed_slice_dims=(0,),
            start_index_map=(0,), slice_sizes=(1, 4), mode="error", ...)       -> f32[3,4]
 
-The last axis of the indices is the index vector. Modes: "error" raises OutOfBoundsError, "clip" moves
-a window inside, "fill" (gather) and "drop" (scatter) leave out a window that is not wholly inside,
-"promise" trusts the caller.
+The last axis of the indices is the index vector. Modes: "error" raises OutOfBoundsError, "clip"
+moves a window inside, "fill" (gather) and "drop" (scatter) leave out a window that is not wholly
+inside, "promise" trusts the caller.
 Negative indices and "wrap" are normalised by the callers.
 """
 
@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from tracejit.errors import ArgumentError, ShapeError
+from tracejit.errors import ArgumentError, MissingRule, ShapeError
 from tracejit.ir.build import full_like
 from tracejit.ir.expr import Const, Expr
 from tracejit.ir.graph import literal
@@ -24,8 +24,8 @@ from tracejit.ir.types import DTYPES, TensorType, is_inexact, kind, short
 from tracejit.ops import arith, layout, logic, parts
 from tracejit.ops.broadcast import with_batch_axis
 from tracejit.ops.family import same_dtype
+from tracejit.ops.index_windows import Windows, check_windows
 from tracejit.ops.reduce import highest, lowest
-from tracejit.ops.windows import Windows, check_windows
 
 GATHER_PARAMS = (
     "offset_dims",
@@ -83,8 +83,8 @@ def _infer_gather(x: TensorType, indices: TensorType, **p: Any) -> TensorType:
         or any(not 0 <= d < rank for d in offset_dims)
     ):
         raise ShapeError(
-            f"gather: offset_dims {offset_dims} must be increasing axes of a result of rank {rank}, "
-            f"one for each of the {len(visible)} window axes"
+            f"gather: offset_dims {offset_dims} must increase and be axes of a result of rank "
+            f"{rank}, one for each of the {len(visible)} window axes"
         )
     window = dict(zip(offset_dims, (windows.sizes[k] for k in visible), strict=True))
     lead = iter(indices.shape[:-1])
@@ -106,10 +106,10 @@ def _numpy_gather(x: Any, indices: Any, **p: Any) -> Any:
     lead = indices.shape[:-1]
     found = windows.as_rows(x)[rows]
     if valid is not None:
-        outside = ~valid.reshape(*lead, *(1,) * (found.ndim - len(lead)))
+        outside = ~valid.reshape((*lead, *(1,) * (found.ndim - len(lead))))
         found = np.where(outside, np.asarray(fill_of(x.dtype, p["fill_value"]), x.dtype), found)
     order = [k for k in (*windows.partial, *windows.whole) if k not in windows.hidden]
-    found = found.reshape(*lead, *(windows.sizes[k] for k in order))
+    found = found.reshape((*lead, *(windows.sizes[k] for k in order)))
     return np.transpose(found, windows.result_order(len(lead), p["offset_dims"]))
 
 
@@ -249,8 +249,8 @@ def scatter_windows(x: TensorType, updates: TensorType, p: dict[str, Any]) -> Wi
     ordered = all(a < b for a, b in zip(dims, dims[1:], strict=False))
     if len(dims) != x.ndim - len(set(hidden)) or not ordered:
         raise ShapeError(
-            f"scatter: update_window_dims {dims} must be increasing, one for each operand axis that "
-            f"is neither inserted nor batching"
+            f"scatter: update_window_dims {dims} must increase, one for each operand axis that is "
+            f"neither inserted nor batching"
         )
     if any(not 0 <= d < updates.ndim for d in dims):
         raise ShapeError(
@@ -293,7 +293,7 @@ def _numpy_scatter(x: Any, indices: Any, updates: Any, **p: Any) -> Any:
     values = np.transpose(updates, np.argsort(order)).reshape(rows.size, matrix.shape[1])
     flat = rows.reshape(-1)
     if valid is not None:
-        inside = valid.reshape(*valid.shape, *(1,) * (rows.ndim - lead))
+        inside = valid.reshape((*valid.shape, *(1,) * (rows.ndim - lead)))
         kept = np.broadcast_to(inside, rows.shape).reshape(-1)
         flat, values = flat[kept], values[kept]
     if matrix.shape[1] == 1:  # NumPy's fast path is for one axis
@@ -384,8 +384,10 @@ def last_written(x: Any, indices: Any, updates: TensorType, p: dict[str, Any]) -
 
 def _transpose_scatter(cts: Any, xs: Any, **p: Any) -> Any:
     ct, (x, indices, updates) = cts[0], xs
+    if p["kind"] == "mul" and not is_linear(updates):
+        return arith.mul(ct, scatter(full_like(x.type, 1), indices, updates, **p)), None, None
     if p["kind"] not in ("set", "add"):
-        raise ArgumentError(f"scatter of kind {p['kind']} is not linear")
+        raise MissingRule(f"`scatter` of kind {p['kind']} has no transpose rule: it is not linear")
     to_x = to_updates = None
     if is_linear(x):
         erased = full_like(updates.type, 0)
@@ -474,5 +476,5 @@ scatter = Primitive(
     batch=_batch_scatter,
     domain=((-3.0, 3.0), (0, 2), (-3.0, 3.0)),
     cases=_cases_scatter,
-    doc="A copy of x with windows at indices set to, or combined with, the updates, in their order.",
+    doc="A copy of x with windows at indices set to, or combined with, the updates, in order.",
 )

@@ -420,7 +420,7 @@ def _batch_pad(size: int, mask: Any, xs: Any, *, config: Any) -> Any:
 
 
 def unpadded(i: Expr, n: int, config: tuple[int, int, int]) -> tuple[Expr, Expr | None]:
-    """Where index ``i`` of a padded axis lies in the axis of ``n``, and when it lies there at all."""
+    """Where index ``i`` of a padded axis lies in the axis of ``n``, and whether it does."""
     low, high, interior = config
     step = interior + 1
     # i - low, moved up by whole steps so that the division sees no negative number

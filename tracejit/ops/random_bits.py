@@ -3,8 +3,8 @@
     threefry2x32(k0: u32[5], k1: u32[5], hi: u32[5], lo: u32[5])  -> u32[5], u32[5]
     random_bits(key: u32[2], shape=(3, 4), bit_width=32)          -> u32[3,4]
 
-threefry2x32 is the 20-round Threefry block cipher of Salmon et al., "Parallel random numbers: as easy
-as 1, 2, 3" (2011), with a key of two words and a counter of two words. With (o0, o1) =
+threefry2x32 is the 20-round Threefry block cipher of Salmon et al., "Parallel random numbers: as
+easy as 1, 2, 3" (2011), with a key of two words and a counter of two words. With (o0, o1) =
 threefry2x32(key, counter) the functions of keys are, all as in JAX with partitionable threefry:
 
     bits      counter = (high, low) words of the row-major position p; 32 bits: o0 ^ o1;
@@ -171,5 +171,5 @@ random_bits = Primitive(
         ((TensorType(U32, (3, 2)),), {"shape": (1, 7), "bit_width": 8}),
         ((TensorType(U32, (2,)),), {"shape": (0, 2), "bit_width": 32}),
     ],
-    doc="Uniform random bits of a shape for a key u32[2]; leading axes of the key are kept in front.",
+    doc="Uniform random bits for a key u32[2]; leading axes of the key are kept in front.",
 )

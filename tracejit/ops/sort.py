@@ -136,6 +136,6 @@ top_k = Primitive(
         ((TensorType(DTYPES["f32"], (0, 4)),), {"k": 2}),
         ((TensorType(DTYPES["f32"], (2, 3)),), {"k": 0}),
     ],
-    doc="The k largest elements along the last axis in descending order, and their int32 positions; "
+    doc="The k largest elements along the last axis in descending order and their positions (i32); "
     "nan counts as largest, equal elements keep their order.",
 )

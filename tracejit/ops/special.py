@@ -148,23 +148,38 @@ igammac = _special(
 )
 
 
-def _numpy_igamma_grad_a(a: Any, x: Any) -> Any:
-    """dP/da by differentiating the power series P = exp(-x) x**a / gamma(a+1) * sum x**n / ((a+1)...(a+n)).
+#: from this shape on the slope in a is smooth enough for differences
+LARGE_SHAPE = 1e4
 
-    All terms of the series are positive, and x + 60 + 12 sqrt(x) of them reach float64's last bit.
+
+def _numpy_igamma_grad_a(a: Any, x: Any) -> Any:
+    """dP/da; 0 where x is so large that P(a, x) = 1 for all neighbouring a."""
+    a, x = np.asarray(a, np.float64), np.asarray(x, np.float64)
+    valid = (a > 0) & (x >= 0) & (a < np.inf)
+    far = (x == 0) | (x > a + 30 * np.sqrt(a) + 100)
+    series = valid & ~far & (a <= LARGE_SHAPE)
+    by_series = _slope_by_series(np.where(series, a, 1.0), np.where(series, x, 1.0))
+    step = 1e-4 * np.sqrt(a)
+    gammainc = scipy_special("gammainc")
+    by_difference = (gammainc(a + step, x) - gammainc(a - step, x)) / (2 * step)
+    slope = np.where(far, 0.0, np.where(series, by_series, by_difference))
+    return np.where(valid, slope, np.nan)
+
+
+def _slope_by_series(a: Any, x: Any) -> Any:
+    """dP/da from P = exp(-x) x**a / gamma(a+1) * sum x**n / ((a+1)...(a+n)), term by term.
+
+    All terms are positive; x + 12 sqrt(x) + 60 of them reach float64's last bit.
     """
-    a, x = np.broadcast_arrays(np.asarray(a, np.float64), np.asarray(x, np.float64))
-    a, x = np.where((a > 0) & (x >= 0), a, np.nan), np.where(np.isposinf(x), np.nan, x)
     term, slope = np.ones_like(a), np.zeros_like(a)
     total, total_slope = term, slope
-    largest = np.nanmax(x, initial=0.0)
-    for n in range(1, int(largest + 12 * np.sqrt(largest) + 60)):
+    largest = float(np.max(x, initial=1.0))
+    for n in range(1, int(largest + 12 * scalar_math.sqrt(largest) + 60)):
         ratio = x / (a + n)
         term, slope = term * ratio, slope * ratio - term * ratio / (a + n)
         total, total_slope = total + term, total_slope + slope
-    special = scipy_special("gammaln")(a + 1), scipy_special("psi")(a + 1)
-    front = np.exp(a * np.log(x) - x - special[0])
-    return np.where(x == 0, 0.0, front * (total_slope + total * (np.log(x) - special[1])))
+    front = np.exp(a * np.log(x) - x - scipy_special("gammaln")(a + 1))
+    return front * (total_slope + total * (np.log(x) - scipy_special("psi")(a + 1)))
 
 
 igamma_grad_a = elementwise(

@@ -4,8 +4,8 @@
                       padding=((0, 0),) * 3, base_dilation=(1, 1, 1), window_dilation=(1, 1, 1))
         -> f32[1,14,14]
 
-The sum is linear. The tangent of the extrema is ``select_and_gather_add`` (the tangent at the place of
-the extremum), whose adjoint is ``select_and_scatter_add``; where elements tie the first one counts.
+The sum is linear. The tangent of the extrema is ``select_and_gather_add`` (the tangent at the place
+of the extremum), whose adjoint is ``select_and_scatter_add``; of tied elements the first counts.
 """
 
 from __future__ import annotations
@@ -259,7 +259,7 @@ def _fill(select: str, dtype: np.dtype) -> Any:
 
 
 def winners(x: Any, select: str, p: dict[str, Any]) -> tuple[Any, Any]:
-    """Flat index into ``x`` of the extremum of every window, and whether it is an element of ``x``."""
+    """Flat index into ``x`` of the extremum of every window, and whether it lies in ``x``."""
     wide = x.astype(np.float32) if kind(x.dtype) == "f" and x.dtype.itemsize == 2 else x
     view = sliding(wide, _fill(select, wide.dtype), p)
     positions = view.shape[: x.ndim]
@@ -267,7 +267,7 @@ def winners(x: Any, select: str, p: dict[str, Any]) -> tuple[Any, Any]:
     flat = np.zeros(positions, np.int64)
     if 0 in positions:
         return flat, inside
-    places = view.reshape(*positions, -1)
+    places = view.reshape((*positions, -1))
     best = places.argmax(-1) if select == "ge" else places.argmin(-1)
     offsets = np.unravel_index(best, p["window_dimensions"]) if x.ndim else ()
     for axis, offset in enumerate(offsets):

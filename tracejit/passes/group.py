@@ -105,8 +105,10 @@ def partition(graph: Graph, can_fuse: Callable[[Node], bool]) -> Partition:
 
 
 def classify(node: Node, can_fuse: Callable[[Node], bool]) -> str:
-    """view, map, reduce, library, lower, host or control."""
+    """constant, view, map, reduce, library, lower, host or control."""
     prim = node.prim
+    if prim.name == "constant":
+        return "constant"
     if prim.name in VIEWS and isinstance(node.inputs[0], Value):
         return "view"
     if prim.name in CONTROL:
@@ -150,7 +152,7 @@ class _Partitioner:
         roots = {self.base(x) for x in self.graph.outputs if isinstance(x, Value)}
         for node in self.graph.nodes:
             kind = self.kinds[node]
-            if kind not in ("view", "map", "reduce"):
+            if kind not in ("constant", "view", "map", "reduce"):
                 roots.update(self.base(x) for x in node.inputs if isinstance(x, Value))
             if kind not in ("view", "map"):
                 roots.update(node.outputs)
@@ -187,7 +189,7 @@ class _Partitioner:
     def run(self) -> Partition:
         for node in self.graph.nodes:
             kind = self.kinds[node]
-            if kind == "view":
+            if kind in ("view", "constant"):
                 continue
             if kind in ("map", "reduce"):
                 for out in node.outputs:
@@ -462,6 +464,20 @@ def _expands(node: Node) -> bool:
 
 def _worth_sharing(value: Value, space: tuple[int, ...]) -> bool:
     return value.type.size * 4 >= math.prod(space)
+
+
+def reads_in_place(group: Group, partition: Partition, value: Value) -> bool:
+    """Whether a map reads ``value`` only at the very element it writes, so that a result may take its memory."""
+    if group.kind != "fused" or group.reduced or value.type.shape != group.space:
+        return False
+    known = {v: ("it" if v is value else "other") for v in group.inputs}
+    graph, index = partition.graph, space_index(group.space)
+    puller = Puller(graph.producer, stop=lambda v: v in known, name=lambda v: known[v])
+    for root in group.roots:
+        for node in walk(pull_root(puller, graph, root, index, group.space, ())):
+            if isinstance(node, Load) and node.buffer == "it" and node.index != index:
+                return False
+    return True
 
 
 def is_trailing(space: tuple[int, ...], axes: tuple[int, ...]) -> bool:

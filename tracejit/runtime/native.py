@@ -1,4 +1,4 @@
-"""Machine code in memory: LLVM text or object bytes in, addresses out; and the pool of threads that runs it.
+"""Machine code in memory: LLVM text or object bytes in, addresses out; and the threads for it.
 
     code = compile_llvm(print_llvm(kernel, host_target()), [kernel.name])
     call_kernel(code.addresses[kernel.name], [x, y], [1000], 0, 1000, threads=2)
@@ -50,7 +50,7 @@ class Code:
 
 @dataclass(frozen=True)
 class ThreadPool:
-    """``parallel_for(fn, args, dims, steps, data, inner_ndim, array_count, num_threads)`` at ``address``."""
+    """At ``address``: Numba's ``parallel_for``, whose arguments ``call_kernel`` shows."""
 
     name: str
     address: int
@@ -143,7 +143,7 @@ def assembly(text: str) -> str:
         return str(engine.machine.emit_assembly(engine.llvm.parse_assembly(text)))
 
 
-# ---- threads -------------------------------------------------------------------------------------------
+# ---- threads -------------------------------------------------------------------------------------
 
 
 @lru_cache(maxsize=1)
@@ -152,7 +152,7 @@ def thread_pool() -> ThreadPool:
     with _lock:
         from numba.np.ufunc import parallel
 
-        threads = parallel.get_thread_count()
+        threads: int = parallel.NUM_THREADS
         for name in ("omppool", "workqueue"):
             try:
                 module = importlib.import_module(f"numba.np.ufunc.{name}")
@@ -178,7 +178,10 @@ def call_kernel(
     hi: int = 0,
     threads: int = 1,
 ) -> int:
-    """Run a kernel over ``par`` range ``lo..hi``; returns its flag. For tests: programs call kernels natively."""
+    """Run a kernel over ``par`` range ``lo..hi``; returns its flag.
+
+    For tests: programs call kernels natively.
+    """
     flag = np.zeros(1, np.int64)
     cells = np.array([*(b.ctypes.data for b in buffers), *sizes, flag.ctypes.data], np.uint64)
     count = max(1, min(threads, hi - lo))

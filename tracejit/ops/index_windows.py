@@ -108,7 +108,7 @@ class Windows:
                 [-1 if p == position else 1 for p in range(len(partial))]
             )
             total = total * self.shape[axis] + (
-                start.reshape(*start.shape, *(1,) * len(partial)) + offset
+                start.reshape((*start.shape, *(1,) * len(partial))) + offset
             )
         return np.broadcast_to(total, (*lead, *(self.sizes[k] for k in partial))), valid
 
@@ -125,7 +125,7 @@ class Windows:
     def result_order(self, lead: int, window_dims: Sequence[int]) -> tuple[int, ...]:
         """The permutation from (index axes, partial axes, whole axes; visible ones) to result axes.
 
-        ``window_dims`` are the axes of the result that hold the window, in the order of ``visible``.
+        ``window_dims`` are the axes of the result that hold the window, ordered as ``visible``.
         """
         order = [k for k in (*self.partial, *self.whole) if k not in self.hidden]
         source = {

@@ -1,0 +1,236 @@
+"""Arrays from nothing: fills, ranges, identities, and arrays from Python and NumPy data.
+
+    >>> arange(0, 1, 0.25)
+    Array([0.  , 0.25, 0.5 , 0.75], dtype=float32)
+
+Floating results have ``config.default_float``, integer ones ``config.default_int``, unless a dtype is given.
+"""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from tracejit import source
+from tracejit.config import config
+from tracejit.errors import ArgumentError, DTypeError, ShapeError
+from tracejit.frontend import array as core
+from tracejit.frontend import elementwise, promotion, shaping
+from tracejit.frontend.axes import shape_tuple
+from tracejit.frontend.promotion import canonical, convert, filled
+from tracejit.frontend.trace import current_trace
+from tracejit.ir.types import DTYPES, TensorType, kind
+from tracejit.ops import layout
+
+Shape = int | Sequence[int]
+
+# ---- fills ---------------------------------------------------------------------------------------
+
+
+def full(shape: Shape, fill_value: Any, dtype: Any = None, *, device: Any = None) -> Any:
+    """An array of ``shape`` filled with ``fill_value``, which may be an array that broadcasts."""
+    sizes = shape_tuple(shape)
+    value = core.as_array(fill_value)
+    value = convert(value, value.dtype if dtype is None else canonical(dtype))
+    scalar = promotion.constant_of(value)
+    if scalar is not None:
+        return filled(scalar, TensorType(value.dtype, sizes))
+    return shaping.broadcast_to(value, sizes)
+
+
+def zeros(shape: Shape, dtype: Any = None, *, device: Any = None) -> Any:
+    """An array of zeros, in the default float unless ``dtype`` says otherwise."""
+    return filled(0, TensorType(_float(dtype), shape_tuple(shape)))
+
+
+def ones(shape: Shape, dtype: Any = None, *, device: Any = None) -> Any:
+    """An array of ones."""
+    return filled(1, TensorType(_float(dtype), shape_tuple(shape)))
+
+
+def _float(dtype: Any) -> np.dtype:
+    return config.default_float if dtype is None else canonical(dtype)
+
+
+def _type_like(a: Any, dtype: Any, shape: Any) -> TensorType:
+    a = core.as_array(a)
+    sizes = a.shape if shape is None else shape_tuple(shape)
+    return TensorType(a.dtype if dtype is None else canonical(dtype), sizes)
+
+
+def zeros_like(a: Any, dtype: Any = None, shape: Any = None, *, device: Any = None) -> Any:
+    """Zeros in the shape and dtype of ``a`` unless others are given."""
+    return filled(0, _type_like(a, dtype, shape))
+
+
+def ones_like(a: Any, dtype: Any = None, shape: Any = None, *, device: Any = None) -> Any:
+    """Ones in the shape and dtype of ``a`` unless others are given."""
+    return filled(1, _type_like(a, dtype, shape))
+
+
+def full_like(a: Any, fill_value: Any, dtype: Any = None, shape: Any = None, *, device: Any = None) -> Any:
+    """An array in the shape and dtype of ``a`` filled with ``fill_value``."""
+    type = _type_like(a, dtype, shape)
+    return full(type.shape, fill_value, type.dtype)
+
+
+def float0_zeros(a: Any) -> np.ndarray:
+    """The tangent of an integer array: zeros of NumPy's zero-width dtype ``float0``, as in JAX."""
+    return np.zeros(a.shape, [("float0", np.void, 0)])
+
+
+# ---- from data -----------------------------------------------------------------------------------
+
+
+def to_numpy(x: Any) -> np.ndarray:
+    """Nested lists, tuples, buffers and objects with ``__array__`` or ``__dlpack__`` as a NumPy array.
+
+    Python floats and ints in lists get the default dtypes. Raises TypeError for what is no array.
+    """
+    if hasattr(x, "__array__"):
+        return np.asarray(x)
+    if hasattr(x, "__dlpack__"):
+        return np.from_dlpack(x)
+    if isinstance(x, str | bytes | dict | set) or x is None:
+        raise DTypeError(f"{type(x).__name__} is not an array", at=source.here())
+    data = np.asarray(x)
+    return data if _has_numpy(x) else data.astype(_python_dtype(data.dtype), copy=False)
+
+
+def _python_dtype(dtype: np.dtype) -> np.dtype:
+    wanted = {"i": config.default_int, "f": config.default_float, "c": promotion.default_complex()}
+    return wanted.get(dtype.kind, dtype)
+
+
+def _leaves(x: Any) -> Any:
+    if isinstance(x, list | tuple):
+        for item in x:
+            yield from _leaves(item)
+    else:
+        yield x
+
+
+def _has_numpy(x: Any) -> bool:
+    return any(isinstance(leaf, np.ndarray | np.generic | core.Array) for leaf in _leaves(x))
+
+
+def asarray(a: Any, dtype: Any = None, order: Any = None, *, copy: bool | None = None, device: Any = None) -> Any:
+    """``a`` as an Array, without a copy where that can be. Lists may hold traced values."""
+    if isinstance(a, list | tuple) and any(isinstance(leaf, core.Array) for leaf in _leaves(a)):
+        found = _stacked(a)
+    else:
+        found = core.as_array(a)
+    return convert(found, found.dtype if dtype is None else canonical(dtype))
+
+
+def _stacked(items: Any) -> Any:
+    if not isinstance(items, list | tuple):
+        return core.as_array(items)
+    if not items:
+        return core.as_array(np.zeros((0,), config.default_float))
+    return shaping.stack([_stacked(item) for item in items])
+
+
+def array(
+    object: Any,
+    dtype: Any = None,
+    copy: bool = True,
+    order: Any = None,
+    ndmin: int = 0,
+    *,
+    device: Any = None,
+) -> Any:
+    """An Array from nested lists, numbers, NumPy arrays or Arrays; NumPy data is copied."""
+    found = asarray(object, dtype)
+    if copy and found._data is not None and isinstance(object, np.ndarray):
+        found = core.Array(np.array(found._data))
+    if found.ndim < ndmin:
+        found = shaping.reshape(found, (1,) * (ndmin - found.ndim) + found.shape)
+    return found
+
+
+# ---- ranges and identities -----------------------------------------------------------------------
+
+
+def iota(dtype: np.dtype, shape: tuple[int, ...], dimension: int) -> Any:
+    """The index along one axis."""
+    if dtype == DTYPES["bool"]:
+        return convert(iota(DTYPES["i64"], shape, dimension), dtype)
+    return core.apply(layout.iota, dtype=dtype, shape=shape, dimension=dimension)
+
+
+def _static_number(x: Any, name: str) -> Any:
+    if isinstance(x, core.Array):
+        return x.concrete(f"arange: {name}").item()
+    return x.item() if isinstance(x, np.generic | np.ndarray) else x
+
+
+def arange(start: Any, stop: Any = None, step: Any = None, dtype: Any = None, *, device: Any = None) -> Any:
+    """Evenly spaced numbers from ``start`` (0 when only one is given) to before ``stop``."""
+    if stop is None:
+        start, stop = 0, start
+    step = 1 if step is None else step
+    given = [x for x in (start, stop, step) if isinstance(x, core.Array | np.ndarray | np.generic)]
+    start, stop, step = (
+        _static_number(x, n) for x, n in ((start, "start"), (stop, "stop"), (step, "step"))
+    )
+    if step == 0:
+        raise ArgumentError("arange: step is 0", at=source.here())
+    if dtype is not None:
+        wanted = canonical(dtype)
+    else:
+        wanted = promotion.result_type(start, stop, step, *given)
+    count = max(math.ceil((stop - start) / step), 0)
+    if current_trace() is None or kind(wanted) == "b":
+        return core.Array((np.arange(count) * step + start).astype(wanted))
+    whole = isinstance(start, int) and isinstance(step, int)
+    # floats are computed in float64 and rounded once, as outside of a trace
+    found = iota(wanted if whole else DTYPES["f64"], (count,), 0)
+    found = found if step == 1 else elementwise.multiply(found, step)
+    found = found if start == 0 else elementwise.add(found, start)
+    return convert(found, wanted)
+
+
+def eye(N: Any, M: Any = None, k: int = 0, dtype: Any = None, *, device: Any = None) -> Any:
+    """Ones on the k-th diagonal of an N x M matrix, zeros elsewhere."""
+    shape = shape_tuple((N, N if M is None else M))
+    wanted = _float(dtype)
+    if current_trace() is None:
+        return core.Array(np.eye(*shape, k).astype(wanted))
+    rows, columns = (iota(DTYPES["i64"], shape, d) for d in (0, 1))
+    return convert(elementwise.equal(elementwise.add(rows, operator.index(k)), columns), wanted)
+
+
+def tri(N: int, M: int | None = None, k: int = 0, dtype: Any = None) -> Any:
+    """Ones at and below the k-th diagonal."""
+    shape = shape_tuple((N, N if M is None else M))
+    return convert(lower_mask(shape, k), _float(dtype))
+
+
+def lower_mask(shape: tuple[int, int], k: int) -> Any:
+    """True at and below the k-th diagonal."""
+    rows, columns = (iota(DTYPES["i64"], shape, d) for d in (0, 1))
+    return elementwise.greater_equal(elementwise.add(rows, operator.index(k)), columns)
+
+
+def _triangle(name: str, m: Any, k: int, lower: bool) -> Any:
+    m = core.as_array(m)
+    if m.ndim < 2:
+        raise ShapeError(f"{name}: takes a matrix or a stack of them, not {m.type}", at=source.here())
+    mask = shaping.broadcast_to(lower_mask(m.shape[-2:], k if lower else k - 1), m.shape)
+    zero = filled(0, m.type)
+    return elementwise.select(mask, *((m, zero) if lower else (zero, m)))
+
+
+def tril(m: Any, k: int = 0) -> Any:
+    """``m`` with zeros above the k-th diagonal."""
+    return _triangle("tril", m, k, True)
+
+
+def triu(m: Any, k: int = 0) -> Any:
+    """``m`` with zeros below the k-th diagonal."""
+    return _triangle("triu", m, k, False)

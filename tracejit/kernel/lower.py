@@ -1,0 +1,333 @@
+"""From a fused group to a Kernel: loops around the expressions that its roots are.
+
+    lower_group(group, partition, vector_bytes=64) -> Lowered(kernel, reads, writes, sizes)
+
+Kept axes come outside, reduced ones inside, once per *stage*: a root that needs the result of a reduction belongs to the
+stage after it, so softmax is three loops over each row. What does not depend on the inner loop is computed before it.
+The last axis of the space is the vector.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from tracejit.ir.expr import Const, Expr, Load, Op, Var, children, const, iadd, imul, rebuild, walk
+from tracejit.ir.graph import Value
+from tracejit.kernel.nest import Axis, Item, Nest, collapse, make_nest
+from tracejit.kernel.nodes import Accumulate, Check, Kernel, Local, Loop, Param, Stmt, Store
+from tracejit.kernel.sizes import generalise
+from tracejit.passes.group import Group, Partition
+from tracejit.source import Position
+
+#: elements of a one-dimensional map that a thread takes at a time
+BLOCK = 4096
+#: operations of so many instructions that a loop around them gains nothing from unrolling, and that are
+#: rather stored than computed again
+LONG = frozenset(
+    "exp exp2 expm1 log log2 log10 log1p tanh sin cos tan erf erfc erf_inv pow logistic sinh cosh "
+    "asin acos atan atan2 asinh acosh atanh lgamma digamma cbrt".split()
+)
+HALF = ("f16", "bf16")
+
+
+@dataclass(frozen=True)
+class Lowered:
+    """A kernel and how a group's values bind to its parameters, in order.
+
+    ``checks[code - 1]`` is the user's position behind a Check of the kernel.
+    """
+
+    kernel: Kernel
+    reads: tuple[Value, ...]
+    writes: tuple[Value, ...]
+    sizes: tuple[int, ...]
+    checks: tuple[Position | None, ...] = ()
+
+
+def lower_group(group: Group, partition: Partition, vector_bytes: int) -> Lowered:
+    """The kernel of a fused group, for vectors of ``vector_bytes``."""
+    nest = collapse(make_nest(group, partition))
+    writer = Writer(nest, vector_bytes)
+    body = writer.write()
+    params = tuple(
+        Param(name, nest.dtypes[name], nest.shapes[name], role)
+        for role, names in (("in", nest.inputs), ("out", nest.outputs))
+        for name in names
+    )
+    lines = dict.fromkeys(n.at.short() for n in group.nodes if n.at is not None)
+    kernel, sizes = generalise(Kernel(kernel_name(group), (), params, body, ", ".join(lines)))
+    checked = tuple(n.at for n in group.nodes if n.params.get("mode") == "error")
+    return Lowered(kernel, group.inputs, group.outputs, sizes, checked)
+
+
+def kernel_name(group: Group) -> str:
+    """What the kernel does, and nothing of where it came from: equal kernels have equal names."""
+    quiet = ("broadcast_in_dim", "reshape", "convert", "full", "copy")
+    telling = [n.prim.name for n in group.nodes if n.prim.name not in quiet]
+    chosen = list(dict.fromkeys(telling or [group.nodes[0].prim.name]))
+    return "_".join(chosen[:4]) + ("_etc" if len(chosen) > 4 else "")
+
+
+class Block:
+    """Statements being written at one depth: 1 outside the inner loops, 2 inside them."""
+
+    def __init__(self, parent: Block | None, depth: int, opened: Sequence[Axis]) -> None:
+        self.parent = parent
+        self.depth = depth
+        self.statements: list[Stmt] = []
+        # every expression computed so far, as what stands for it
+        self.bound: dict[Expr, Expr] = {Var(a.var, "i64"): Var(a.var, "i64") for a in opened}
+
+    def find(self, expr: Expr) -> tuple[Expr, Block] | None:
+        """What stands for ``expr``, and the block it was computed in."""
+        block: Block | None = self
+        while block is not None:
+            found = block.bound.get(expr)
+            if found is not None:
+                return found, block
+            block = block.parent
+        return None
+
+
+class Writer:
+    """Writes the loops of a nest."""
+
+    def __init__(self, nest: Nest, vector_bytes: int) -> None:
+        self.nest = nest
+        self.count = 0
+        self.accumulators: dict[Value, Var] = {}
+        self.spills: dict[int, list[tuple[Expr, Item]]] = {}
+        wide = {d for d in nest.dtypes.values() if d in ("f64", "i64", "u64")}
+        inside = {n.dtype for item in nest.items for n in walk(item.expr) if n.dtype == "f64"}
+        self.width = vector_bytes // (8 if wide or inside else 4)
+
+    def write(self) -> tuple[Stmt, ...]:
+        kept, inner = self.nest.kept, self.nest.inner
+        if not inner or (kept and self.nest.axes[-1] == kept[-1]):
+            return self.vector_along_kept(kept, inner)
+        return self.vector_along_reduced(kept, inner)
+
+    # ---- loops ----
+
+    def vector_along_reduced(self, kept: Sequence[Axis], inner: Sequence[Axis]) -> tuple[Stmt, ...]:
+        """Rows outside; inside, per stage, one loop along the row."""
+        row = Block(None, 1, kept)
+        self.plan_spills()
+        for stage in range(self.nest.stages + 1):
+            folds, fulls = self.of_stage(stage, "fold"), self.of_stage(stage, "full")
+            self.write_rows(row, stage)
+            if folds or fulls:
+                self.declare(row, folds)
+                block = Block(row, 2, inner)
+                self.reload(block, stage)
+                self.write_items(block, folds, fulls, stage)
+                row.statements += loops(inner, block.statements, self.width, self.unroll((*folds, *fulls)))
+                self.finish(row, folds)
+        return parallel(loops(kept, row.statements))
+
+    def vector_along_kept(self, kept: Sequence[Axis], inner: Sequence[Axis]) -> tuple[Stmt, ...]:
+        """The vector along the last kept axis; reductions run inside it, lane by lane."""
+        outside = Block(None, 1, kept[:-1])
+        lane = Block(outside, 2, kept[-1:])
+        for stage in range(self.nest.stages + 1):
+            self.write_rows(lane, stage)
+            if not inner:
+                self.write_items(lane, (), self.of_stage(stage, "full"), stage)
+                continue
+            folds = self.of_stage(stage, "fold")
+            if folds:
+                self.declare(lane, folds)
+                block = Block(lane, 3, inner)
+                self.write_items(block, folds, (), stage)
+                lane.statements += loops(inner, block.statements)
+                self.finish(lane, folds)
+        if not kept:
+            return tuple(outside.statements + lane.statements)
+        times = self.unroll(self.nest.items)
+        if len(kept) > 1:
+            vec = loops(kept[-1:], lane.statements, self.width, times)
+            return parallel(loops(kept[:-1], outside.statements + vec))
+        return self.blocks(kept[0], outside.statements, lane.statements, times)
+
+    def blocks(self, axis: Axis, before: list[Stmt], body: list[Stmt], times: int) -> tuple[Stmt, ...]:
+        """One loop over the only axis, cut into blocks for the threads when it is long."""
+        if axis.extent <= BLOCK:
+            return (*before, *loops((axis,), body, self.width, times))
+        block, n = Var("block", "i64"), const(axis.extent)
+        start = imul(block, BLOCK)
+        stop = Op("min", (n, iadd(start, BLOCK)), "i64")
+        vec = Loop("vec", axis.var, start, stop, tuple(body), self.width, times)
+        count = Op("idiv", (Op("add", (n, const(BLOCK - 1)), "i64"), const(BLOCK)), "i64")
+        return (Loop("par", "block", const(0), count, (*before, vec)),)
+
+    def of_stage(self, stage: int, level: str) -> tuple[Item, ...]:
+        return tuple(i for i in self.nest.items if i.stage == stage and i.level == level)
+
+    def unroll(self, items: Sequence[Item]) -> int:
+        """Vectors per trip: several where bodies are short, so that sums do not wait for each other."""
+        ops = {n for item in items for n in walk(item.expr) if isinstance(n, Op)}
+        if any(op.fn in LONG for op in ops):
+            return 2 if len(ops) < 6 else 1
+        return 4 if len(ops) <= 12 else 2
+
+    # ---- statements ----
+
+    def fresh(self) -> str:
+        self.count += 1
+        return f"t{self.count}"
+
+    def declare(self, block: Block, folds: Sequence[Item]) -> None:
+        """Accumulators at their identities; 16-bit floats are summed in f32."""
+        for item in folds:
+            dtype = "f32" if item.dtype in HALF else item.dtype
+            var = self.accumulators[item.root] = Var(f"s{len(self.accumulators)}", dtype)
+            block.statements.append(Local(var.name, dtype, Const(as_python(item.identity, dtype), dtype)))
+
+    def finish(self, block: Block, folds: Sequence[Item]) -> None:
+        """Results of reductions: bound for later stages, stored where they are outputs."""
+        for item in folds:
+            result: Expr = self.accumulators[item.root]
+            if result.dtype != item.dtype:
+                result = self.name(block, Op("convert", (result,), item.dtype))
+            block.bound[Load(item.fold, item.index, item.dtype)] = result
+            if item.out is not None:
+                block.statements.append(Store(item.out, self.bind_index(block, item.index), result))
+
+    def write_items(
+        self, block: Block, folds: Sequence[Item], stores: Sequence[Item], stage: int
+    ) -> None:
+        """Accumulations and stores of one stage, inside the inner loop."""
+        kept = [expr for expr, _ in self.spills.get(stage, ())]
+        self.bind_shared(block, [*(item.expr for item in (*folds, *stores)), *kept])
+        for item in folds:
+            value = self.bind(block, item.expr)
+            if item.dtype in HALF:
+                value = Op("convert", (value,), "f32")
+            block.statements.append(Accumulate(self.accumulators[item.root].name, item.fn, value))
+        for expr, into in self.spills.get(stage, ()):
+            value = self.bind(block, expr, named=True)
+            assert into.out is not None
+            block.statements.append(Store(into.out, self.bind_index(block, into.index), value))
+        for item in stores:
+            assert item.out is not None
+            value = self.bind(block, item.expr)
+            block.statements.append(Store(item.out, self.bind_index(block, item.index), value))
+
+    def write_rows(self, block: Block, stage: int) -> None:
+        """Outputs of one element per row, as soon as what they need is there."""
+        self.write_items(block, (), self.of_stage(stage, "row"), -1)
+
+    def bind_index(self, block: Block, index: Sequence[Expr]) -> tuple[Expr, ...]:
+        return tuple(self.bind(block, i) for i in index)
+
+    # ---- long expressions needed in two stages wait in the memory of an output stored later ----
+
+    def plan_spills(self) -> None:
+        """Choose, for long expressions of several stages, an output that is free until their last use."""
+        first: dict[Expr, int] = {}
+        last: dict[Expr, int] = {}
+        for item in self.nest.items:
+            if item.level != "row":
+                for node in walk(item.expr):
+                    if isinstance(node, Op) and node.fn in LONG:
+                        first[node] = min(first.get(node, item.stage), item.stage)
+                        last[node] = max(last.get(node, item.stage), item.stage)
+        inner = {Var(a.var, "i64") for a in self.nest.inner}
+        free = [i for i in self.nest.items if i.level == "full"]
+        for node in reversed(list(first)):  # the largest first: it contains the others
+            if first[node] == last[node] or not inner.intersection(walk(node)):
+                continue
+            into = next((i for i in free if i.dtype == node.dtype and i.stage >= last[node]), None)
+            if into is not None:
+                free.remove(into)
+                self.spills.setdefault(first[node], []).append((node, into))
+
+    def reload(self, block: Block, stage: int) -> None:
+        """In a later stage a spilled expression is read back."""
+        for earlier, found in self.spills.items():
+            if earlier < stage:
+                for expr, into in found:
+                    if into.stage >= stage and into.out is not None:
+                        load = Load(into.out, self.bind_index(block, into.index), into.dtype)
+                        block.bound[expr] = load
+
+    # ---- expressions ----
+
+    def bind_shared(self, block: Block, exprs: Sequence[Expr]) -> None:
+        """Name what several of the expressions, or several places in one, have in common."""
+        uses: dict[Expr, int] = {}
+        for expr in exprs:
+            uses[expr] = uses.get(expr, 0) + 1
+        order = list(dict.fromkeys(node for expr in exprs for node in walk(expr)))
+        for node in order:
+            for kid in children(node):
+                uses[kid] = uses.get(kid, 0) + 1
+        for node in order:
+            if isinstance(node, Op | Load) and uses[node] > 1:
+                self.bind(block, node, named=True)
+
+    def bind(self, block: Block, expr: Expr, named: bool = False) -> Expr:
+        """What stands for ``expr`` in ``block``. Parts that do not change in the inner loop are computed outside it."""
+        for node in walk(expr):
+            if isinstance(node, Const | Var) or block.find(node) is not None:
+                continue
+            kids, home = [], block
+            while home.parent is not None:
+                home = home.parent
+            for kid in children(node):
+                value, where = block.find(kid) or (kid, home)
+                kids.append(value)
+                home = where if where.depth > home.depth else home
+            found = self.checked(home, kids) if is_check(node) else rebuild(node, tuple(kids))
+            if (home is not block or (named and node is expr)) and not isinstance(found, Const | Var):
+                found = self.name(home, found)
+            home.bound[node] = found
+        place = block.find(expr)
+        return expr if place is None else place[0]
+
+    def name(self, block: Block, expr: Expr) -> Var:
+        """A new local holding ``expr``."""
+        var = Var(self.fresh(), expr.dtype)
+        block.statements.append(Local(var.name, var.dtype, expr))
+        return var
+
+    def checked(self, block: Block, args: Sequence[Expr]) -> Expr:
+        """An index that must lie in its axis: a Check, and the index clipped into it."""
+        i, extent = args
+        var = i if isinstance(i, Var | Const) else self.name(block, i)
+        inside = Op("and", (Op("ge", (var, const(0)), "bool"), Op("lt", (var, extent), "bool")), "bool")
+        block.statements.append(Check(inside, 1))
+        last = Op("sub", (extent, const(1)), "i64")
+        return Op("max", (Op("min", (var, last), "i64"), const(0)), "i64")
+
+
+def is_check(node: Expr) -> bool:
+    return isinstance(node, Op) and node.fn == "check_index"
+
+
+def loops(axes: Sequence[Axis], body: list[Stmt], width: int = 0, times: int = 1) -> list[Stmt]:
+    """Loops over ``axes`` around ``body``; with ``width`` the last one is a vector."""
+    for k, axis in reversed(list(enumerate(axes))):
+        loop = Loop("seq", axis.var, const(0), const(axis.extent), tuple(body))
+        if width and k == len(axes) - 1:
+            loop = replace(loop, how="vec", width=width, unroll=times)
+        body = [loop]
+    return body
+
+
+def parallel(body: list[Stmt]) -> tuple[Stmt, ...]:
+    """The outermost loop split over threads."""
+    if len(body) == 1 and isinstance(body[0], Loop) and body[0].how == "seq":
+        return (replace(body[0], how="par"),)
+    return tuple(body)
+
+
+def as_python(value: object, dtype: str) -> bool | int | float:
+    """An identity as a Python scalar of the dtype's kind."""
+    item = value.item() if isinstance(value, np.generic) else value
+    if dtype == "bool":
+        return bool(item)
+    return float(item) if dtype[0] in "fb" else int(item)  # type: ignore[call-overload, no-any-return]

@@ -1,0 +1,67 @@
+"""Kernels that do not depend on sizes: extents become run-time parameters, so that a new batch size compiles nothing.
+
+    generalise(kernel over f32[1000,10])  ->  kernel over f32[n0,10], (1000,)
+
+Small extents stay constants: loops over them unroll and a vector may cover them whole.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from tracejit.ir.expr import Const, Expr, Op, Var, children, rebuild, walk
+from tracejit.kernel.nodes import If, Kernel, Loop, Stmt, While
+
+#: extents from here on are parameters
+SMALL = 32
+
+
+def generalise(kernel: Kernel) -> tuple[Kernel, tuple[int, ...]]:
+    """``kernel`` with every extent of at least SMALL as a size parameter, and the values of the sizes.
+
+    The same extent is the same parameter. Constants elsewhere (in index arithmetic) stay: a kernel that
+    has some is simply shared less.
+    """
+    names: dict[int, str] = {}
+
+    def size(extent: int | str) -> int | str:
+        if isinstance(extent, str) or extent < SMALL:
+            return extent
+        return names.setdefault(extent, f"n{len(names)}")
+
+    params = tuple(replace(p, shape=tuple(size(n) for n in p.shape)) for p in kernel.params)
+
+    def bound(expr: Expr) -> Expr:
+        done: dict[Expr, Expr] = {}
+        for node in walk(expr):
+            if isinstance(node, Const) and isinstance(node.value, int) and node.value in names:
+                done[node] = Var(names[node.value], "i64")
+            else:
+                done[node] = rebuild(node, tuple(done[kid] for kid in children(node)))
+        return done[expr]
+
+    def statement(stmt: Stmt) -> Stmt:
+        match stmt:
+            case Loop():
+                body = tuple(statement(s) for s in stmt.body)
+                stop = stmt.stop
+                if isinstance(stop, Const) and isinstance(stop.value, int):
+                    extent = size(stop.value)
+                    stop = Var(extent, "i64") if isinstance(extent, str) else stop
+                elif isinstance(stop, Op):
+                    stop = bound(stop)
+                return replace(stmt, stop=stop, body=body)
+            case If():
+                return replace(
+                    stmt,
+                    then=tuple(statement(s) for s in stmt.then),
+                    orelse=tuple(statement(s) for s in stmt.orelse),
+                )
+            case While():
+                return replace(stmt, body=tuple(statement(s) for s in stmt.body))
+        return stmt
+
+    body = tuple(statement(s) for s in kernel.body)
+    sizes = tuple(names)
+    general = Kernel(kernel.name, tuple(names.values()), params, body, kernel.comment)
+    return general, sizes

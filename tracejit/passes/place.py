@@ -1,0 +1,417 @@
+"""The memory plan: what runs in which order, and where every buffer lies.
+
+    plan = place_buffers(partition)     Plan(steps, slots, storages, peak)
+
+Steps name their buffers by *slot*, an entry of the table of pointers that the program works on. A slot starts at a *storage*:
+an argument, a result, a constant or a piece of the arena. Loops exchange the slots of old and new carry instead of copying, and
+move slots along the leading axis of a scan's operands. Storages of the arena get offsets by their lifetimes, largest first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from tracejit.ir.graph import Node, Value
+from tracejit.ir.types import TensorType
+from tracejit.passes.group import Group, Partition, reads_in_place
+from tracejit.source import Position
+
+ALIGN = 64
+
+
+@dataclass
+class Storage:
+    """A piece of memory. ``kind``: in, out, const, arena; ``number``: which argument, result or constant."""
+
+    kind: str
+    number: int
+    nbytes: int
+    first: int = 0
+    last: int = 0
+    offset: int = 0
+    names: list[str] = field(default_factory=list)
+    at: Position | None = None
+
+
+@dataclass(frozen=True)
+class Slot:
+    """An entry of the pointer table. It starts at ``storage``; after exchanges it is in one of ``storages``."""
+
+    number: int
+    type: TensorType
+    storage: int | None
+    storages: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Run:
+    """Run a group: a kernel, a library call or a host function."""
+
+    group: Group
+    partition: Partition
+    reads: tuple[int, ...]
+    writes: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Copy:
+    """Copy ``nbytes``, unless both slots point to the same place."""
+
+    target: int
+    source: int
+    nbytes: int
+
+
+@dataclass(frozen=True)
+class WhileLoop:
+    """Run ``cond``; while the bool at ``flag`` holds run ``body``, exchange the slots in ``swaps``, run ``cond`` again."""
+
+    cond: tuple[Step, ...]
+    flag: int
+    body: tuple[Step, ...]
+    swaps: tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True)
+class ScanLoop:
+    """``length`` times: point each slot in ``moves`` to its base slot + step * stride bytes, run ``body``, exchange ``swaps``."""
+
+    length: int
+    reverse: bool
+    moves: tuple[tuple[int, int, int], ...]
+    body: tuple[Step, ...]
+    swaps: tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True)
+class Branch:
+    """Run the branch that the i32 at ``index`` names, clamped."""
+
+    index: int
+    branches: tuple[tuple[Step, ...], ...]
+
+
+Step = Run | Copy | WhileLoop | ScanLoop | Branch
+
+
+@dataclass(frozen=True)
+class Plan:
+    """``arena``: bytes to allocate; ``live``: the most bytes alive at once, the least any plan could do with."""
+
+    steps: tuple[Step, ...]
+    slots: tuple[Slot, ...]
+    storages: tuple[Storage, ...]
+    constants: tuple[Node, ...]
+    arena: int
+    live: int
+
+    def __str__(self) -> str:
+        rows = [f"arena {self.arena} bytes, at most {self.live} alive at once"]
+        rows.append(f"{'memory':<10}{'bytes':>12}{'offset':>12}{'birth':>7}{'death':>7}  values, line")
+        for s in self.storages:
+            where = str(s.offset) if s.kind == "arena" else ""
+            line = f"  # {s.at.short()}" if s.at is not None else ""
+            name = s.kind if s.kind == "arena" else f"{s.kind} {s.number}"
+            chain = " -> ".join(s.names)
+            rows.append(f"{name:<10}{s.nbytes:>12}{where:>12}{s.first:>7}{s.last:>7}  {chain}{line}")
+        return "\n".join(rows)
+
+
+def place_buffers(partition: Partition) -> Plan:
+    """Plan the memory of a partitioned graph, sub-graphs included."""
+    planner = _Planner()
+    graph = partition.graph
+    for k, v in enumerate(graph.inputs):
+        planner.new_slot(v, planner.new_storage("in", k, v.type, v.name))
+    for k, y in enumerate(graph.outputs):
+        assert isinstance(y, Value)
+        planner.new_slot(partition.base(y), planner.new_storage("out", k, y.type, ""))
+    steps = planner.visit(partition)
+    planner.tick()
+    arena = assign_offsets([s for s in planner.storages if s.kind == "arena"])
+    return Plan(
+        steps,
+        tuple(planner.slots),
+        tuple(planner.storages),
+        tuple(planner.constants),
+        arena,
+        most_alive([s for s in planner.storages if s.kind == "arena"]),
+    )
+
+
+class _Planner:
+    def __init__(self) -> None:
+        self.slots: list[Slot] = []
+        self.storages: list[Storage] = []
+        self.constants: list[Node] = []
+        self.slot_of: dict[Value, int] = {}
+        self.time = 0
+        self.scopes: list[set[int]] = []
+
+    # ---- slots and storages ----
+
+    def tick(self) -> int:
+        self.time += 1
+        return self.time
+
+    def new_storage(
+        self, kind: str, number: int, type: TensorType, name: str, at: Position | None = None
+    ) -> int:
+        nbytes = -(-max(type.nbytes, 1) // ALIGN) * ALIGN
+        names = [f"{name or 'value'}: {type}"]
+        self.storages.append(Storage(kind, number, nbytes, self.time, self.time, 0, names, at))
+        return len(self.storages) - 1
+
+    def new_slot(self, value: Value | None, storage: int | None, also: Sequence[int] = (), type: TensorType | None = None) -> int:
+        number = len(self.slots)
+        storages = tuple(dict.fromkeys((*(() if storage is None else (storage,)), *also)))
+        slot_type = value.type if value is not None else type
+        assert slot_type is not None
+        self.slots.append(Slot(number, slot_type, storage, storages))
+        if value is not None:
+            self.slot_of[value] = number
+        return number
+
+    def touch(self, slot: int) -> None:
+        """The slot's memory is alive now."""
+        for storage in self.slots[slot].storages:
+            self.storages[storage].last = self.time
+            for scope in self.scopes:
+                scope.add(storage)
+
+    def slot(self, partition: Partition, value: Value) -> int:
+        return self.slot_of[partition.base(value)]
+
+    # ---- steps ----
+
+    def visit(self, partition: Partition) -> tuple[Step, ...]:
+        for node in partition.graph.nodes:
+            if node.prim.name == "constant" and node.outputs[0] not in self.slot_of:
+                out = node.outputs[0]
+                storage = self.new_storage("const", len(self.constants), out.type, "constant", node.at)
+                self.new_slot(out, storage)
+                self.constants.append(node)
+        last = self.last_uses(partition)
+        steps: list[Step] = []
+        for k, group in enumerate(partition.groups):
+            self.tick()
+            dying = {b for b, use in last.items() if use == k}
+            if group.kind == "control":
+                steps += getattr(self, "visit_" + group.node.prim.name)(group, partition, dying)
+                continue
+            reads = tuple(self.slot(partition, v) for v in group.inputs)
+            for slot in reads:
+                self.touch(slot)
+            for out in group.outputs:
+                self.output_slot(out, group, partition, dying)
+            writes = tuple(self.slot(partition, v) for v in group.outputs)
+            for slot in writes:
+                self.touch(slot)
+            steps.append(Run(group, partition, reads, writes))
+        self.tick()
+        for y in partition.graph.outputs:
+            if isinstance(y, Value):
+                self.touch(self.slot(partition, y))
+        return tuple(steps)
+
+    def last_uses(self, partition: Partition) -> dict[Value, int]:
+        """The last group that reads each value made in this partition; results are read after all."""
+        last: dict[Value, int] = {}
+        for k, group in enumerate(partition.groups):
+            last.update((partition.base(v), k) for v in group.inputs)
+        for y in partition.graph.outputs:
+            if isinstance(y, Value):
+                last.pop(partition.base(y), None)
+        made = {out for group in partition.groups for out in group.outputs}
+        return {v: k for v, k in last.items() if v in made}
+
+    def output_slot(self, out: Value, group: Group, partition: Partition, dying: set[Value]) -> None:
+        """A slot for a result: a dying operand's memory where the kernel works in place, else memory of its own."""
+        if out in self.slot_of:
+            return
+        node = partition.graph.producer[out]
+        for v in group.inputs:
+            source = partition.base(v)
+            if source not in dying or v.type.nbytes != out.type.nbytes or v.type.dtype.itemsize != out.type.dtype.itemsize:
+                continue
+            storages = self.slots[self.slot_of[source]].storages
+            if len(storages) == 1 and self.storages[storages[0]].kind == "arena" and reads_in_place(group, partition, v):
+                dying.discard(source)
+                self.storages[storages[0]].names.append(f"{node.prim.name}: {out.type}")
+                self.new_slot(out, storages[0])
+                return
+        self.new_slot(out, self.new_storage("arena", 0, out.type, node.prim.name, node.at))
+
+    def result_slots(self, group: Group) -> list[int]:
+        """Slots of a structured node's results, made where they do not exist."""
+        for out in group.outputs:
+            if out not in self.slot_of:
+                node = group.node
+                self.new_slot(out, self.new_storage("arena", 0, out.type, node.prim.name, node.at))
+            self.touch(self.slot_of[out])
+        return [self.slot_of[out] for out in group.outputs]
+
+    def open_scope(self) -> None:
+        self.scopes.append(set())
+
+    def close_scope(self) -> None:
+        """What a loop touches stays alive to its end."""
+        self.tick()
+        for storage in self.scopes.pop():
+            self.storages[storage].last = self.time
+            for scope in self.scopes:
+                scope.add(storage)
+
+    def bind_inputs(self, part: Partition, slots: Sequence[int]) -> None:
+        for v, slot in zip(part.graph.inputs, slots, strict=True):
+            self.slot_of[v] = slot
+            self.touch(slot)
+
+    def operands(self, group: Group, partition: Partition) -> list[int]:
+        found = [self.slot(partition, x) for x in group.node.inputs if isinstance(x, Value)]
+        for slot in found:
+            self.touch(slot)
+        return found
+
+    def carry(self, inits: Sequence[int], body: Partition, first: int, at: Position | None) -> tuple[list[int], list[Step], list[tuple[int, int]]]:
+        """Slots of the carried values, copies of their first values, and which slots to exchange after each step."""
+        current: list[int] = []
+        copies: list[Step] = []
+        swaps: list[tuple[int, int]] = []
+        for k, init in enumerate(inits):
+            type = self.slots[init].type
+            y = body.graph.outputs[k]
+            if y is body.graph.inputs[first + k]:  # handed on: no memory of its own, never written
+                current.append(init)
+                continue
+            old = self.new_storage("arena", 0, type, "carry", at)
+            new = self.new_storage("arena", 0, type, "next carry", at)
+            a = self.new_slot(None, old, (new,), type)
+            b = self.new_slot(None, new, (old,), type)
+            assert isinstance(y, Value)
+            self.slot_of[body.base(y)] = b
+            copies.append(Copy(a, init, type.nbytes))
+            swaps.append((a, b))
+            current.append(a)
+            self.touch(a)
+        return current, copies, swaps
+
+    def finish_carry(self, outs: Sequence[Value], current: Sequence[int]) -> list[Step]:
+        """Results of a loop: its carry slots themselves, or copies where a result has its own memory."""
+        steps: list[Step] = []
+        for out, slot in zip(outs, current, strict=True):
+            if out in self.slot_of:
+                self.touch(self.slot_of[out])
+                self.touch(slot)
+                steps.append(Copy(self.slot_of[out], slot, out.type.nbytes))
+            else:
+                self.slot_of[out] = slot
+        return steps
+
+    def visit_while(self, group: Group, partition: Partition, dying: set[Value]) -> list[Step]:
+        node, (cond, body) = group.node, group.parts
+        operands, n = self.operands(group, partition), group.node.params["n_consts"]
+        current, copies, swaps = self.carry(operands[n:], body, n, node.at)
+        self.open_scope()
+        self.bind_inputs(cond, [*operands[:n], *current])
+        self.bind_inputs(body, [*operands[:n], *current])
+        cond_steps = self.visit(cond)
+        flag_value = cond.graph.outputs[0]
+        assert isinstance(flag_value, Value)
+        flag = self.slot(cond, flag_value)
+        body_steps = self.visit(body)
+        for a, _ in swaps:
+            self.touch(a)
+        self.touch(flag)
+        self.close_scope()
+        loop = WhileLoop(cond_steps, flag, body_steps, tuple(swaps))
+        return [*copies, loop, *self.finish_carry(group.outputs, current)]
+
+    def visit_scan(self, group: Group, partition: Partition, dying: set[Value]) -> list[Step]:
+        node, (body,) = group.node, group.parts
+        p = node.params
+        c, s = p["n_consts"], p["n_consts"] + p["n_carry"]
+        operands = self.operands(group, partition)
+        current, copies, swaps = self.carry(operands[c:s], body, c, node.at)
+        moves: list[tuple[int, int, int]] = []
+        slices: list[int] = []
+        for v, base in zip(body.graph.inputs[s:], operands[s:], strict=True):
+            slot = self.new_slot(None, None, self.slots[base].storages, v.type)
+            moves.append((slot, base, v.type.nbytes))
+            slices.append(slot)
+        stacked = group.outputs[p["n_carry"] :]
+        for y, out in zip(body.graph.outputs[p["n_carry"] :], stacked, strict=True):
+            assert isinstance(y, Value)
+            if out not in self.slot_of:
+                self.new_slot(out, self.new_storage("arena", 0, out.type, "scan", node.at))
+            base = self.slot_of[out]
+            slot = self.new_slot(None, None, self.slots[base].storages, y.type)
+            self.slot_of[body.base(y)] = slot
+            moves.append((slot, base, y.type.nbytes))
+        self.open_scope()
+        self.bind_inputs(body, [*operands[:c], *current, *slices])
+        for slot, base, _ in moves:
+            self.touch(base)
+            self.touch(slot)
+        body_steps = self.visit(body)
+        for a, _ in swaps:
+            self.touch(a)
+        self.close_scope()
+        loop = ScanLoop(p["length"], p["reverse"], tuple(moves), body_steps, tuple(swaps))
+        return [*copies, loop, *self.finish_carry(group.outputs[: p["n_carry"]], current)]
+
+    def visit_cond(self, group: Group, partition: Partition, dying: set[Value]) -> list[Step]:
+        operands = self.operands(group, partition)
+        results = self.result_slots(group)
+        self.open_scope()
+        branches: list[tuple[Step, ...]] = []
+        for part in group.parts:
+            self.bind_inputs(part, operands[1:])
+            for y, slot in zip(part.graph.outputs, results, strict=True):
+                assert isinstance(y, Value)
+                self.slot_of[part.base(y)] = slot
+                self.touch(slot)
+            branches.append(self.visit(part))
+        self.close_scope()
+        return [Branch(operands[0], tuple(branches))]
+
+
+# ---- offsets -------------------------------------------------------------------------------------
+
+
+def assign_offsets(storages: Sequence[Storage]) -> int:
+    """Lay storages out so that those alive together do not overlap; returns the size of the arena.
+
+    Largest first, each at the lowest gap that fits (Pisarchyk and Lee, "Efficient Memory Management for Deep
+    Neural Net Inference", 2020).
+    """
+    placed: list[Storage] = []
+    size = 0
+    for storage in sorted(storages, key=lambda s: (-s.nbytes, s.first)):
+        near = sorted(
+            (o for o in placed if o.first <= storage.last and storage.first <= o.last),
+            key=lambda o: o.offset,
+        )
+        offset = 0
+        for other in near:
+            if other.offset - offset >= storage.nbytes:
+                break
+            offset = max(offset, other.offset + other.nbytes)
+        storage.offset = offset
+        placed.append(storage)
+        size = max(size, offset + storage.nbytes)
+    return size
+
+
+def most_alive(storages: Sequence[Storage]) -> int:
+    """The most bytes alive at one time."""
+    changes: dict[int, int] = {}
+    for s in storages:
+        changes[s.first] = changes.get(s.first, 0) + s.nbytes
+        changes[s.last + 1] = changes.get(s.last + 1, 0) - s.nbytes
+    most = alive = 0
+    for time in sorted(changes):
+        alive += changes[time]
+        most = max(most, alive)
+    return most
