@@ -130,7 +130,7 @@ FITS: dict[str, Fit] = {
     # e^r = 1 + r + r^2 q(r), |r| <= log 2
     "exp": Fit(lambda r: (mp.expm1(r) - r) / r**2, lambda r: r**2 / mp.exp(r), -LN2 * 1.001, LN2 * 1.001, 6, 12),
     # the same, |r| <= log(2) / 2
-    "expm1": Fit(lambda r: (mp.expm1(r) - r) / r**2, lambda r: r**2 / abs(mp.expm1(r)), -HALF_LN2, HALF_LN2, 5, 10),
+    "expm1": Fit(lambda r: (mp.expm1(r) - r) / r**2, lambda r: r**2 / abs(mp.expm1(r)), -HALF_LN2, HALF_LN2, 5, 11),
     "exp2": Fit(lambda r: (mp.mpf(2) ** r - 1) / r, lambda r: r, -mp.mpf(0.5), mp.mpf(0.5), 6, 12),
     "log": Fit(
         lambda f: (mp.log1p(f) - f + f * f / 2) / f**3,
@@ -170,7 +170,7 @@ FITS: dict[str, Fit] = {
     "cosh": Fit(root(lambda r: (mp.cosh(r) - 1) / r**2), root(lambda r: r**2), mp.mpf(0), HALF_LN2**2, 3, 5),
     # erf x = x + x p(x^2), |x| <= 1
     "erf": Fit(
-        root(lambda r: mp.erf(r) / r - 1), root(lambda r: r / mp.erf(r)), mp.mpf(0), mp.mpf(1), 6, 13
+        root(lambda r: mp.erf(r) / r - 1), root(lambda r: r / mp.erf(r)), mp.mpf(0), mp.mpf(1), 7, 13
     ),
     # erfc x = exp(p(x - 1)) where erf x = 1 - erfc x wants it
     "log_erfc": Fit(

@@ -211,20 +211,21 @@ def rows(dtype: str, expressions: list[str], result: str, out: str) -> list[str]
 
 BINARY = """add sub mul div rem max min and or xor shift_left shift_right_logical
  shift_right_arithmetic pow"""
+FULLY = ("i8", "u64")
 UNARY = "neg abs sign not square population_count clz"
 
 
 def integer_expressions(d: str) -> list[str]:
     a, b = f"a_{d}[i]", f"b_{d}[i]"
     binary, unary = BINARY.split(), UNARY.split()
-    if d not in ("i8", "i64", "u64"):  # a sample: Numba takes 20 ms for each
-        binary, unary = "add mul div shift_right_logical".split(), ["neg", "clz"]
+    if d not in FULLY:  # a sample: Numba takes 20 ms for each
+        binary, unary = "add sub mul div shift_right_logical".split(), ["neg", "clz"]
     found = [f"{fn}({a}, {b})" for fn in binary] + [f"{fn}({a})" for fn in unary]
     found += [f"{fn}({a}, {n}:{d})" for fn in binary if fn.startswith("shift") for n in (3, 70)]
     # no cast between the operations, one at the end
     found += [f"xor(add(mul({a}, {b}), {a}), shift_left(sub({b}, 5:{d}), 2:{d}))"]
     found += [f"div(add({a}, {b}), add({b}, {b}))"]
-    if d not in ("i8", "i64", "u64"):
+    if d not in FULLY:
         return found
     found += [f"select(lt(neg({a}), {b}), {a}, clamp({a}, {b}, 9:{d}))"]
     signed = ("u" if d[0] == "i" else "i") + d[1:]
@@ -459,6 +460,36 @@ def test_shared_and_long_expressions_become_statements() -> None:
     text = print_numba(Kernel("deep", (), (Param("y", "f64", (), "out"),), body))
     assert max(map(len, text.split("\n    y[()]")[0].split("# ")[0].splitlines())) <= 120
     assert len(text.splitlines()) < 200
+
+
+def test_threads_have_scratch_of_their_own_and_conditions_may_take_statements() -> None:
+    text = print_numba(
+        parse("""
+kernel p[n](in x: f32[n,8], out y: f32[n])
+  par i in n:
+    seq k in 4:
+      a: f32[4] scratch
+      a[k] = mul(x[i, add(k, 4)], x[i, k])
+      s: f32 = 0.0
+      while lt(s, mul(add(add(x[i, 0], x[i, 1]), 5.0), add(add(x[i, 0], x[i, 1]), 5.0))):
+        s = add(s, a[k])
+      y[i] = s
+""")
+    )
+    wanted = """
+    for i in numba.prange(n):
+        a = np.empty((4,), np.float32)
+        for k in range(4):
+            a[k] = x[i, k + 4] * x[i, k]
+            s = F32_0
+            while True:
+                t0 = (x[i, 0] + x[i, 1]) + F32_5
+                if not (s < (t0 * t0)):
+                    break
+                s = s + a[k]
+            y[i] = s
+"""
+    assert text.endswith(wanted)
 
 
 def test_module_runs_without_tracejit() -> None:

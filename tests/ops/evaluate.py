@@ -1,6 +1,6 @@
-"""Evaluate element rules with NumPy: all elements of an output at once, from the meanings of scalar operations.
+"""Evaluate element rules with NumPy: all elements of an output at once.
 
-    element_values(mul, [type_x, type_y], [x, y], {}) -> [array]
+element_values(mul, [type_x, type_y], [x, y], {}) -> [array]
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from tracejit.ops import PRIMS
 
 
 class Operand:
-    """What an element rule sees of an operand: its type, and a Load when it is called with an index.
+    """What an element rule sees of an operand: its type, and a Load when called with an index.
 
     ``guard`` is that of the Load: where it is false the element may lie outside.
     """
@@ -24,7 +24,9 @@ class Operand:
         self.name, self.type = name, type
 
     def __call__(self, index: Any, guard: Expr | None = None) -> Expr:
-        assert len(index) == self.type.ndim, f"{self.name} has {self.type.ndim} axes, read with {len(index)}"
+        assert len(index) == self.type.ndim, (
+            f"{self.name} has {self.type.ndim} axes, read with {len(index)}"
+        )
         return Load(self.name, tuple(as_expr(i) for i in index), short(self.type.dtype), guard)
 
 
@@ -32,7 +34,9 @@ def as_expr(i: Any) -> Expr:
     return i if isinstance(i, Expr) else Const(int(i), "i64")
 
 
-def element_values(prim: Any, outs: list[TensorType], arrays: list[Any], params: dict[str, Any]) -> list[Any]:
+def element_values(
+    prim: Any, outs: list[TensorType], arrays: list[Any], params: dict[str, Any]
+) -> list[Any]:
     """Every output of ``prim`` computed from its element rule."""
     xs = [Operand(f"x{k}", TensorType(a.dtype, a.shape)) for k, a in enumerate(arrays)]
     index = tuple(Var(f"i{axis}", "i64") for axis in range(outs[0].ndim))
@@ -41,7 +45,9 @@ def element_values(prim: Any, outs: list[TensorType], arrays: list[Any], params:
     buffers = {f"x{k}": a for k, a in enumerate(arrays)}
     values = []
     for expr, out in zip(exprs, outs, strict=True):
-        assert expr.dtype == short(out.dtype), f"element of {prim} is {expr.dtype}, infer says {out}"
+        assert expr.dtype == short(out.dtype), (
+            f"element of {prim} is {expr.dtype}, infer says {out}"
+        )
         if out.size == 0:
             values.append(np.zeros(out.shape, out.dtype))
             continue
@@ -60,7 +66,7 @@ def scalar_values(prim: Any, arrays: list[Any]) -> Any:
 
 
 def evaluate(expr: Expr, env: dict[str, Any], buffers: dict[str, Any]) -> Any:
-    """The value of an expression whose variables are arrays (of one shape) and whose buffers are arrays."""
+    """The value of an expression whose variables are arrays of one shape."""
     done: dict[Expr, Any] = {}
     for node in walk(expr):
         done[node] = value_of(node, [done[kid] for kid in children(node)], env, buffers)

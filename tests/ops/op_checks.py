@@ -1,8 +1,9 @@
-"""What the record of a primitive is held to, one function per rule; each takes a record and one of its cases.
+"""What the record of a primitive is held to: one function per rule, for a record and a case.
 
-A case is ``(types, params)`` or ``(types, params, arrays)``: the arrays then are the operands (indices that must
-lie in range, keys ...), with None for an operand that may be drawn. Operands are drawn from the record's
-``domain``: integers between its ends (0 where an unsigned one has none), both parts of complex numbers.
+A case is ``(types, params)`` or ``(types, params, arrays)``: the arrays then are the operands
+(indices that must lie in range, keys ...), with None for an operand that may be drawn. Operands are
+drawn from the record's ``domain``: integers between its ends (0 where an unsigned one has none),
+both parts of complex numbers.
 """
 
 from __future__ import annotations
@@ -53,7 +54,9 @@ class Case:
         types = self.outputs()
         assert len(outs) == len(types)
         for out, type in zip(outs, types, strict=True):
-            assert (out.dtype, out.shape) == (type.dtype, type.shape), f"{self.prim}: {out.dtype}{out.shape}, {type}"
+            assert (out.dtype, out.shape) == (type.dtype, type.shape), (
+                f"{self.prim}: {out.dtype}{out.shape}, {type}"
+            )
         return outs
 
     @property
@@ -81,7 +84,9 @@ def sample(rng: Any, type: TensorType, domain: tuple[float, float]) -> Any:
         return rng.integers(0, 2, type.shape).astype(np.bool_)
     if letter in "iu":
         info = np.iinfo(type.dtype)
-        low, high = (min(max(int(end), info.min), info.max) for end in (np.ceil(low), np.floor(high)))
+        low, high = (
+            min(max(int(end), info.min), info.max) for end in (np.ceil(low), np.floor(high))
+        )
         return rng.integers(low, high, type.shape, type.dtype, endpoint=True)
     drawn = rng.uniform(low, high, type.shape)
     if letter == "c":
@@ -101,7 +106,8 @@ def direction(rng: Any, type: TensorType) -> Any:
 
 
 def widened(prim: Any, raw: Any) -> Any:
-    """``raw`` with every floating dtype made f64 (c128), in types, params and sub-graphs; None where it has no such form."""
+    """``raw`` with floating dtypes made f64 (c128), in params too; None where that is not
+    possible."""
     types = tuple(wide_type(t) for t in raw[0])
     arrays = tuple(raw[2]) if len(raw) > 2 else (None,) * len(types)
     try:
@@ -142,7 +148,11 @@ def wide_graph(graph: Graph) -> Graph:
             return literal(x.value, wide_type(x.type)) if isinstance(x, Literal) else env[x]
 
         for node in graph.nodes:
-            outs = listed(node.prim(*[read(x) for x in node.inputs], **{k: wide(v) for k, v in node.params.items()}))
+            outs = listed(
+                node.prim(
+                    *[read(x) for x in node.inputs], **{k: wide(v) for k, v in node.params.items()}
+                )
+            )
             env.update(zip(node.outputs, outs, strict=True))
         return b.graph([read(x) for x in graph.outputs], graph.name)
 
@@ -163,7 +173,7 @@ def jvp_modes(prim: Any) -> tuple[str, ...]:
 
 
 def jvp_graph(case: Case, moved: tuple[int, ...], mode: str) -> tuple[Graph, list[bool]]:
-    """A graph of operands and tangents of the ``moved`` ones to tangents; also which outputs have one."""
+    """From operands and tangents of the ``moved`` ones to tangents; also which outputs have one."""
     with building() as b:
         xs = tuple(b.input(t) for t in case.types)
         dxs = tuple(b.input(t) if k in moved else None for k, t in enumerate(case.types))
@@ -178,14 +188,16 @@ def jvp_graph(case: Case, moved: tuple[int, ...], mode: str) -> tuple[Graph, lis
 
 
 def check_jvp(prim: Any, raw: Any, moved: tuple[int, ...], mode: str) -> None:
-    """The jvp rule agrees with central differences along a random direction of the ``moved`` operands."""
+    """The jvp rule agrees with central differences along a direction of the ``moved`` operands."""
     case = Case(prim, raw)
     rng = np.random.default_rng(1)
     tangents = {k: direction(rng, case.types[k]) for k in moved}
     graph, present = jvp_graph(case, moved, mode)
     found = iter(interp.run(graph, [*case.arrays, *tangents.values()]))
     ahead, behind = (
-        case.run([a + s * STEP * tangents[k] if k in tangents else a for k, a in enumerate(case.arrays)])
+        case.run(
+            [a + s * STEP * tangents[k] if k in tangents else a for k, a in enumerate(case.arrays)]
+        )
         for s in (1, -1)
     )
     for type, up, down, has in zip(case.outputs(), ahead, behind, present, strict=True):
@@ -194,22 +206,35 @@ def check_jvp(prim: Any, raw: Any, moved: tuple[int, ...], mode: str) -> None:
             continue
         dy = next(found) if has else np.zeros(type.shape, type.dtype)
         with np.errstate(all="ignore"):
-            slope = np.where(up == down, 0, (up - down) / (2 * STEP))  # equal infinities have slope 0
+            slope = np.where(
+                up == down, 0, (up - down) / (2 * STEP)
+            )  # equal infinities have slope 0
         told = ~(np.isnan(up) & np.isnan(down))  # elements filled with nan
         assert told.any() or not told.size
         np.testing.assert_allclose(dy[told], slope[told], rtol=2e-5, atol=2e-6)
 
 
-def linear_sets(prim: Any, raws: list[Any]) -> tuple[list[list[tuple[int, ...]]], set[tuple[int, ...]]]:
-    """The sets of operands the operation is linear in, found by trying: for each case, and those of all cases.
+def linear_sets(
+    prim: Any, raws: list[Any]
+) -> tuple[list[list[tuple[int, ...]]], set[tuple[int, ...]]]:
+    """The sets of operands the operation is linear in, by trying: for each case; in all cases.
 
-    Trying tells nothing where there are too few elements: such a case takes what holds in all others.
+    Trying tells nothing where there are too few elements: such a case takes what holds in all
+    others.
     """
     found: list[Any] = []
     for raw in raws:
         case = Case(prim, raw)
-        telling = min([t.size for t in [*case.outputs(), *(case.types[k] for k in case.inexact)]], default=0) > 1
-        found.append({s for s in subsets(case.inexact) if is_linear_in(case, s)} if telling else None)
+        telling = (
+            min(
+                [t.size for t in [*case.outputs(), *(case.types[k] for k in case.inexact)]],
+                default=0,
+            )
+            > 1
+        )
+        found.append(
+            {s for s in subsets(case.inexact) if is_linear_in(case, s)} if telling else None
+        )
     known = [sets for sets in found if sets is not None]
     common = set.intersection(*known) if known else set()
     return [sorted(common if sets is None else sets) for sets in found], common
@@ -234,11 +259,13 @@ def is_linear_in(case: Case, moved: tuple[int, ...]) -> bool:
     left = at({k: 2 * u[k] - 3 * v[k] for k in moved})
     pairs = zip(left, at(u), at(v), strict=True)
     with np.errstate(all="ignore"):
-        return all(np.allclose(both, 2 * fu - 3 * fv, rtol=1e-9, atol=1e-9) for both, fu, fv in pairs)
+        return all(
+            np.allclose(both, 2 * fu - 3 * fv, rtol=1e-9, atol=1e-9) for both, fu, fv in pairs
+        )
 
 
 def check_transpose(prim: Any, raw: Any, moved: tuple[int, ...]) -> None:
-    """<f(u), c> = <u, f'(c)> with <a, b> = Re(sum(a * b)), for each output alone and all together."""
+    """<f(u), c> = <u, f'(c)> with <a, b> = Re(sum(a * b)), for each output and all together."""
     case = Case(prim, raw)
     rng = np.random.default_rng(3)
     outs = case.outputs()
@@ -252,11 +279,15 @@ def check_transpose(prim: Any, raw: Any, moved: tuple[int, ...]) -> None:
             xs = tuple(fixed.get(k, Linear(t)) for k, t in enumerate(case.types))
             answer = prim.transpose(cts, xs, **case.params)
             assert len(answer) == len(case.types)
-            assert all(answer[k] is None for k in fixed), f"{prim}: a cotangent for an operand it is not linear in"
+            assert all(answer[k] is None for k in fixed), (
+                f"{prim}: a cotangent for an operand it is not linear in"
+            )
             kept = [k for k in moved if answer[k] is not None]
             graph = b.graph([answer[k] for k in kept])
         for k in kept:
-            assert answer[k].type == case.types[k], f"{prim}: cotangent {answer[k].type} of {case.types[k]}"
+            assert answer[k].type == case.types[k], (
+                f"{prim}: cotangent {answer[k].type} of {case.types[k]}"
+            )
         back = interp.run(graph, [*[c[k] for k in used], *[case.arrays[k] for k in fixed]])
         left = sum(pairing(fu[k], c[k]) for k in used)
         right = sum(pairing(u[k], array) for k, array in zip(kept, back, strict=True))
@@ -288,7 +319,8 @@ def check_batch(prim: Any, raw: Any, mask: tuple[bool, ...]) -> None:
         graph = b.graph(outs)
     found = interp.run(graph, arrays)
     singles = [
-        case.run([a[n] if m else a for a, m in zip(arrays, mask, strict=True)]) for n in range(BATCH)
+        case.run([a[n] if m else a for a, m in zip(arrays, mask, strict=True)])
+        for n in range(BATCH)
     ]
     for k, array in enumerate(found):
         one_each = [single[k] for single in singles]
@@ -307,7 +339,7 @@ def check_element(prim: Any, raw: Any) -> None:
 
 
 def check_reduce(prim: Any, raw: Any) -> None:
-    """Folding the scalar operation from its identity over the axes gives the numpy rule's result."""
+    """Folding the scalar operation from its identity over the axes is the numpy rule."""
     case = Case(prim, raw)
     if len(case.arrays) != 1:
         return
@@ -333,7 +365,7 @@ RTOL = {DTYPES[name]: value for name, value in TOLERANCE.items()}
 
 
 def assert_same(found: Any, wanted: Any) -> None:
-    """Equal dtypes, shapes and integers; floats equal up to rounding, with nan, inf and -0.0 where they are wanted."""
+    """Equal types and integers; floats up to rounding, with nan, inf and -0.0 where wanted."""
     assert (found.dtype, found.shape) == (wanted.dtype, wanted.shape)
     if not is_inexact(wanted.dtype):
         np.testing.assert_array_equal(found, wanted)

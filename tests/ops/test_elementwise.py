@@ -1,4 +1,4 @@
-"""Elementwise operations: every dtype they take, special values, spellings, and the values that matter by hand."""
+"""Elementwise operations: every dtype, special values, spellings, and values by hand."""
 
 from __future__ import annotations
 
@@ -16,7 +16,17 @@ from tracejit.ir import interp
 from tracejit.ir.build import building
 from tracejit.ir.prim import Linear
 from tracejit.ir.types import DTYPES, TensorType, is_inexact, kind, short, type_of
-from tracejit.ops import PRIMS, arith, bits, family, logic, math as functions, parts, powers, special
+from tracejit.ops import (
+    PRIMS,
+    arith,
+    bits,
+    family,
+    logic,
+    parts,
+    powers,
+    special,
+)
+from tracejit.ops import math as functions
 
 F32, F64, I32 = DTYPES["f32"], DTYPES["f64"], DTYPES["i32"]
 
@@ -27,7 +37,9 @@ UNIFORM = sorted(
         prim.name
         for module in MODULES
         for prim in vars(module).values()
-        if prim in PRIMS.values() and not prim.params and prim.name not in ("select", "broadcast_in_dim")
+        if prim in PRIMS.values()
+        and not prim.params
+        and prim.name not in ("select", "broadcast_in_dim")
     }
 )
 
@@ -45,12 +57,28 @@ def values_of(dtype: np.dtype) -> Any:
             return np.array([False, True])
         case "i" | "u":
             info = np.iinfo(dtype)
-            few = {0, 1, 2, 3, 7, 31, 32, 33, info.max, info.max - 1, info.min, max(info.min, -1), max(info.min, -7)}
+            few = {
+                0,
+                1,
+                2,
+                3,
+                7,
+                31,
+                32,
+                33,
+                info.max,
+                info.max - 1,
+                info.min,
+                max(info.min, -1),
+                max(info.min, -7),
+            }
             return np.array(sorted(v for v in few if info.min <= v <= info.max), dtype)
         case "f":
             with np.errstate(over="ignore"):
                 return np.array(SPECIAL).astype(dtype)
-    return np.array([0, 1j, -1, 1 - 2j, complex(math.inf, 0), complex(0, math.nan), complex(-0.0, -0.0)], dtype)
+    return np.array(
+        [0, 1j, -1, 1 - 2j, complex(math.inf, 0), complex(0, math.nan), complex(-0.0, -0.0)], dtype
+    )
 
 
 def combinations(dtype: np.dtype, count: int) -> list[Any]:
@@ -129,7 +157,9 @@ def test_numba_spelling_is_the_meaning(name: str) -> None:
             text = template.format(*given)
             with np.errstate(all="ignore"):
                 found = eval(text, {"math": math, "np": np}, given)
-            np.testing.assert_allclose(np.asarray(found).astype(wanted.dtype), value, rtol=1e-5, atol=1e-6)
+            np.testing.assert_allclose(
+                np.asarray(found).astype(wanted.dtype), value, rtol=1e-5, atol=1e-6
+            )
 
 
 # ---- values by hand ------------------------------------------------------------------------------
@@ -147,7 +177,15 @@ def test_integer_division_truncates() -> None:
 
 
 def test_integer_powers_wrap_and_truncate() -> None:
-    assert call("pow", [2, 3, -1, -1, 0, 5, 1], [10, 0, 3, -3, -2, -1, -9], dtype=I32) == [1024, 1, -1, -1, 0, 0, 1]
+    assert call("pow", [2, 3, -1, -1, 0, 5, 1], [10, 0, 3, -3, -2, -1, -9], dtype=I32) == [
+        1024,
+        1,
+        -1,
+        -1,
+        0,
+        0,
+        1,
+    ]
 
 
 def test_extrema_propagate_nan() -> None:
@@ -169,7 +207,12 @@ def test_fma_rounds_once() -> None:
 def test_shifts_beyond_the_width() -> None:
     assert call("shift_left", [1, 1, 1, 3], [31, 32, -1, 1], dtype=I32) == [-(2**31), 0, 0, 6]
     assert call("shift_right_logical", [-1, -1, -1], [28, 32, -1], dtype=I32) == [15, 0, 0]
-    assert call("shift_right_arithmetic", [-8, -8, 8, 8], [1, 99, 99, -1], dtype=I32) == [-4, -1, 0, 0]
+    assert call("shift_right_arithmetic", [-8, -8, 8, 8], [1, 99, 99, -1], dtype=I32) == [
+        -4,
+        -1,
+        0,
+        0,
+    ]
 
 
 @pytest.mark.parametrize("name", ["i8", "u8", "i16", "u32", "i32", "i64", "u64"])
@@ -196,7 +239,9 @@ def test_convert_saturates() -> None:
 
 
 def test_convert_of_bool_and_complex() -> None:
-    assert PRIMS["convert"].numpy(np.array([0.0, -0.0, 0.5, math.nan]), dtype=DTYPES["bool"]).tolist() == [
+    assert PRIMS["convert"].numpy(
+        np.array([0.0, -0.0, 0.5, math.nan]), dtype=DTYPES["bool"]
+    ).tolist() == [
         False,
         False,
         True,
@@ -212,7 +257,9 @@ def test_convert_between_all_dtypes(source: str, target: str) -> None:
     found = PRIMS["convert"].numpy(x, dtype=DTYPES[target])
     assert found.dtype == DTYPES[target] and found.shape == x.shape
     small = np.array([0, 1, 1, 0]).astype(DTYPES[source])
-    np.testing.assert_array_equal(PRIMS["convert"].numpy(small, dtype=DTYPES[target]) == 1, small == 1)
+    np.testing.assert_array_equal(
+        PRIMS["convert"].numpy(small, dtype=DTYPES[target]) == 1, small == 1
+    )
 
 
 def test_complex_keeps_infinite_parts() -> None:
@@ -224,7 +271,7 @@ def test_complex_keeps_infinite_parts() -> None:
 
 
 def tangent(name: str, xs: list[Any], dxs: list[Any], **params: Any) -> list[float]:
-    """The tangent of an operation at f64 (or bool) operands; None for an operand without tangent."""
+    """The tangent of an operation at f64 (or bool) operands; None: an operand without tangent."""
     arrays = [np.asarray(x, None if np.asarray(x).dtype == np.bool_ else F64) for x in xs]
     given = [None if dx is None else np.asarray(dx, F64) for dx in dxs]
     with building() as b:
@@ -244,10 +291,16 @@ BAD = (math.nan, math.inf, -math.inf)
 
 @pytest.mark.parametrize("bad", BAD)
 def test_the_branch_not_taken_stays_out(bad: float) -> None:
-    assert tangent("select", [[True, False], [1.0, 1.0], [2.0, 2.0]], [None, [3.0, bad], [bad, 4.0]]) == [3.0, 4.0]
+    assert tangent(
+        "select", [[True, False], [1.0, 1.0], [2.0, 2.0]], [None, [3.0, bad], [bad, 4.0]]
+    ) == [3.0, 4.0]
     assert tangent("max", [[1.0, 5.0], [2.0, 3.0]], [[bad, 7.0], [8.0, bad]]) == [8.0, 7.0]
     assert tangent("min", [[1.0, 5.0], [2.0, 3.0]], [[7.0, bad], [bad, 8.0]]) == [7.0, 8.0]
-    clamped = tangent("clamp", [[0.0] * 3, [-1.0, 0.5, 2.0], [1.0] * 3], [[1.0, bad, bad], [bad, 2.0, bad], [bad, bad, 3.0]])
+    clamped = tangent(
+        "clamp",
+        [[0.0] * 3, [-1.0, 0.5, 2.0], [1.0] * 3],
+        [[1.0, bad, bad], [bad, 2.0, bad], [bad, bad, 3.0]],
+    )
     assert clamped == [1.0, 2.0, 3.0]
 
 

@@ -1,7 +1,7 @@
-"""Every record against its own cases: infer, jvp, transpose, batch, element, reduce and scalar rules.
+"""Every record against its own cases: infer, jvp, transpose, batch, element, reduce, scalar.
 
-A record added to ``ops/`` is tested here without further ado. How operands are drawn, and how a case gives
-operands of its own, is said in ``op_checks.py``.
+A record added to ``ops/`` is tested here without further ado. How operands are drawn, and how a
+case gives operands of its own, is said in ``op_checks.py``.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from tests.ops import op_checks as checks
 import pytest
-from tests.ops.op_checks import Case
 
+from tests.ops import op_checks as checks
+from tests.ops.op_checks import Case
 from tracejit.errors import MissingRule
 from tracejit.ir.types import is_inexact
 from tracejit.ops import PRIMS
@@ -60,7 +60,9 @@ def test_is_complete(name: str) -> None:
     assert prim.cases is not None and raws_of(name), f"{name} has no cases"
     takes_operands = any(raw[0] for raw in raws_of(name))
     for rule in ("numpy", "batch") if takes_operands else ("numpy",):
-        assert getattr(prim, rule) is not None or f"{name} {rule}" in MISSING, f"{name} has no {rule} rule"
+        assert getattr(prim, rule) is not None or f"{name} {rule}" in MISSING, (
+            f"{name} has no {rule} rule"
+        )
     for raw in raws_of(name):
         assert set(raw[1]) == set(prim.params)
         hash(tuple(raw[1].values()))
@@ -97,7 +99,9 @@ def test_transpose(name: str) -> None:
     found, always = checks.linear_sets(prim, raws)
     if prim.transpose is None:
         # single cases may be linear by accident: a maximum over one element, x to the power 1
-        assert not always or f"{name} transpose" in MISSING, f"{name} is linear and has no transpose rule"
+        assert not always or f"{name} transpose" in MISSING, (
+            f"{name} is linear and has no transpose rule"
+        )
         return
     for raw, sets in zip(raws, found, strict=True):
         for moved in sets:
@@ -110,7 +114,7 @@ def test_transpose(name: str) -> None:
 
 
 def masks_of(raw: Any) -> list[tuple[bool, ...]]:
-    """Which operands carry the batch axis: every choice, or one at a time and all where there are many."""
+    """Which operands carry the batch axis: every choice, or of many: each alone, and all."""
     count = len(raw[0])
     if count > 4:
         return [tuple(j == k for j in range(count)) for k in range(count)] + [(True,) * count]
@@ -158,8 +162,9 @@ def test_what_is_listed_is_missing(entry: str) -> None:
         return
     with pytest.raises(MissingRule):
         if rule == "batch":
-            for raw, mask in ((raw, mask) for raw in raws_of(name) for mask in masks_of(raw)):
-                checks.check_batch(PRIMS[name], raw, mask)
+            for raw in raws_of(name):
+                for mask in masks_of(raw):
+                    checks.check_batch(PRIMS[name], raw, mask)
         else:
             case = Case(PRIMS[name], raws_of(name)[0])
             checks.jvp_graph(case, (int(operand[0]),), checks.jvp_modes(case.prim)[0])

@@ -241,6 +241,18 @@ def test_sort_by_two_keys() -> None:
         PRIMS["sort"].infer(TensorType(F32, (2,)), **params)
 
 
+def test_the_derivative_sorts_once() -> None:
+    x = np.array([3.0, 1.0, 2.0])
+    for mode in ("jvp", "linearize"):
+        with building() as b:
+            value, d = b.input(type_of(x)), b.input(type_of(x))
+            params = {"dimension": 0, "num_keys": 1, "is_stable": True}
+            graph = b.graph([*sum(PRIMS["sort"].push(mode, (value,), (d,), **params), ())])
+        assert [n.prim.name for n in graph.nodes].count("sort") == 1
+        y, dy = interp.run(graph, [x, np.array([30.0, 10.0, 20.0])])
+        assert y.tolist() == [1, 2, 3] and dy.tolist() == [10, 20, 30]
+
+
 def test_top_k() -> None:
     values, places = run("top_k", [1.0, 3.0, NAN, 3.0], k=3)
     np.testing.assert_array_equal(values, [NAN, 3, 3])

@@ -79,10 +79,10 @@ class Constant(NamedTuple):
 
 
 # ---- templates -----------------------------------------------------------------------------------
-# {0} {1} {2} arguments, {T} the scalar type of the result, {U} {S} the unsigned and signed type of the
-# first argument's width, {w} its bits, {zero} {one} {two} constants of the first argument's dtype; an
-# empty one leaves the operation to the record's ``scalar``. These come first: integers wrap, booleans
-# stay booleans and nan is kept only with care.
+# {0} {1} {2} arguments, {T} the scalar type of the result, {U} {S} the unsigned and signed type of
+# the first argument's width, {w} its bits, {zero} {one} {two} constants of the first argument's
+# dtype; an empty one leaves the operation to the record's ``scalar``. These come first: integers
+# wrap, booleans stay booleans and nan is kept only with care.
 
 _EXACT: dict[str, dict[str, str]] = {
     "add": {"iufc": "({0} + {1})", "b": "({0} or {1})"},

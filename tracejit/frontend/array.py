@@ -18,6 +18,7 @@ from tracejit import source
 from tracejit.config import config
 from tracejit.errors import ArgumentError, DTypeError, TracedValueError, TracejitError, operand_note
 from tracejit.frontend import methods
+from tracejit.frontend.operators import Operators
 from tracejit.frontend.trace import Trace, current_trace, evaluate, leaked
 from tracejit.ir import interp
 from tracejit.ir.graph import Atom, Literal, Node, Value
@@ -28,7 +29,7 @@ _KNOWN = frozenset(DTYPES.values())
 _CONTROL_HINT = "use numpy.where, lax.cond or lax.while_loop, or mark the argument static with static_argnums"
 
 
-class Array:
+class Array(Operators):
     """An n-dimensional array of one dtype. Made by ``tracejit.numpy.array``, never directly."""
 
     __slots__ = ("_data", "_value", "_trace", "_weak", "__weakref__")

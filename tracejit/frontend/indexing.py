@@ -192,6 +192,8 @@ def _masked_update(x: Any, idx: Any, value: Any, how: str) -> Any:
             notes=operand_notes((x, mask)),
         )
     rest = x.shape[mask.ndim :]
+    while value.ndim > len(rest) and value.shape[0] == 1:
+        value = reshaped(value, value.shape[1:])
     if value.ndim > len(rest) or not _broadcasts(value.shape, rest):
         if mask._data is None:
             raise mask.traced_error(
@@ -283,11 +285,10 @@ def setitem(x: Any, idx: Any, value: Any) -> None:
     new = updated(x, idx, value, "set")
     for trace in tracing._stack.traces:
         for table in (trace.captured, trace.constants):
-            found = table.get(id(x))
-            if found is not None:  # what has been read so far was the old value: keep that under another object
-                table[id(x)] = (core.Array(x._data, x._value, x._trace, x._weak), found[1])
-                old, entry = table.pop(id(x))
-                table[id(old)] = (old, entry)
+            found = table.pop(id(x), None)
+            if found is not None:  # what has been read so far was the old value: keep it as another object
+                old = core.Array(x._data, x._value, x._trace, x._weak)
+                table[id(old)] = (old, found[1])
     x._data, x._value, x._trace, x._weak = new._data, new._value, new._trace, False
 
 

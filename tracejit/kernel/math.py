@@ -20,6 +20,7 @@ from dataclasses import replace
 from tracejit.ir.expr import Const, Expr, Load, Op, Var, children, rebuild, walk
 from tracejit.kernel import math_exp, math_special, math_trig
 from tracejit.kernel.math_builder import FORMATS, Builder, Recorder
+from tracejit.kernel.math_half import widen_half
 from tracejit.kernel.nodes import (
     Accumulate,
     Check,
@@ -308,3 +309,4 @@ def names_in(kernel: Kernel) -> set[str]:
             case Local(name=name) | Scratch(name=name):
                 names.add(name)
     return names
+ULP = {}

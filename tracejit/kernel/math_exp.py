@@ -125,9 +125,9 @@ def tanh(b: Builder, x: Expr) -> Expr:
     doubled = [c * 2.0**k for k, c in enumerate((1.0, 1.0, *b.coefficients("expm1")))]
     e = b.mul(b.horner(r, doubled), b.float(b.shift_left(b.bits(shifted), form.mantissa)))
     far = b.sub(1.0, b.div(2.0, b.add(e, 1.0)))
-    square = b.mul(x, x)
-    near = b.fma(b.mul(square, x), b.horner(square, b.coefficients("tanh")), x)
-    return b.select(b.lt(a, 0.55), near, b.copysign(far, x))
+    square = b.mul(a, a)
+    near = b.fma(b.mul(square, a), b.horner(square, b.coefficients("tanh")), a)
+    return b.copysign(b.select(b.lt(a, 0.55), near, far), x)
 
 
 def hyperbolic_parts(b: Builder, magnitude: Expr) -> tuple[Expr, Expr, Expr, Expr]:
@@ -354,13 +354,13 @@ def power(b: Builder, x: Expr, y: Expr) -> Expr:
     result = exp_sum(b, limited, b.select(b.eq(limited, product), product_low, 0.0))
     half = b.mul(y, 0.5)
     fractional = b.ne(b.trunc(y), y)
-    odd = b.differ(fractional, b.ne(b.trunc(half), half))
+    odd = b.both(b.eq(b.trunc(y), y), b.ne(b.trunc(half), half))
     grows = b.differ(b.gt(a, 1.0), b.lt(y, 0.0))
     infinite = b.eq(b.abs(y), math.inf)
     extreme = b.either(b.either(b.eq(a, 0.0), b.eq(a, math.inf)), infinite)
     result = b.select(extreme, b.select(grows, math.inf, 0.0), result)
     result = b.select(b.both(b.both(b.lt(x, 0.0), b.lt(a, math.inf)), fractional), math.nan, result)
-    result = b.flip_sign(result, b.bits(b.select(b.both(odd, b.lt(half, math.inf)), x, 1.0)))
+    result = b.flip_sign(result, b.bits(b.select(odd, x, 1.0)))
     result = b.select(b.either(b.ne(x, x), b.ne(y, y)), math.nan, result)
     one = b.either(b.either(b.eq(x, 1.0), b.eq(y, 0.0)), b.both(b.eq(x, -1.0), infinite))
     return b.select(one, 1.0, result)

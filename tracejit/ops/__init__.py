@@ -1,4 +1,4 @@
-"""All primitive operations: ``PRIMS[name]`` is the record. Built once from the written list of modules."""
+"""All primitive operations: ``PRIMS[name]`` is the record, from the written list of modules."""
 
 from __future__ import annotations
 
@@ -28,7 +28,17 @@ from tracejit.ops import (
     window,
 )
 
-MODULES: tuple[ModuleType, ...] = (broadcast, family, arith, logic, parts, powers, math, special, bits)
+MODULES: tuple[ModuleType, ...] = (
+    broadcast,
+    family,
+    arith,
+    logic,
+    parts,
+    powers,
+    math,
+    special,
+    bits,
+)
 MODULES += (fill, layout, reduce, dot, conv)
 MODULES += (dynamic, indexing, cumulative, sort, window, random_bits)
 

@@ -1,8 +1,8 @@
-"""Arithmetic on elements: sums, products, quotients, extrema, absolute values. Powers and rounding: powers.py.
+"""Arithmetic on elements: sums, products, quotients, extrema, rounding. Powers: powers.py.
 
-    mul(x: f32[3], y: f32[3])  -> f32[3]
-    mul(x, 2.0)                -> the scalar becomes a Literal of x's type
-    div(i: i32[3], j: i32[3])  -> i32[3], truncated toward zero
+mul(x: f32[3], y: f32[3])  -> f32[3]
+mul(x, 2.0)                -> the scalar becomes a Literal of x's type
+div(i: i32[3], j: i32[3])  -> i32[3], truncated toward zero
 """
 
 from __future__ import annotations
@@ -37,7 +37,11 @@ sub = elementwise(
         cts[0] if is_linear(xs[0]) else None,
         neg(cts[0]) if is_linear(xs[1]) else None,
     ),
-    spell=Spell(c="({0} - {1})", numba="({0} - {1})", llvm={"f": "fsub {t} {0}, {1}", "iu": "sub {t} {0}, {1}"}),
+    spell=Spell(
+        c="({0} - {1})",
+        numba="({0} - {1})",
+        llvm={"f": "fsub {t} {0}, {1}", "iu": "sub {t} {0}, {1}"},
+    ),
     doc="x - y; integers wrap.",
 )
 
@@ -48,8 +52,8 @@ mul = elementwise(
     jvp=(lambda dx, z, x, y: mul(dx, y), lambda dy, z, x, y: mul(x, dy)),
     transpose=_product,
     spell=Spell(
-        c="({0} * {1})",
-        numba="({0} * {1})",
+        c={"iufc": "({0} * {1})", "b": "({0} && {1})"},
+        numba={"iufc": "({0} * {1})", "b": "({0} and {1})"},
         llvm={"f": "fmul {t} {0}, {1}", "iu": "mul {t} {0}, {1}", "b": "and {t} {0}, {1}"},
     ),
     doc="x * y; integers wrap, booleans and.",
@@ -61,7 +65,9 @@ neg = elementwise(
     kinds="iufc",
     jvp="linear",
     transpose=lambda cts, xs: (neg(cts[0]),),
-    spell=Spell(c="(-{0})", numba="(-{0})", llvm={"f": "fneg {t} {0}", "iu": "sub {t} zeroinitializer, {0}"}),
+    spell=Spell(
+        c="(-{0})", numba="(-{0})", llvm={"f": "fneg {t} {0}", "iu": "sub {t} zeroinitializer, {0}"}
+    ),
     doc="-x; integers wrap.",
 )
 
@@ -84,7 +90,9 @@ div = elementwise(
     jvp=(lambda dx, z, x, y: div(dx, y), lambda dy, z, x, y: mul(dy, neg(div(z, y)))),
     transpose=lambda cts, xs: (div(cts[0], xs[1]), None),
     domain=((-3.0, 3.0), (0.5, 3.0)),
-    spell=Spell(c={"fc": "({0} / {1})"}, numba={"fc": "({0} / {1})"}, llvm={"f": "fdiv {t} {0}, {1}"}),
+    spell=Spell(
+        c={"fc": "({0} / {1})"}, numba={"fc": "({0} / {1})"}, llvm={"f": "fdiv {t} {0}, {1}"}
+    ),
     doc="x / y; integers truncate like C, x / 0 = 0.",
 )
 
@@ -107,7 +115,7 @@ rem = elementwise(
     kinds="iuf",
     jvp=(lambda dx, z, x, y: dx, _rem_dy),
     domain=((-3.0, 3.0), (0.5, 3.0)),
-    spell=Spell(c={"f": "fmod({0}, {1})"}, numba={"f": "math.fmod({0}, {1})"}),
+    spell=Spell(c={"f": "fmod({0}, {1})"}, numba={"f": "np.fmod({0}, {1})"}),
     doc="Remainder with the sign of x (C's fmod and %); integer x rem 0 = 0.",
 )
 
@@ -116,7 +124,7 @@ def _extremum(name: str, function: Any, prefers: Any, sign: str, spell: Spell) -
     """max and min: where the operands are equal each gets half of the tangent, as in JAX."""
 
     def share(d: Any, mine: Any, other: Any) -> Any:
-        # choosing among tangents rather than multiplying by 0 keeps nan and inf tangents of the loser out
+        # choosing, not multiplying by 0, keeps nan and inf tangents of the loser out
         tie = select(eq(mine, other), mul(d, 0.5), full_like(d, 0))
         return select(prefers(mine, other), d, tie)
 

@@ -1,8 +1,8 @@
 """Shifts and counts of bits. ``and or xor not`` are in logic.py.
 
-    shift_left(x: u32[3], n: u32[3])  -> u32[3]     0 where n >= 32
-    population_count(x)               -> ones among the bits, in the dtype of x
-    clz(x)                            -> zeros above the highest one
+shift_left(x: u32[3], n: u32[3])  -> u32[3]     0 where n >= 32
+population_count(x)               -> ones among the bits, in the dtype of x
+clz(x)                            -> zeros above the highest one
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ def unsigned(x: Any) -> Any:
 
 
 def _amount(x: Any, n: Any) -> tuple[Any, Any]:
-    """Where the amount is less than the width (read as unsigned), and the amount with 0 elsewhere."""
+    """Where n, read as unsigned, is less than the width; and n with 0 elsewhere."""
     n = unsigned(n)
     fits = n < 8 * x.dtype.itemsize
     return fits, np.where(fits, n, np.zeros_like(n))
@@ -72,7 +72,7 @@ shift_right_arithmetic = elementwise(
     arity=2,
     kinds="iu",
     domain=SHIFTS,
-    doc="The bits of x moved down, copies of the top bit from above; all copies where n is not below the width.",
+    doc="The bits of x moved down, copies of the top bit from above; all copies from the width on.",
 )
 
 population_count = elementwise(

@@ -1,9 +1,10 @@
 """Makers of records for families of operations, which derive what the members have in common.
 
-    sin = elementwise("sin", np.sin, jvp=lambda dx, y, x: mul(dx, cos(x)), kinds="fc", domain=(-10, 10))
+    sin = elementwise("sin", np.sin, jvp=lambda dx, y, x: mul(dx, cos(x)), kinds="fc", domain=(-10,
+    10))
 
-An elementwise operation takes operands of one type (equal shape and dtype) and acts on each element:
-infer, batch, element and the generated test cases follow.
+An elementwise operation takes operands of one type (equal shape and dtype) and acts on each
+element: infer, batch, element and the generated test cases follow.
 """
 
 from __future__ import annotations
@@ -23,16 +24,24 @@ from tracejit.ops.broadcast import with_batch_axis
 
 BOOL = DTYPES["bool"]
 
-KIND_NAMES = {"b": "bool", "i": "signed integer", "u": "unsigned integer", "f": "floating", "c": "complex"}
+KIND_NAMES = {
+    "b": "bool",
+    "i": "signed integer",
+    "u": "unsigned integer",
+    "f": "floating",
+    "c": "complex",
+}
 
 
 def same_shape(name: str, types: Sequence[TensorType]) -> tuple[int, ...]:
-    """The common shape; ShapeError naming the shapes that differ, with a hint where a simple change mends it."""
+    """The common shape; ShapeError naming the shapes that differ, with a hint where a simple change
+    mends it."""
     shape = types[0].shape
     for other in types[1:]:
         if other.shape != shape:
             raise ShapeError(
-                f"{name}: shapes differ: {shape} and {other.shape}", hint=shape_hint(shape, other.shape)
+                f"{name}: shapes differ: {shape} and {other.shape}",
+                hint=shape_hint(shape, other.shape),
             )
     return shape
 
@@ -62,7 +71,8 @@ def same_dtype(name: str, types: Sequence[TensorType], kinds: str) -> np.dtype:
 
 
 def each(*rules: Callable[..., Any] | None) -> Callable[..., Any]:
-    """A jvp rule from one rule ``(dx, y, *xs, **params) -> dy`` per operand (None: not differentiable)."""
+    """A jvp rule from one rule ``(dx, y, *xs, **params) -> dy`` per operand (None: not
+    differentiable)."""
 
     def jvp(dxs: Any, ys: Any, xs: Any, **params: Any) -> Any:
         total = None
@@ -78,7 +88,8 @@ def each(*rules: Callable[..., Any] | None) -> Callable[..., Any]:
 
 
 def linear_jvp(prim: Callable[[], Primitive]) -> Callable[..., Any]:
-    """The jvp of an operation linear in all its operands together: itself, with zeros for absent tangents."""
+    """The jvp of an operation linear in all its operands together: itself, with zeros for absent
+    tangents."""
 
     def jvp(dxs: Any, ys: Any, xs: Any, **params: Any) -> Any:
         full = [full_like(x, 0) if dx is None else dx for dx, x in zip(dxs, xs, strict=True)]
@@ -89,10 +100,13 @@ def linear_jvp(prim: Callable[[], Primitive]) -> Callable[..., Any]:
 
 
 def lift(prim: Callable[[], Primitive]) -> Callable[..., Any]:
-    """The batch rule of an elementwise operation: itself on operands that all carry the batch axis."""
+    """The batch rule of an elementwise operation: itself on operands that all carry the batch
+    axis."""
 
     def batch(size: int, mask: Any, xs: Any, **params: Any) -> Any:
-        return prim()(*[with_batch_axis(x, size, m) for x, m in zip(xs, mask, strict=True)], **params)
+        return prim()(
+            *[with_batch_axis(x, size, m) for x, m in zip(xs, mask, strict=True)], **params
+        )
 
     return batch
 
@@ -145,11 +159,12 @@ def elementwise(
 ) -> Primitive:
     """A record for an operation on single elements.
 
-    ``numpy`` is its meaning; ``jvp`` one rule per operand ``(dx, y, *xs) -> dy`` (a tuple when there are several
-    operands), "linear" when the operation is linear in all operands together, None when it has no derivative
-    (its tangent is then zero if the result is not inexact, and a missing rule otherwise); a None among the rules
-    of several operands, or ``(None,)``, is a derivative that is zero everywhere. ``rule`` is a whole jvp rule instead.
-    ``out`` maps the operands' dtype to the result's where they differ; ``infer`` says more where that is not enough.
+    ``numpy`` is its meaning; ``jvp`` one rule per operand ``(dx, y, *xs) -> dy`` (a tuple when
+    there are several operands), "linear" when the operation is linear in all operands together,
+    None when it has no derivative (its tangent is then zero if the result is not inexact, and a
+    missing rule otherwise); a None among the rules of several operands, or ``(None,)``, is a
+    derivative that is zero everywhere. ``rule`` is a whole jvp rule instead. ``out`` maps the
+    operands' dtype to the result's where they differ; ``infer`` says more where that is not enough.
     """
     result = (lambda dtype: dtype) if out is None else out
 
@@ -172,8 +187,16 @@ def elementwise(
         rule = each(*(jvp if isinstance(jvp, tuple) else (jvp,)))
 
     def default_cases() -> list[Any]:
-        dtypes = [DTYPES[n] for n in ("bool", "i32", "u8", "f32", "f64", "c64") if kind(DTYPES[n]) in kinds]
-        return [((TensorType(d, shape),) * arity, {}) for d in dtypes for shape in ((3, 5), (), (0,), (1,), (37,))]
+        dtypes = [
+            DTYPES[n]
+            for n in ("bool", "i32", "u8", "f32", "f64", "c64")
+            if kind(DTYPES[n]) in kinds
+        ]
+        return [
+            ((TensorType(d, shape),) * arity, {})
+            for d in dtypes
+            for shape in ((3, 5), (), (0,), (1,), (37,))
+        ]
 
     record = Primitive(
         name,
@@ -204,8 +227,8 @@ ADD = elementwise(
     jvp="linear",
     transpose=lambda cts, xs: tuple(cts[0] if is_linear(x) else None for x in xs),
     spell=Spell(
-        c="({0} + {1})",
-        numba="({0} + {1})",
+        c={"iufc": "({0} + {1})", "b": "({0} || {1})"},
+        numba={"iufc": "({0} + {1})", "b": "({0} or {1})"},
         llvm={"f": "fadd {t} {0}, {1}", "iu": "add {t} {0}, {1}", "b": "or {t} {0}, {1}"},
     ),
     doc="x + y; integers wrap, booleans or.",

@@ -93,24 +93,44 @@ class Windows:
             hint='mode="clip", "fill" or "drop" says what to do with such indices',
         )
 
-    def rows(self, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
-        """Row numbers, in ``as_rows`` of the operand, of every window element.
+    def positions(self, indices: np.ndarray) -> tuple[tuple[np.ndarray, ...], np.ndarray | None]:
+        """Per partial axis the places of every window element; which windows are inside.
 
-        Their shape is that of the index vectors followed by the window's extents along ``partial``
-        (1 where hidden); the second result says which are inside, as in ``starts``.
+        The arrays broadcast to ``window_shape``: the shape of the index vectors followed by the
+        window's extents along ``partial``.
         """
         found, valid = self.starts(indices)
-        lead, partial = indices.shape[:-1], self.partial
-        total = np.zeros((*lead, *(1,) * len(partial)), np.int64)
-        for position, axis in enumerate(partial):
-            start = found.get(axis, np.zeros((1,) * len(lead), np.int64))
-            offset = np.arange(self.sizes[axis]).reshape(
-                [-1 if p == position else 1 for p in range(len(partial))]
-            )
-            total = total * self.shape[axis] + (
-                start.reshape((*start.shape, *(1,) * len(partial))) + offset
-            )
-        return np.broadcast_to(total, (*lead, *(self.sizes[k] for k in partial))), valid
+        lead, rank = indices.ndim - 1, len(self.partial)
+        places = []
+        for position, axis in enumerate(self.partial):
+            start = found.get(axis, np.zeros((1,) * lead, np.int64))
+            offset = np.arange(self.sizes[axis])
+            offset = offset.reshape([-1 if p == position else 1 for p in range(rank)])
+            places.append(start.reshape((*start.shape, *(1,) * rank)) + offset)
+        return tuple(places), valid
+
+    def window_shape(self, indices: np.ndarray) -> tuple[int, ...]:
+        """The shape that ``positions`` broadcast to."""
+        return (*indices.shape[:-1], *(self.sizes[k] for k in self.partial))
+
+    def read(
+        self, operand: np.ndarray, indices: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray | None]:
+        """All windows, of shape ``window_shape`` and the whole axes; which are inside."""
+        places, valid = self.positions(indices)
+        moved = np.transpose(operand, (*self.partial, *self.whole))
+        shape = self.window_shape(indices)
+        # without partial axes every window is the whole operand
+        found = moved[places] if places else moved
+        return np.broadcast_to(found, (*shape, *moved.shape[len(places) :])), valid
+
+    def rows(self, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+        """Row numbers, in ``as_rows`` of the operand, of every window element."""
+        places, valid = self.positions(indices)
+        total = np.zeros((), np.int64)
+        for place, axis in zip(places, self.partial, strict=True):
+            total = total * self.shape[axis] + place
+        return np.broadcast_to(total, self.window_shape(indices)), valid
 
     def as_rows(self, operand: np.ndarray) -> np.ndarray:
         """The operand as a matrix: partial axes by whole axes."""

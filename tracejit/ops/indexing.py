@@ -102,9 +102,8 @@ def fill_of(dtype: np.dtype, fill_value: Any) -> Any:
 
 def _numpy_gather(x: Any, indices: Any, **p: Any) -> Any:
     windows = gather_windows(TensorType(x.dtype, x.shape), p)
-    rows, valid = windows.rows(indices)
+    found, valid = windows.read(x, indices)
     lead = indices.shape[:-1]
-    found = windows.as_rows(x)[rows]
     if valid is not None:
         outside = ~valid.reshape((*lead, *(1,) * (found.ndim - len(lead))))
         found = np.where(outside, np.asarray(fill_of(x.dtype, p["fill_value"]), x.dtype), found)

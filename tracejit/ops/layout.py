@@ -9,6 +9,7 @@ Each is linear and so has a transpose: slice and pad are each other's, the rest 
 
 from __future__ import annotations
 
+import operator
 from typing import Any
 
 import numpy as np
@@ -38,9 +39,7 @@ def compare(fn: str, a: Expr, b: Expr | int) -> Expr:
     """An index comparison (``lt le gt ge eq ne``), folded where both sides are constants."""
     b = const(b) if isinstance(b, int) else b
     if isinstance(a, Const) and isinstance(b, Const):
-        holds = {"lt": a.value < b.value, "le": a.value <= b.value, "gt": a.value > b.value}
-        holds |= {"ge": a.value >= b.value, "eq": a.value == b.value, "ne": a.value != b.value}
-        return Const(holds[fn], "bool")
+        return Const(bool(getattr(operator, fn)(a.value, b.value)), "bool")
     return Op(fn, (a, b), "bool")
 
 

@@ -1,8 +1,8 @@
 """Comparisons, bitwise logic and choice between elements.
 
-    lt(x, y)                       -> bool[...]
-    select(lt(x, y), x, y)         -> elements of x where x < y, of y elsewhere
-    clamp(lo, x, hi)               -> x limited to [lo, hi]
+lt(x, y)                       -> bool[...]
+select(lt(x, y), x, y)         -> elements of x where x < y, of y elsewhere
+clamp(lo, x, hi)               -> x limited to [lo, hi]
 """
 
 from __future__ import annotations
@@ -70,7 +70,9 @@ is_finite = elementwise(
     np.isfinite,
     kinds="fc",
     out=lambda dtype: BOOL,
-    spell=Spell(c={"f": "isfinite({0})"}, numba={"f": "math.isfinite({0})", "c": "np.isfinite({0})"}),
+    spell=Spell(
+        c={"f": "isfinite({0})"}, numba={"f": "math.isfinite({0})", "c": "np.isfinite({0})"}
+    ),
     doc="True where x is neither infinite nor nan.",
 )
 
@@ -96,7 +98,9 @@ def _infer_select(cond: TensorType, on_true: TensorType, on_false: TensorType) -
 
 
 def _jvp_select(dxs: Any, ys: Any, xs: Any) -> Any:
-    _, on_true, on_false = (full_like(x, 0) if dx is None else dx for dx, x in zip(dxs, xs, strict=True))
+    _, on_true, on_false = (
+        full_like(x, 0) if dx is None else dx for dx, x in zip(dxs, xs, strict=True)
+    )
     return (select(xs[0], on_true, on_false),)
 
 
@@ -113,7 +117,14 @@ def _transpose_select(cts: Any, xs: Any) -> Any:
 
 def _cases_select() -> list[Any]:
     return [
-        ((TensorType(BOOL, shape), TensorType(DTYPES[name], shape), TensorType(DTYPES[name], shape)), {})
+        (
+            (
+                TensorType(BOOL, shape),
+                TensorType(DTYPES[name], shape),
+                TensorType(DTYPES[name], shape),
+            ),
+            {},
+        )
         for name in ("f32", "i32", "bool", "c64")
         for shape in ((3, 5), (), (0,), (37,))
     ]
@@ -136,10 +147,6 @@ def _scalar_clamp(lo: Any, x: Any, hi: Any) -> Any:
     return Op("min", (Op("max", (x, lo), x.dtype), hi), x.dtype)
 
 
-def _inside(lo: Any, x: Any, hi: Any) -> Any:
-    return and_(gt(x, lo), lt(x, hi))
-
-
 clamp = elementwise(
     "clamp",
     lambda lo, x, hi: np.minimum(np.maximum(x, lo), hi),
@@ -147,8 +154,8 @@ clamp = elementwise(
     kinds="biuf",
     # as in JAX: on a bound itself every derivative is 0
     jvp=(
-        lambda d, y, lo, x, hi: select(gt(lo, x), d, full_like(d, 0)),
-        lambda d, y, lo, x, hi: select(_inside(lo, x, hi), d, full_like(d, 0)),
+        lambda d, y, lo, x, hi: select(and_(gt(lo, x), lt(lo, hi)), d, full_like(d, 0)),
+        lambda d, y, lo, x, hi: select(and_(gt(x, lo), lt(x, hi)), d, full_like(d, 0)),
         lambda d, y, lo, x, hi: select(lt(hi, x), d, full_like(d, 0)),
     ),
     scalar=_scalar_clamp,

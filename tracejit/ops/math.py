@@ -1,8 +1,8 @@
-"""Elementary functions: exponentials, logarithms, trigonometric and hyperbolic functions and their inverses.
+"""Elementary functions: exponentials, logarithms, trigonometric and hyperbolic functions.
 
-    exp(x: f32[3])       -> f32[3]
-    atan2(y, x)          -> the angle of the point (x, y)
-    logistic(x)          -> 1 / (1 + exp(-x))
+exp(x: f32[3])       -> f32[3]
+atan2(y, x)          -> the angle of the point (x, y)
+logistic(x)          -> 1 / (1 + exp(-x))
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def _function(
     numba: str | Mapping[str, str] | None = None,
     **fields: Any,
 ) -> Primitive:
-    """A heavy function of one floating or complex operand; ``c`` is its name in C where that differs."""
+    """A heavy function of one floating or complex operand; ``c``: its name in C if another."""
     called = function.__name__
     return elementwise(
         name,
@@ -54,10 +54,18 @@ def _function(
 
 exp = _function("exp", np.exp, lambda dx, y, x: mul(dx, y), doc="e to the power x.")
 exp2 = _function(
-    "exp2", np.exp2, lambda dx, y, x: mul(dx, mul(y, LN2)), numba="np.exp2({0})", doc="2 to the power x."
+    "exp2",
+    np.exp2,
+    lambda dx, y, x: mul(dx, mul(y, LN2)),
+    numba="np.exp2({0})",
+    doc="2 to the power x.",
 )
-expm1 = _function("expm1", np.expm1, lambda dx, y, x: mul(dx, add(y, 1)), doc="exp(x) - 1, precise near 0.")
-log = _function("log", np.log, lambda dx, y, x: div(dx, x), domain=(0.1, 4.0), doc="The natural logarithm.")
+expm1 = _function(
+    "expm1", np.expm1, lambda dx, y, x: mul(dx, add(y, 1)), doc="exp(x) - 1, precise near 0."
+)
+log = _function(
+    "log", np.log, lambda dx, y, x: div(dx, x), domain=(0.1, 4.0), doc="The natural logarithm."
+)
 log2 = _function(
     "log2",
     np.log2,
@@ -74,7 +82,11 @@ log10 = _function(
     doc="The logarithm to base 10.",
 )
 log1p = _function(
-    "log1p", np.log1p, lambda dx, y, x: div(dx, add(x, 1)), domain=(-0.9, 3.0), doc="log(1 + x), precise near 0."
+    "log1p",
+    np.log1p,
+    lambda dx, y, x: div(dx, add(x, 1)),
+    domain=(-0.9, 3.0),
+    doc="log(1 + x), precise near 0.",
 )
 
 
@@ -106,7 +118,13 @@ logistic = elementwise(
 
 sin = _function("sin", np.sin, lambda dx, y, x: mul(dx, cos(x)), doc="The sine.")
 cos = _function("cos", np.cos, lambda dx, y, x: mul(dx, neg(sin(x))), doc="The cosine.")
-tan = _function("tan", np.tan, lambda dx, y, x: mul(dx, add(mul(y, y), 1)), domain=(-1.2, 1.2), doc="The tangent.")
+tan = _function(
+    "tan",
+    np.tan,
+    lambda dx, y, x: mul(dx, add(mul(y, y), 1)),
+    domain=(-1.2, 1.2),
+    doc="The tangent.",
+)
 
 
 def _circle(x: Any) -> Any:
@@ -115,12 +133,22 @@ def _circle(x: Any) -> Any:
 
 
 asin = _function(
-    "asin", np.arcsin, lambda dx, y, x: mul(dx, _circle(x)), domain=(-0.95, 0.95), doc="The inverse sine."
+    "asin",
+    np.arcsin,
+    lambda dx, y, x: mul(dx, _circle(x)),
+    domain=(-0.95, 0.95),
+    doc="The inverse sine.",
 )
 acos = _function(
-    "acos", np.arccos, lambda dx, y, x: mul(dx, neg(_circle(x))), domain=(-0.95, 0.95), doc="The inverse cosine."
+    "acos",
+    np.arccos,
+    lambda dx, y, x: mul(dx, neg(_circle(x))),
+    domain=(-0.95, 0.95),
+    doc="The inverse cosine.",
 )
-atan = _function("atan", np.arctan, lambda dx, y, x: div(dx, add(mul(x, x), 1)), doc="The inverse tangent.")
+atan = _function(
+    "atan", np.arctan, lambda dx, y, x: div(dx, add(mul(x, x), 1)), doc="The inverse tangent."
+)
 
 
 def _over_square(part: Any, y: Any, x: Any) -> Any:
@@ -146,7 +174,9 @@ atan2 = elementwise(
 
 sinh = _function("sinh", np.sinh, lambda dx, y, x: mul(dx, cosh(x)), doc="The hyperbolic sine.")
 cosh = _function("cosh", np.cosh, lambda dx, y, x: mul(dx, sinh(x)), doc="The hyperbolic cosine.")
-tanh = _function("tanh", np.tanh, lambda dx, y, x: mul(dx, sub(1, mul(y, y))), doc="The hyperbolic tangent.")
+tanh = _function(
+    "tanh", np.tanh, lambda dx, y, x: mul(dx, sub(1, mul(y, y))), doc="The hyperbolic tangent."
+)
 asinh = _function(
     "asinh",
     np.arcsinh,
@@ -163,7 +193,9 @@ def _acosh_dx(dx: Any, y: Any, x: Any) -> Any:
     return mul(dx, powers.rsqrt(mul(below, above)))
 
 
-acosh = _function("acosh", np.arccosh, _acosh_dx, domain=(1.1, 4.0), doc="The inverse hyperbolic cosine.")
+acosh = _function(
+    "acosh", np.arccosh, _acosh_dx, domain=(1.1, 4.0), doc="The inverse hyperbolic cosine."
+)
 atanh = _function(
     "atanh",
     np.arctanh,

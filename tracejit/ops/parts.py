@@ -1,8 +1,8 @@
-"""Conversions between dtypes, the parts of complex numbers, and identities that transforms or passes respect.
+"""Conversions between dtypes, parts of complex numbers, identities that transforms respect.
 
-    convert(x: f32[3], dtype=i32)  -> i32[3]     truncates, saturates, nan becomes 0
-    complex_(re: f32[3], im)       -> c64[3]
-    stop_gradient(x)               -> x, a constant for derivatives
+convert(x: f32[3], dtype=i32)  -> i32[3]     truncates, saturates, nan becomes 0
+complex_(re: f32[3], im)       -> c64[3]
+stop_gradient(x)               -> x, a constant for derivatives
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def _numpy_convert(x: Any, *, dtype: np.dtype) -> Any:
 
 
 def _saturated(x: Any, dtype: np.dtype) -> Any:
-    """float64 to an integer dtype: toward zero, nearest representable beyond the ends, 0 for nan."""
+    """float64 to an integer dtype: toward zero, the ends beyond them, 0 for nan."""
     info = np.iinfo(dtype)
     whole = np.trunc(x)
     # float(info.max) rounds up to 2**63 for 64 bits: everything from there on saturates
@@ -41,10 +41,26 @@ def _saturated(x: Any, dtype: np.dtype) -> Any:
 
 
 def _cases_convert() -> list[Any]:
-    pairs = [("f32", "i32"), ("f32", "u8"), ("f64", "i64"), ("i32", "f32"), ("f32", "f64"), ("f32", "bool")]
-    pairs += [("c64", "f32"), ("f32", "c64"), ("bool", "f32"), ("f32", "f16"), ("f32", "bf16"), ("i64", "i8")]
+    pairs = [
+        ("f32", "i32"),
+        ("f32", "u8"),
+        ("f64", "i64"),
+        ("i32", "f32"),
+        ("f32", "f64"),
+        ("f32", "bool"),
+    ]
+    pairs += [
+        ("c64", "f32"),
+        ("f32", "c64"),
+        ("bool", "f32"),
+        ("f32", "f16"),
+        ("f32", "bf16"),
+        ("i64", "i8"),
+    ]
     found = [((TensorType(DTYPES[a], (3, 5)),), {"dtype": DTYPES[b]}) for a, b in pairs]
-    return found + [((TensorType(DTYPES["f32"], s),), {"dtype": DTYPES["i32"]}) for s in ((), (0,), (37,))]
+    return found + [
+        ((TensorType(DTYPES["f32"], s),), {"dtype": DTYPES["i32"]}) for s in ((), (0,), (37,))
+    ]
 
 
 convert = elementwise(
@@ -55,7 +71,7 @@ convert = elementwise(
     jvp=lambda dx, y, x, *, dtype: convert(dx, dtype=dtype) if is_inexact(dtype) else None,
     transpose=lambda cts, xs, *, dtype: (convert(cts[0], dtype=xs[0].type.dtype),),
     cases=_cases_convert,
-    doc="x as dtype: floats truncate and saturate to integers (nan: 0), x != 0 for bool, the real part of complex.",
+    doc="x as dtype. To integers: truncated, saturated, nan is 0. To bool: x != 0. Real parts.",
 )
 
 
@@ -66,8 +82,19 @@ def _infer_bitcast(x: TensorType, *, dtype: np.dtype) -> TensorType:
 
 
 def _cases_bitcast() -> list[Any]:
-    pairs = [("f32", "u32"), ("i32", "f32"), ("f64", "i64"), ("u64", "f64"), ("f16", "u16"), ("u16", "bf16")]
-    return [((TensorType(DTYPES[a], s),), {"dtype": DTYPES[b]}) for a, b in pairs for s in ((3, 5), (), (0,))]
+    pairs = [
+        ("f32", "u32"),
+        ("i32", "f32"),
+        ("f64", "i64"),
+        ("u64", "f64"),
+        ("f16", "u16"),
+        ("u16", "bf16"),
+    ]
+    return [
+        ((TensorType(DTYPES[a], s),), {"dtype": DTYPES[b]})
+        for a, b in pairs
+        for s in ((3, 5), (), (0,))
+    ]
 
 
 bitcast = elementwise(

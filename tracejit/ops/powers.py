@@ -1,8 +1,8 @@
 """Powers and roots of elements, and the fused multiply-add.
 
-    pow_(x: f32[3], y: f32[3])      -> f32[3]
-    integer_pow(x: f32[3], y=3)     -> x * x * x
-    sqrt(x)  rsqrt(x)  cbrt(x)  square(x)  reciprocal(x)
+pow_(x: f32[3], y: f32[3])      -> f32[3]
+integer_pow(x: f32[3], y=3)     -> x * x * x
+sqrt(x)  rsqrt(x)  cbrt(x)  square(x)  reciprocal(x)
 """
 
 from __future__ import annotations
@@ -58,7 +58,9 @@ rsqrt = elementwise(
     kinds="fc",
     jvp=lambda dx, y, x: mul(dx, div(mul(y, -0.5), x)),
     scalar=lambda x: Op("div", (Const(1.0, x.dtype), Op("sqrt", (x,), x.dtype)), x.dtype),
-    spell=Spell(c={"f": "rsqrt({0})"}, numba={"f": "(1 / math.sqrt({0}))", "c": "(1 / np.sqrt({0}))"}),
+    spell=Spell(
+        c={"f": "rsqrt({0})"}, numba={"f": "(1 / math.sqrt({0}))", "c": "(1 / np.sqrt({0}))"}
+    ),
     domain=(0.1, 4.0),
     doc="1 / sqrt(x).",
 )
@@ -79,7 +81,7 @@ cbrt = elementwise(
 
 
 def _power_by_squaring(x: Any, n: int, times: Callable[[Any, Any], Any]) -> Any:
-    """x to the n-th, n > 0, by repeated squaring from the lowest bit: one fixed order of multiplications."""
+    """x to the n-th, n > 0, by squaring, from the lowest bit: one fixed order of products."""
     result = None
     while True:
         if n & 1:
@@ -92,7 +94,10 @@ def _power_by_squaring(x: Any, n: int, times: Callable[[Any, Any], Any]) -> Any:
 
 def _infer_integer_pow(x: TensorType, *, y: int) -> TensorType:
     if kind(x.dtype) == "b" or (kind(x.dtype) in "iu" and y < 0):
-        raise DTypeError(f"integer_pow: {short(x.dtype)} cannot be raised to {y}", hint="convert to a float dtype")
+        raise DTypeError(
+            f"integer_pow: {short(x.dtype)} cannot be raised to {y}",
+            hint="convert to a float dtype",
+        )
     return x
 
 

@@ -54,12 +54,15 @@ def _numpy_sort(*xs: Any, dimension: int, num_keys: int, is_stable: bool) -> Any
     return outs if len(outs) > 1 else outs[0]
 
 
-def _jvp_sort(dxs: Any, ys: Any, xs: Any, *, dimension: int, num_keys: int, is_stable: bool) -> Any:
-    """The tangents go where the elements go: sort a counter along and gather."""
+def _push_sort(
+    mode: str, xs: Any, dxs: Any, *, dimension: int, num_keys: int, is_stable: bool
+) -> Any:
+    """The tangents go where the elements go: one sort takes a counter along, which says where."""
     shape = xs[0].type.shape
     counter = layout.iota(dtype=DTYPES["i64"], shape=shape, dimension=dimension)
-    *_, places = sort(*xs, counter, dimension=dimension, num_keys=num_keys, is_stable=True)
-    return tuple(None if dx is None else indexing.take_along(dx, places, dimension) for dx in dxs)
+    *ys, places = sort(*xs, counter, dimension=dimension, num_keys=num_keys, is_stable=True)
+    dys = [None if dx is None else indexing.take_along(dx, places, dimension) for dx in dxs]
+    return tuple(ys), tuple(dys)
 
 
 def _batch_sort(size: int, mask: Any, xs: Any, *, dimension: int, **params: Any) -> Any:
@@ -89,7 +92,7 @@ sort = Primitive(
     params=("dimension", "num_keys", "is_stable"),
     infer=_infer_sort,
     numpy=_numpy_sort,
-    jvp=_jvp_sort,
+    push=_push_sort,  # a jvp rule would have to sort a second time
     batch=_batch_sort,
     cases=_cases_sort,
     doc="Sort all operands along an axis in the lexicographic order of the first num_keys of them; "

@@ -28,7 +28,9 @@ ROOT_PI = scalar_math.sqrt(scalar_math.pi)
 
 def _special(name: str, scipy: str, jvp: Any, *, arity: int = 1, **fields: Any) -> Primitive:
     """A record whose meaning is a function of scipy.special."""
-    return elementwise(name, scipy_special(scipy), arity=arity, jvp=jvp, kinds="f", heavy=True, **fields)
+    return elementwise(
+        name, scipy_special(scipy), arity=arity, jvp=jvp, kinds="f", heavy=True, **fields
+    )
 
 
 def _unknown(name: str, operand: str) -> Any:

@@ -364,7 +364,7 @@ def _element_scatter_add(xs: Any, index: Any, *, select: str, **p: Any) -> Expr:
         windows = tuple(window for window, _, _ in choice)
         mine = layout.linear_index(tuple(offset for _, offset, _ in choice), sizes)
         valid = both(*[condition for _, _, condition in choice])
-        values = reads(guarded(operand, valid), windows, fill, p)
+        values = reads(Guarded(operand, valid), windows, fill, p)
         best: Expr = values[0]
         winner: Expr = const(0)
         for place, value in enumerate(values[1:], 1):
@@ -376,7 +376,7 @@ def _element_scatter_add(xs: Any, index: Any, *, select: str, **p: Any) -> Expr:
     return total
 
 
-class guarded:
+class Guarded:
     """An operand that is read only where a further condition holds."""
 
     def __init__(self, x: Any, condition: Expr | None) -> None:

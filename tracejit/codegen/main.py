@@ -1,0 +1,325 @@
+"""The program's ``main`` as LLVM text: calls of kernels and of BLAS, loops and branches, no Python in between.
+
+    void main(ptr args, ptr results, ptr arena, ptr env)
+
+``args``, ``results``: tables of data pointers. ``env``: a table with Numba's ``parallel_for``, the BLAS entry points,
+the host callback, the failure flags, then kernels and constants (``Env``). Nothing in the text is an address, so
+its object code can be kept.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tracejit.codegen.target import Target
+from tracejit.kernel.nodes import Kernel
+from tracejit.kernel.program import Call, GemmCall, HostCall, KernelCall, Program
+from tracejit.kernel.verify import has_check
+from tracejit.passes.place import Branch, Copy, Run, ScanLoop, Step, WhileLoop
+
+PARALLEL_FOR, SGEMM, DGEMM, HOST, FLAGS, FIRST = range(6)
+
+_PARALLEL_TYPE = "void (ptr, ptr, ptr, ptr, ptr, i64, i64, i32)"
+_GEMM_TYPE = "void (ptr, ptr, ptr, ptr, ptr, ptr, ptr, ptr, ptr, ptr, ptr, ptr, ptr)"
+
+
+@dataclass(frozen=True)
+class Env:
+    """Places in the ``env`` table: kernels, then constants; ``flags``: the call that each failure flag belongs to."""
+
+    kernels: dict[Kernel, int]
+    constants: int
+    flags: tuple[KernelCall, ...]
+    size: int
+
+
+def make_env(program: Program) -> Env:
+    kernels = {kernel: FIRST + k for k, kernel in enumerate(program.kernels)}
+    first = FIRST + len(kernels)
+    flags = tuple(c for c in program.calls if isinstance(c, KernelCall) and has_check(c.kernel))
+    return Env(kernels, first, flags, first + len(program.plan.constants))
+
+
+def print_main(program: Program, target: Target, threads: int) -> str:
+    """LLVM text of the program's ``main``; kernels worth it are shared among ``threads``."""
+    return _Printer(program, threads).module(target)
+
+
+class _Printer:
+    def __init__(self, program: Program, threads: int) -> None:
+        self.program = program
+        self.env = make_env(program)
+        self.threads = threads
+        self.call_of = dict(zip(map(id, program.runs), program.calls, strict=True))
+        self.number_of = {id(call): k for k, call in enumerate(program.calls)}
+        self.flag_of = {id(call): k for k, call in enumerate(self.env.flags)}
+        self.lines: list[str] = []
+        self.constants: list[str] = []
+        self.count = 0
+
+    def module(self, target: Target) -> str:
+        self.entry()
+        self.steps(self.program.plan.steps)
+        self.emit("br label %end")
+        self.label("end")
+        self.emit("ret void")
+        cells = max((len(c.slots) + len(c.sizes) + 1 for c in self.program.calls if isinstance(c, KernelCall)), default=1)
+        head = [
+            f'target triple = "{target.triple}"',
+            f'target datalayout = "{target.layout}"',
+            *self.constants,
+            "define void @main(ptr %args, ptr %results, ptr %arena, ptr %env) {",
+            "entry:",
+            f"  %table = alloca [{max(len(self.program.plan.slots), 1)} x ptr], align 64",
+            f"  %cells = alloca [{cells} x i64], align 64",
+            "  %numbers = alloca [8 x i32], align 16",
+            "  %pair = alloca [2 x i64], align 16",
+            "  %gargs = alloca ptr, align 16",
+            "  %gdims = alloca i64, align 16",
+            "  %gsteps = alloca i64, align 16",
+            "  store i64 16, ptr %gsteps",
+        ]
+        tail = ["}", "declare void @llvm.memcpy.p0.p0.i64(ptr, ptr, i64, i1)"]
+        return "\n".join([*head, *self.lines, *tail, ""])
+
+    # ---- text ----
+
+    def emit(self, text: str) -> None:
+        self.lines.append("  " + text)
+
+    def label(self, name: str) -> None:
+        self.lines.append(f"{name}:")
+
+    def fresh(self, stem: str = "v") -> str:
+        self.count += 1
+        return f"{stem}{self.count}"
+
+    def value(self, text: str) -> str:
+        name = "%" + self.fresh()
+        self.emit(f"{name} = {text}")
+        return name
+
+    def at(self, base: str, place: int | str, type: str = "ptr") -> str:
+        return self.value(f"getelementptr {type}, ptr {base}, i64 {place}")
+
+    def slot(self, number: int) -> str:
+        """The pointer in a slot."""
+        return self.value(f"load ptr, ptr {self.at('%table', number)}")
+
+    def set_slot(self, number: int, pointer: str) -> None:
+        self.emit(f"store ptr {pointer}, ptr {self.at('%table', number)}")
+
+    def from_env(self, place: int) -> str:
+        return self.value(f"load ptr, ptr {self.at('%env', place)}")
+
+    # ---- steps ----
+
+    def entry(self) -> None:
+        """Fill the table of slots."""
+        plan = self.program.plan
+        for slot in plan.slots:
+            if slot.storage is None:
+                continue
+            storage = plan.storages[slot.storage]
+            if storage.kind == "arena":
+                pointer = self.at("%arena", storage.offset, "i8")
+            elif storage.kind == "const":
+                pointer = self.from_env(self.env.constants + storage.number)
+            else:
+                table = "%args" if storage.kind == "in" else "%results"
+                pointer = self.value(f"load ptr, ptr {self.at(table, storage.number)}")
+            self.set_slot(slot.number, pointer)
+
+    def steps(self, steps: tuple[Step, ...]) -> None:
+        for step in steps:
+            match step:
+                case Run():
+                    self.run(self.call_of[id(step)])
+                case Copy():
+                    self.copy(step)
+                case WhileLoop():
+                    self.while_loop(step)
+                case ScanLoop():
+                    self.scan_loop(step)
+                case Branch():
+                    self.branch(step)
+
+    def run(self, call: Call) -> None:
+        match call:
+            case KernelCall():
+                self.kernel_call(call)
+            case GemmCall():
+                self.gemm_call(call)
+            case HostCall():
+                self.host_call(call)
+
+    def copy(self, step: Copy) -> None:
+        target, source = self.slot(step.target), self.slot(step.source)
+        same = self.value(f"icmp eq ptr {target}, {source}")
+        do, done = self.fresh("copy"), self.fresh("copied")
+        self.emit(f"br i1 {same}, label %{done}, label %{do}")
+        self.label(do)
+        self.emit(f"call void @llvm.memcpy.p0.p0.i64(ptr {target}, ptr {source}, i64 {step.nbytes}, i1 false)")
+        self.emit(f"br label %{done}")
+        self.label(done)
+
+    def kernel_call(self, call: KernelCall) -> None:
+        """Fill the cells and call; through ``parallel_for`` when threads share the rows."""
+        cell = 0
+        for slot in call.slots:
+            self.emit(f"store ptr {self.slot(slot)}, ptr {self.at('%cells', cell, 'i64')}")
+            cell += 1
+        for size in call.sizes:
+            self.emit(f"store i64 {size}, ptr {self.at('%cells', cell, 'i64')}")
+            cell += 1
+        if id(call) in self.flag_of:
+            flag = self.at(self.from_env(FLAGS), self.flag_of[id(call)], "i64")
+            self.emit(f"store ptr {flag}, ptr {self.at('%cells', cell, 'i64')}")
+        kernel = self.from_env(self.env.kernels[call.kernel])
+        if call.split and self.threads > 1:
+            chunks = split_rows(call.rows, self.threads)
+            name = self.fresh("@chunks")
+            flat = ", ".join(f"i64 {bound}" for pair in chunks for bound in pair)
+            self.constants.append(f"{name} = private constant [{2 * len(chunks)} x i64] [{flat}]")
+            self.emit(f"store ptr {name}, ptr %gargs")
+            self.emit(f"store i64 {len(chunks)}, ptr %gdims")
+            pool = self.from_env(PARALLEL_FOR)
+            self.emit(
+                f"call {_PARALLEL_TYPE} {pool}(ptr {kernel}, ptr %gargs, ptr %gdims, ptr %gsteps, ptr %cells, "
+                f"i64 0, i64 1, i32 {self.threads})"
+            )
+            return
+        self.emit("store i64 0, ptr %pair")
+        self.emit(f"store i64 {call.rows}, ptr {self.at('%pair', 1, 'i64')}")
+        self.emit("store ptr %pair, ptr %gargs")
+        self.emit("store i64 1, ptr %gdims")
+        self.emit(f"call void {kernel}(ptr %gargs, ptr %gdims, ptr %gsteps, ptr %cells)")
+
+    def gemm_call(self, call: GemmCall) -> None:
+        """Row-major C = A B is column-major C' = B' A'."""
+        m, item = call.matmul, 4 if call.dtype == "f32" else 8
+        assert m.lhs_view is not None and m.rhs_view is not None
+        numbers = (m.n, m.m, m.k, m.rhs_view.leading, m.lhs_view.leading, max(m.n, 1))
+        for k, number in enumerate(numbers):
+            self.emit(f"store i32 {number}, ptr {self.at('%numbers', k, 'i32')}")
+        n, rows, k, ldb, lda, ldc = (self.at("%numbers", place, "i32") for place in range(6))
+        letters = {False: self.constant("n", 'i8 110'), True: self.constant("t", 'i8 116')}
+        type = "float" if item == 4 else "double"
+        one, zero = self.constant(f"one_{type}", f"{type} 1.0"), self.constant(f"zero_{type}", f"{type} 0.0")
+        gemm = self.from_env(SGEMM if item == 4 else DGEMM)
+        pointers = [self.slot(s) for s in (call.lhs, call.rhs, call.out)]
+
+        def product(a: str, b: str, c: str) -> None:
+            assert m.lhs_view is not None and m.rhs_view is not None
+            flags = (letters[m.rhs_view.transposed], letters[m.lhs_view.transposed])
+            given = (*flags, n, rows, k, one, b, ldb, a, lda, zero, c, ldc)
+            self.emit(f"call {_GEMM_TYPE} {gemm}({', '.join('ptr ' + p for p in given)})")
+
+        out_steps, step = [], m.m * m.n
+        for extent in reversed(m.batch_shape):
+            out_steps.insert(0, step)
+            step *= extent
+        strides = list(zip(m.lhs_view.batch_strides, m.rhs_view.batch_strides, out_steps, strict=True))
+        self.batch_loops(list(m.batch_shape), strides, pointers, item, product)
+
+    def batch_loops(self, shape: list[int], strides: list, pointers: list[str], item: int, product) -> None:  # type: ignore[no-untyped-def]
+        """Loops over the batch axes around a product, moving the three pointers."""
+        if not shape:
+            product(*pointers)
+            return
+        head, body, done = self.fresh("batch"), self.fresh("item"), self.fresh("done")
+        counter = self.value("alloca i64")
+        self.emit(f"store i64 0, ptr {counter}")
+        self.emit(f"br label %{head}")
+        self.label(head)
+        step = self.value(f"load i64, ptr {counter}")
+        more = self.value(f"icmp slt i64 {step}, {shape[0]}")
+        self.emit(f"br i1 {more}, label %{body}, label %{done}")
+        self.label(body)
+        moved = []
+        for pointer, stride in zip(pointers, strides[0], strict=True):
+            offset = self.value(f"mul i64 {step}, {stride * item}")
+            moved.append(self.at(pointer, offset, "i8"))
+        self.batch_loops(shape[1:], strides[1:], moved, item, product)
+        self.emit(f"store i64 {self.value(f'add i64 {step}, 1')}, ptr {counter}")
+        self.emit(f"br label %{head}")
+        self.label(done)
+
+    def constant(self, name: str, text: str) -> str:
+        line = f"@{name} = private constant {text}"
+        if line not in self.constants:
+            self.constants.append(line)
+        return f"@{name}"
+
+    def host_call(self, call: HostCall) -> None:
+        """The callback computes it; a non-zero answer (an exception) ends the program."""
+        host = self.from_env(HOST)
+        status = self.value(f"call i64 {host}(i64 {self.number_of[id(call)]}, ptr %table)")
+        failed = self.value(f"icmp ne i64 {status}, 0")
+        go_on = self.fresh("on")
+        self.emit(f"br i1 {failed}, label %end, label %{go_on}")
+        self.label(go_on)
+
+    # ---- control flow ----
+
+    def swap(self, pairs: tuple[tuple[int, int], ...]) -> None:
+        for a, b in pairs:
+            pa, pb = self.slot(a), self.slot(b)
+            self.set_slot(a, pb)
+            self.set_slot(b, pa)
+
+    def while_loop(self, loop: WhileLoop) -> None:
+        head, body, done = self.fresh("while"), self.fresh("do"), self.fresh("done")
+        self.emit(f"br label %{head}")
+        self.label(head)
+        self.steps(loop.cond)
+        flag = self.value(f"load i8, ptr {self.slot(loop.flag)}")
+        more = self.value(f"icmp ne i8 {flag}, 0")
+        self.emit(f"br i1 {more}, label %{body}, label %{done}")
+        self.label(body)
+        self.steps(loop.body)
+        self.swap(loop.swaps)
+        self.emit(f"br label %{head}")
+        self.label(done)
+
+    def scan_loop(self, loop: ScanLoop) -> None:
+        head, body, done = self.fresh("scan"), self.fresh("step"), self.fresh("done")
+        counter = self.value("alloca i64")
+        self.emit(f"store i64 0, ptr {counter}")
+        self.emit(f"br label %{head}")
+        self.label(head)
+        count = self.value(f"load i64, ptr {counter}")
+        more = self.value(f"icmp slt i64 {count}, {loop.length}")
+        self.emit(f"br i1 {more}, label %{body}, label %{done}")
+        self.label(body)
+        step = self.value(f"sub i64 {loop.length - 1}, {count}") if loop.reverse else count
+        for slot, base, stride in loop.moves:
+            offset = self.value(f"mul i64 {step}, {stride}")
+            self.set_slot(slot, self.at(self.slot(base), offset, "i8"))
+        self.steps(loop.body)
+        self.swap(loop.swaps)
+        again = self.value(f"load i64, ptr {counter}")
+        self.emit(f"store i64 {self.value(f'add i64 {again}, 1')}, ptr {counter}")
+        self.emit(f"br label %{head}")
+        self.label(done)
+
+    def branch(self, step: Branch) -> None:
+        done = self.fresh("done")
+        names = [self.fresh("branch") for _ in step.branches]
+        index = self.value(f"load i32, ptr {self.slot(step.index)}")
+        low = self.value(f"icmp slt i32 {index}, 0")
+        clamped = self.value(f"select i1 {low}, i32 0, i32 {index}")
+        cases = " ".join(f"i32 {k}, label %{name}" for k, name in enumerate(names[:-1]))
+        self.emit(f"switch i32 {clamped}, label %{names[-1]} [{cases}]")
+        for name, steps in zip(names, step.branches, strict=True):
+            self.label(name)
+            self.steps(steps)
+            self.emit(f"br label %{done}")
+        self.label(done)
+
+
+def split_rows(rows: int, threads: int) -> list[tuple[int, int]]:
+    """Ranges of rows, one per thread, as even as can be."""
+    count = min(rows, threads)
+    bounds = [rows * k // count for k in range(count + 1)]
+    return list(zip(bounds, bounds[1:], strict=False))

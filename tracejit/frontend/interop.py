@@ -1,0 +1,85 @@
+"""NumPy's own functions called on Arrays: ``np.sin(x)`` and ``np.concatenate([x, y])`` become tracejit's.
+
+A function that tracejit lacks runs in NumPy when all Arrays have data, and is an error naming it when one is traced.
+"""
+
+from __future__ import annotations
+
+import importlib
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from tracejit.errors import ArgumentError
+from tracejit.frontend import array as core
+from tracejit.source import here
+
+#: what ``ufunc.reduce`` and ``ufunc.accumulate`` are called
+REDUCE = {
+    "add": "sum",
+    "multiply": "prod",
+    "maximum": "max",
+    "minimum": "min",
+    "logical_and": "all",
+    "logical_or": "any",
+}
+ACCUMULATE = {"add": "cumsum", "multiply": "cumprod"}
+
+
+def array_namespace() -> ModuleType:
+    """``tracejit.numpy``, which lies above this module: looked up when a user asks for it."""
+    return importlib.import_module("tracejit.numpy")
+
+
+def numpy_ufunc(ufunc: Any, method: str, inputs: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """The answer to ``ufunc(*inputs)`` (or ``ufunc.reduce`` ...) with an Array among the inputs."""
+    kwargs = dict(kwargs)
+    outs = kwargs.pop("out", None)
+    if outs is not None and outs != (None,):
+        if any(isinstance(o, core.Array) for o in outs):
+            raise ArgumentError(f"numpy.{ufunc.__name__}: arrays are immutable, there is no out", at=here())
+        return getattr(ufunc, method)(*_as_numpy(f"numpy.{ufunc.__name__} with out=", inputs), out=outs, **kwargs)
+    names = {"__call__": {ufunc.__name__: ufunc.__name__}, "reduce": REDUCE, "accumulate": ACCUMULATE}
+    found = getattr(array_namespace(), names.get(method, {}).get(ufunc.__name__, ""), None)
+    dtype = kwargs.pop("dtype", None) if method == "__call__" else None
+    if method != "__call__":
+        kwargs.setdefault("axis", 0)
+    if found is None:
+        dotted = ufunc.__name__ if method == "__call__" else f"{ufunc.__name__}.{method}"
+        return _run_in_numpy(getattr(ufunc, method), f"numpy.{dotted}", inputs, kwargs)
+    result = found(*inputs, **kwargs)
+    return result if dtype is None else result.astype(dtype)
+
+
+def numpy_function(func: Any, args: Any, kwargs: Any) -> Any:
+    """The answer to a NumPy function with an Array somewhere among its arguments."""
+    module = getattr(func, "__module__", None) or "numpy"
+    found: Any = array_namespace()
+    for part in module.split(".")[1:]:
+        found = getattr(found, part, None)
+    found = getattr(found, func.__name__, None)
+    if found is None:
+        return _run_in_numpy(func, f"{module}.{func.__name__}", args, kwargs)
+    return found(*args, **kwargs)
+
+
+def _run_in_numpy(func: Any, name: str, args: Any, kwargs: Any) -> Any:
+    """A function that tracejit does not have, on the data of the Arrays."""
+    args, kwargs = _as_numpy(name, args), dict(zip(kwargs, _as_numpy(name, tuple(kwargs.values())), strict=True))
+    result = func(*args, **kwargs)
+    return core.from_numpy(result) if isinstance(result, np.ndarray | np.generic) else result
+
+
+def _as_numpy(name: str, args: Any) -> Any:
+    """Arguments with the Arrays in them, also in lists and tuples, as NumPy arrays."""
+    if isinstance(args, core.Array):
+        if args._data is None:
+            own = name.replace("numpy", "tracejit.numpy", 1)
+            raise args.traced_error(name, f"there is no {own}: compute it from functions of tracejit.numpy")
+        return args._data
+    if isinstance(args, list | tuple):
+        return type(args)(_as_numpy(name, x) for x in args)
+    return args
+
+

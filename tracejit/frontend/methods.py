@@ -1,0 +1,142 @@
+"""Everything behind the operators and methods of ``Array``, gathered under one name.
+
+    methods.add(x, 1)      methods.reshape(x, (2, 3))      methods.getitem(x, 0)
+
+The functions are those of ``tracejit.numpy``: elementwise.py, reductions.py, shaping.py, indexing.py, linear.py,
+ordering.py, creation.py, interop.py. promotion.py makes their operands agree in dtype and shape.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from tracejit.errors import ArgumentError, DTypeError
+from tracejit.frontend import array as core
+from tracejit.frontend.creation import eye, float0_zeros, full, ones_like, to_numpy, zeros_like
+from tracejit.frontend.elementwise import (
+    absolute,
+    add,
+    bitwise_and,
+    bitwise_not,
+    bitwise_or,
+    bitwise_xor,
+    clip,
+    conjugate,
+    divide,
+    divmod,
+    equal,
+    floor_divide,
+    greater,
+    greater_equal,
+    imag,
+    left_shift,
+    less,
+    less_equal,
+    multiply,
+    negative,
+    not_equal,
+    positive,
+    power,
+    real,
+    remainder,
+    right_shift,
+    round,
+    run,
+    subtract,
+)
+from tracejit.frontend.indexing import At, getitem, iterate, setitem, take
+from tracejit.frontend.interop import array_namespace, numpy_function, numpy_ufunc
+from tracejit.frontend.linear import dot, matmul, trace
+from tracejit.frontend.ordering import argsort, compress, nonzero, repeat, searchsorted, sort
+from tracejit.frontend.promotion import canonical, convert
+from tracejit.frontend.reductions import (
+    all,
+    any,
+    argmax,
+    argmin,
+    cumprod,
+    cumsum,
+    max,
+    mean,
+    min,
+    prod,
+    ptp,
+    std,
+    sum,
+    var,
+)
+from tracejit.frontend.shaping import (
+    broadcast_to,
+    concatenate,
+    diagonal,
+    matrix_transpose,
+    moveaxis,
+    ravel,
+    reshape,
+    squeeze,
+    stack,
+    swapaxes,
+    transpose,
+)
+from tracejit.ir.types import kind
+from tracejit.ops import parts
+from tracejit.source import here
+
+# fmt: off
+__all__ = [
+    "At", "absolute", "add", "all", "any", "argmax", "argmin", "argsort", "array_namespace", "astype", "bitwise_and",
+    "bitwise_not", "bitwise_or", "bitwise_xor", "broadcast_to", "clip", "compress", "concatenate", "conjugate", "copy",
+    "cumprod", "cumsum", "diagonal", "divide", "divmod", "dot", "equal", "eye", "float0_zeros", "floor_divide", "full",
+    "getitem", "greater", "greater_equal", "imag", "immutable", "is_operand", "iterate", "left_shift", "less",
+    "less_equal", "matmul", "matrix_transpose", "max", "mean", "min", "moveaxis", "multiply", "negative", "nonzero",
+    "not_equal", "numpy_function", "numpy_ufunc", "ones_like", "positive", "power", "prod", "ptp", "ravel", "real",
+    "remainder", "repeat", "reshape", "right_shift", "round", "searchsorted", "setitem", "sizes_of", "sort", "squeeze",
+    "stack", "std", "subtract", "sum", "swapaxes", "take", "to_numpy", "trace", "transpose", "var", "view",
+    "zeros_like",
+]
+# fmt: on
+
+
+def is_operand(x: Any) -> bool:
+    """Whether an operator takes ``x``; with anything else Python asks the other operand."""
+    if isinstance(x, core.Array | bool | int | float | complex | np.ndarray | np.generic | list | tuple):
+        return True
+    return hasattr(x, "__array__") and not isinstance(x, type)
+
+
+def sizes_of(given: tuple[Any, ...]) -> Any:
+    """``x.reshape(2, 3)`` and ``x.reshape((2, 3))`` alike."""
+    return given[0] if len(given) == 1 and isinstance(given[0], tuple | list | np.ndarray) else given
+
+
+def astype(x: Any, dtype: Any, /, *, copy: bool = True, device: Any = None) -> Any:
+    """``x`` in another dtype: floats truncate to integers, of complex numbers the real part is taken."""
+    return convert(core.as_array(x), canonical(float if dtype is None else dtype))
+
+
+def view(x: Any, dtype: Any = None) -> Any:
+    """The bits of ``x`` read as another dtype of the same width."""
+    x = core.as_array(x)
+    if dtype is None or canonical(dtype) == x.dtype:
+        return x
+    wanted = canonical(dtype)
+    if kind(x.dtype) == "b" and wanted.itemsize == 1:
+        return convert(x, wanted)
+    if x.dtype.itemsize != wanted.itemsize or kind(x.dtype) in "bc" or kind(wanted) in "bc":
+        raise DTypeError(
+            f"view: {x.dtype} and {wanted} do not have the same width", at=here(), hint="use .astype to convert values"
+        )
+    return run(parts.bitcast, x, dtype=wanted)
+
+
+def copy(x: Any) -> Any:
+    """The same values; concrete data gets memory of its own."""
+    x = core.as_array(x)
+    return core.Array(np.array(x._data)) if x._trace is None else x
+
+
+def immutable(what: str, hint: str) -> ArgumentError:
+    """The error for NumPy methods that write in place."""
+    return ArgumentError(f"{what}: arrays are immutable", at=here(), hint=hint)
