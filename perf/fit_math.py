@@ -1,8 +1,10 @@
-"""Derive the polynomial coefficients of ``kernel/math_*.py``: writes ``tracejit/kernel/math_coeffs.py``.
+"""Derive the polynomial coefficients of ``kernel/math_*.py``: writes
+``tracejit/kernel/math_coeffs.py``.
 
-Minimax fits by the Remez exchange on a dense grid (Muller, "Elementary Functions", 3rd ed., ch. 3) in
-40-digit arithmetic. Coefficients are rounded to the target format one after the other, lowest power first,
-refitting the rest each time, so that the rounding of one is made good by the others.
+Minimax fits by the Remez exchange on a dense grid (Muller, "Elementary Functions", 3rd ed., ch.
+3) in 40-digit arithmetic. Coefficients are rounded to the target format one after the other,
+lowest
+power first, refitting the rest each time, so that the rounding of one is made good by the others.
 
     $ python perf/fit_math.py            # all tables, some minutes
     $ python perf/fit_math.py log tan    # only these; the others are kept
@@ -26,7 +28,8 @@ HALF_LN2 = LN2 / 2 * mp.mpf("1.01")
 
 @dataclass(frozen=True)
 class Fit:
-    """``function(x)`` on ``[low, high]`` by ``count`` coefficients, the error multiplied by ``weight(x)``."""
+    """``function(x)`` on ``[low, high]`` by ``count`` coefficients, the error multiplied by
+    ``weight(x)``."""
 
     function: Callable[[mp.mpf], mp.mpf]
     weight: Callable[[mp.mpf], mp.mpf]
@@ -128,9 +131,23 @@ QUARTER_PI = mp.pi / 4 * mp.mpf("1.001")
 ROOT2 = mp.sqrt(2)
 FITS: dict[str, Fit] = {
     # e^r = 1 + r + r^2 q(r), |r| <= log 2
-    "exp": Fit(lambda r: (mp.expm1(r) - r) / r**2, lambda r: r**2 / mp.exp(r), -LN2 * 1.001, LN2 * 1.001, 6, 12),
+    "exp": Fit(
+        lambda r: (mp.expm1(r) - r) / r**2,
+        lambda r: r**2 / mp.exp(r),
+        -LN2 * 1.001,
+        LN2 * 1.001,
+        6,
+        12,
+    ),
     # the same, |r| <= log(2) / 2
-    "expm1": Fit(lambda r: (mp.expm1(r) - r) / r**2, lambda r: r**2 / abs(mp.expm1(r)), -HALF_LN2, HALF_LN2, 5, 11),
+    "expm1": Fit(
+        lambda r: (mp.expm1(r) - r) / r**2,
+        lambda r: r**2 / abs(mp.expm1(r)),
+        -HALF_LN2,
+        HALF_LN2,
+        5,
+        11,
+    ),
     "exp2": Fit(lambda r: (mp.mpf(2) ** r - 1) / r, lambda r: r, -mp.mpf(0.5), mp.mpf(0.5), 6, 12),
     "log": Fit(
         lambda f: (mp.log1p(f) - f + f * f / 2) / f**3,
@@ -142,7 +159,12 @@ FITS: dict[str, Fit] = {
     ),
     "atanh": Fit(atanh_tail, lambda s: s * s, mp.mpf(0), mp.mpf("0.1178"), 3, 8),
     "sin": Fit(
-        root(lambda r: (mp.sin(r) - r) / r**3), root(lambda r: r**3 / mp.sin(r)), mp.mpf(0), QUARTER_PI**2, 3, 7
+        root(lambda r: (mp.sin(r) - r) / r**3),
+        root(lambda r: r**3 / mp.sin(r)),
+        mp.mpf(0),
+        QUARTER_PI**2,
+        3,
+        7,
     ),
     "cos": Fit(
         root(lambda r: (mp.cos(r) - 1 + r * r / 2) / r**4),
@@ -153,24 +175,56 @@ FITS: dict[str, Fit] = {
         6,
     ),
     "tan": Fit(
-        root(lambda r: (mp.tan(r) - r) / r**3), root(lambda r: r**3 / mp.tan(r)), mp.mpf(0), QUARTER_PI**2, 6, 14
+        root(lambda r: (mp.tan(r) - r) / r**3),
+        root(lambda r: r**3 / mp.tan(r)),
+        mp.mpf(0),
+        QUARTER_PI**2,
+        6,
+        14,
     ),
     "asin": Fit(
-        root(lambda r: (mp.asin(r) - r) / r**3), root(lambda r: r**3 / mp.asin(r)), mp.mpf(0), mp.mpf(0.25), 5, 12
+        root(lambda r: (mp.asin(r) - r) / r**3),
+        root(lambda r: r**3 / mp.asin(r)),
+        mp.mpf(0),
+        mp.mpf(0.25),
+        5,
+        12,
     ),
     "atan": Fit(
-        root(lambda r: (mp.atan(r) - r) / r**3), root(lambda r: r**3 / mp.atan(r)), mp.mpf(0), mp.mpf(1), 8, 20
+        root(lambda r: (mp.atan(r) - r) / r**3),
+        root(lambda r: r**3 / mp.atan(r)),
+        mp.mpf(0),
+        mp.mpf(1),
+        8,
+        20,
     ),
     "sinh": Fit(
-        root(lambda r: (mp.sinh(r) - r) / r**3), root(lambda r: r**3 / mp.sinh(r)), mp.mpf(0), HALF_LN2**2, 2, 5
+        root(lambda r: (mp.sinh(r) - r) / r**3),
+        root(lambda r: r**3 / mp.sinh(r)),
+        mp.mpf(0),
+        HALF_LN2**2,
+        2,
+        5,
     ),
     "tanh": Fit(
-        root(lambda r: (mp.tanh(r) - r) / r**3), root(lambda r: r**3 / mp.tanh(r)), mp.mpf(0), mp.mpf("0.303"), 4, 10
+        root(lambda r: (mp.tanh(r) - r) / r**3),
+        root(lambda r: r**3 / mp.tanh(r)),
+        mp.mpf(0),
+        mp.mpf("0.303"),
+        4,
+        10,
     ),
-    "cosh": Fit(root(lambda r: (mp.cosh(r) - 1) / r**2), root(lambda r: r**2), mp.mpf(0), HALF_LN2**2, 3, 5),
+    "cosh": Fit(
+        root(lambda r: (mp.cosh(r) - 1) / r**2), root(lambda r: r**2), mp.mpf(0), HALF_LN2**2, 3, 5
+    ),
     # erf x = x + x p(x^2), |x| <= 1
     "erf": Fit(
-        root(lambda r: mp.erf(r) / r - 1), root(lambda r: r / mp.erf(r)), mp.mpf(0), mp.mpf(1), 7, 13
+        root(lambda r: mp.erf(r) / r - 1),
+        root(lambda r: r / mp.erf(r)),
+        mp.mpf(0),
+        mp.mpf(1),
+        7,
+        13,
     ),
     # erfc x = exp(p(x - 1)) where erf x = 1 - erfc x wants it
     "log_erfc": Fit(
@@ -239,8 +293,11 @@ FITS: dict[str, Fit] = {
 }
 
 
-def remez(grid: list[mp.mpf], values: list[mp.mpf], weights: list[mp.mpf], powers: list[int]) -> tuple[list, mp.mpf]:
-    """Coefficients over ``powers`` with the least weighted maximal error on the grid, and that error."""
+def remez(
+    grid: list[mp.mpf], values: list[mp.mpf], weights: list[mp.mpf], powers: list[int]
+) -> tuple[list, mp.mpf]:
+    """Coefficients over ``powers`` with the least weighted maximal error on the grid, and that
+    error."""
     n = len(powers)
     count = len(grid)
     chosen = [round((count - 1) * (1 - mp.cos(mp.pi * k / n)) / 2) for k in range(n + 1)]
@@ -248,7 +305,10 @@ def remez(grid: list[mp.mpf], values: list[mp.mpf], weights: list[mp.mpf], power
     table = [[x**p for p in powers] for x in grid]
     coefficients, error = [], mp.mpf(0)
     for _ in range(30):
-        rows = [[table[i][j] * weights[i] for j in range(n)] + [mp.mpf((-1) ** k)] for k, i in enumerate(chosen)]
+        rows = [
+            [table[i][j] * weights[i] for j in range(n)] + [mp.mpf((-1) ** k)]
+            for k, i in enumerate(chosen)
+        ]
         solved = mp.lu_solve(mp.matrix(rows), mp.matrix([values[i] * weights[i] for i in chosen]))
         coefficients, level = [solved[j] for j in range(n)], abs(solved[n])
         residual = [
@@ -277,7 +337,10 @@ def alternation(residual: list[mp.mpf], wanted: int) -> list[int]:
         if len(picks) == wanted + 1:
             picks.pop(0 if abs(residual[picks[0]]) < abs(residual[picks[-1]]) else -1)
         else:
-            k = min(range(len(picks) - 1), key=lambda k: max(abs(residual[picks[k]]), abs(residual[picks[k + 1]])))
+            k = min(
+                range(len(picks) - 1),
+                key=lambda k: max(abs(residual[picks[k]]), abs(residual[picks[k + 1]])),
+            )
             del picks[k : k + 2]
     return picks
 
@@ -313,7 +376,10 @@ def fit(name: str, dtype: str) -> tuple[float, ...]:
             done.append(rounded)
             values = [v - mp.mpf(rounded) * x**power for v, x in zip(values, grid, strict=True)]
     final = max(abs(v * w) for v, w in zip(values, weights, strict=True))
-    print(f"{name:14s} {dtype} {count:3d} coefficients, weighted error 2^{float(mp.log(final, 2)):.1f}", flush=True)
+    print(
+        f"{name:14s} {dtype} {count:3d} coefficients, error 2^{float(mp.log(final, 2)):.1f}",
+        flush=True,
+    )
     return tuple(done)
 
 
@@ -327,6 +393,7 @@ Written by ``perf/fit_math.py``, which states what each table approximates and o
 
 from __future__ import annotations
 
+# fmt: off
 COEFFICIENTS: dict[str, dict[str, tuple[float, ...]]] = {
 '''
 
@@ -337,6 +404,7 @@ def main(names: list[str]) -> None:
         space: dict = {}
         exec(TARGET.read_text(), space)  # noqa: S102 - our own file
         tables = dict(space["COEFFICIENTS"])
+    write(tables)
     for name in names or list(FITS):
         tables[name] = {dtype: fit(name, dtype) for dtype in ("f32", "f64")}
         write(tables)
@@ -350,7 +418,9 @@ def write(tables: dict[str, dict[str, tuple[float, ...]]]) -> None:
             continue
         text += f'    "{name}": {{\n'
         for dtype, values in tables[name].items():
-            text += f'        "{dtype}": (\n' + "".join(f"            {v!r},\n" for v in values) + "        ),\n"
+            rows = [", ".join(map(repr, values[k : k + 3])) for k in range(0, len(values), 3)]
+            text += f'        "{dtype}": (\n' + "".join(f"            {row},\n" for row in rows)
+            text += "        ),\n"
         text += "    },\n"
     TARGET.write_text(text + "}\n")
 

@@ -1,6 +1,7 @@
-"""Measure expansions: a NumPy evaluator of expanded kernels, inputs over all bit patterns, mpmath's answers.
+"""Measure expansions: a NumPy evaluator of expanded kernels, inputs over all bit patterns,
+mpmath's answers.
 
-    >>> worst("exp", "f32", 1000)          # (ulp, argument) of the largest error
+>>> worst("exp", "f32", 1000)          # (ulp, argument) of the largest error
 """
 
 from __future__ import annotations
@@ -15,8 +16,17 @@ from tracejit.kernel.math import expand_math
 from tracejit.kernel.nodes import Const, If, Kernel, Load, Local, Loop, Op, Param, Set, Store, Var
 
 FLOATS = {"f32": np.float32, "f64": np.float64}
-TYPES = {**FLOATS, "i32": np.int32, "i64": np.int64, "u32": np.uint32, "u64": np.uint64, "bool": np.bool_}
-BASIC = frozenset({"sqrt", "floor", "ceil", "round", "trunc", "abs", "neg", "fma", "copysign", "max", "min"})
+TYPES = {
+    **FLOATS,
+    "i32": np.int32,
+    "i64": np.int64,
+    "u32": np.uint32,
+    "u64": np.uint64,
+    "bool": np.bool_,
+}
+BASIC = frozenset(
+    {"sqrt", "floor", "ceil", "round", "trunc", "abs", "neg", "fma", "copysign", "max", "min"}
+)
 
 
 def kernel_of(fn: str, dtypes: tuple[str, ...], result: str) -> Kernel:
@@ -25,7 +35,10 @@ def kernel_of(fn: str, dtypes: tuple[str, ...], result: str) -> Kernel:
     loads = tuple(Load(f"x{k}", (i,), dtype) for k, dtype in enumerate(dtypes))
     store = Store("y", (i,), Op(fn, loads, result))
     loop = Loop("vec", "i", Const(0, "i64"), Var("n0", "i64"), (store,), width=16)
-    params = (*(Param(f"x{k}", d, ("n0",), "in") for k, d in enumerate(dtypes)), Param("y", result, ("n0",), "out"))
+    params = (
+        *(Param(f"x{k}", d, ("n0",), "in") for k, d in enumerate(dtypes)),
+        Param("y", result, ("n0",), "out"),
+    )
     return Kernel(f"{fn}_0", ("n0",), params, (loop,))
 
 
@@ -67,7 +80,11 @@ def value_of(expr, scope, values):
         case Op(fn=fn, args=args, dtype=dtype):
             kids = [value_of(a, scope, values) for a in args]
             if fn in ("convert", "bitcast"):
-                return kids[0].astype(TYPES[dtype]) if fn == "convert" else np.asarray(kids[0]).view(TYPES[dtype])
+                return (
+                    kids[0].astype(TYPES[dtype])
+                    if fn == "convert"
+                    else np.asarray(kids[0]).view(TYPES[dtype])
+                )
             return np.asarray(MEANING[fn](*kids)).astype(TYPES[dtype], copy=False)
     raise AssertionError(expr)
 
@@ -98,6 +115,11 @@ def fused(x, y, z):
     return np.where(ordinary, result, plain).astype(np.float64)
 
 
+def shift_right_logical(x, n):
+    unsigned = f"u{x.dtype.itemsize}"
+    return (np.asarray(x).view(unsigned) >> n.astype(unsigned)).view(x.dtype)
+
+
 def two_sum(x, y):
     total = x + y
     part = total - x
@@ -105,20 +127,41 @@ def two_sum(x, y):
 
 
 MEANING: dict[str, Callable] = {
-    "add": np.add, "sub": np.subtract, "mul": np.multiply, "div": np.divide, "neg": np.negative,
-    "abs": np.abs, "fma": fused, "sqrt": np.sqrt, "floor": np.floor, "ceil": np.ceil, "round": np.rint,
-    "trunc": np.trunc, "max": np.maximum, "min": np.minimum, "copysign": np.copysign,
-    "and": lambda x, y: x & y, "or": lambda x, y: x | y, "xor": lambda x, y: x ^ y, "not": lambda x: ~x,
+    "add": np.add,
+    "sub": np.subtract,
+    "mul": np.multiply,
+    "div": np.divide,
+    "neg": np.negative,
+    "abs": np.abs,
+    "fma": fused,
+    "sqrt": np.sqrt,
+    "floor": np.floor,
+    "ceil": np.ceil,
+    "round": np.rint,
+    "trunc": np.trunc,
+    "max": np.maximum,
+    "min": np.minimum,
+    "copysign": np.copysign,
+    "and": lambda x, y: x & y,
+    "or": lambda x, y: x | y,
+    "xor": lambda x, y: x ^ y,
+    "not": lambda x: ~x,
     "shift_left": lambda x, n: x << n,
-    "shift_right_logical": lambda x, n: (np.asarray(x).view(f"u{x.dtype.itemsize}") >> n.astype(f"u{x.dtype.itemsize}")).view(x.dtype),
+    "shift_right_logical": shift_right_logical,
     "shift_right_arithmetic": lambda x, n: x >> n,
-    "eq": np.equal, "ne": np.not_equal, "lt": np.less, "le": np.less_equal, "gt": np.greater, "ge": np.greater_equal,
+    "eq": np.equal,
+    "ne": np.not_equal,
+    "lt": np.less,
+    "le": np.less_equal,
+    "gt": np.greater,
+    "ge": np.greater_equal,
     "select": lambda c, x, y: np.where(c, x, y),
-}  # fmt: skip
+}
 
 
 def operations(fn: str, dtype: str, arity: int = 1) -> tuple[int, int]:
-    """How many operations an expansion has on the usual path, and how many more on a rare one (bitcasts are free)."""
+    """How many operations an expansion has on the usual path, and how many more on a rare one
+    (bitcasts are free)."""
     (loop,) = expand_math(kernel_of(fn, (dtype,) * arity, dtype), frozenset(BASIC)).body
 
     def size(expr) -> int:
@@ -132,7 +175,8 @@ def operations(fn: str, dtype: str, arity: int = 1) -> tuple[int, int]:
     return usual, rare
 
 
-# ---- inputs and references ------------------------------------------------------------------------
+# ---- inputs and references
+# ------------------------------------------------------------------------
 
 
 def bit_patterns(dtype: str, count: int, seed: int = 0) -> np.ndarray:
@@ -143,9 +187,34 @@ def bit_patterns(dtype: str, count: int, seed: int = 0) -> np.ndarray:
 
 def special_values(dtype: str) -> np.ndarray:
     info = np.finfo(FLOATS[dtype])
-    ones = [0.5, 1, 1.5, 2, 3, 7, 8, 10, 100, 1e5, math.pi, math.pi / 2, math.pi / 4, math.log(2), 0.1]
-    near = [np.nextafter(FLOATS[dtype](v), FLOATS[dtype](w)) for v in (0.5, 1, 2, 7) for w in (0, 100)]
-    values = [0.0, math.inf, float(info.max), float(info.tiny), float(info.smallest_subnormal), float(info.tiny) / 3]
+    ones = [
+        0.5,
+        1,
+        1.5,
+        2,
+        3,
+        7,
+        8,
+        10,
+        100,
+        1e5,
+        math.pi,
+        math.pi / 2,
+        math.pi / 4,
+        math.log(2),
+        0.1,
+    ]
+    near = [
+        np.nextafter(FLOATS[dtype](v), FLOATS[dtype](w)) for v in (0.5, 1, 2, 7) for w in (0, 100)
+    ]
+    values = [
+        0.0,
+        math.inf,
+        float(info.max),
+        float(info.tiny),
+        float(info.smallest_subnormal),
+        float(info.tiny) / 3,
+    ]
     positive = np.array([*ones, *near, *values], FLOATS[dtype])
     return np.concatenate([positive, -positive, np.array([np.nan], FLOATS[dtype])])
 
@@ -223,7 +292,9 @@ def erf_inv(x):
 def lgamma(x):
     if mp.isinf(x) or (x <= 0 and x == mp.floor(x)):
         return mp.inf
-    return mp.re(mp.loggamma(x)) if x > 0 else mp.log(abs(mp.pi / (mp.sinpi(x) * x))) - mp.loggamma(-x)
+    return (
+        mp.re(mp.loggamma(x)) if x > 0 else mp.log(abs(mp.pi / (mp.sinpi(x) * x))) - mp.loggamma(-x)
+    )
 
 
 def digamma(x):
@@ -256,14 +327,18 @@ REFERENCES: dict[str, Callable] = {
     "tanh": bounded(lambda x: mp.sign(x) if abs(x) > 2000 else mp.tanh(x), 1),
     "asinh": bounded(lambda x: mp.sign(x) * mp.asinh(abs(x)), mp.inf),
     "acosh": lambda x: mp.acosh(x) if x >= 1 else mp.nan,
-    "atanh": lambda x: mp.nan if abs(x) > 1 else mp.sign(x) * mp.inf if abs(x) == 1 else mp.atanh(x),
+    "atanh": lambda x: (
+        mp.nan if abs(x) > 1 else mp.sign(x) * mp.inf if abs(x) == 1 else mp.atanh(x)
+    ),
     "erf": erf,
     "erfc": erfc,
     "erf_inv": erf_inv,
     "lgamma": lgamma,
     "digamma": digamma,
     "cbrt": cbrt,
-    "rsqrt": lambda x: mp.inf if x == 0 else mp.nan if x < 0 else 1 / mp.sqrt(x) if mp.isfinite(x) else mp.mpf(0),
+    "rsqrt": lambda x: (
+        mp.inf if x == 0 else mp.nan if x < 0 else 1 / mp.sqrt(x) if mp.isfinite(x) else mp.mpf(0)
+    ),
 }
 
 
@@ -272,7 +347,9 @@ def precise(function: Callable, x: float, dtype: str):
         return mp.nan
     # large arguments of sin need their exponent's worth of digits, small ones of asinh too
     exponent = abs(math.frexp(x)[1]) if x and math.isfinite(x) else 0
-    with mp.workprec(160 + (exponent if function in (mp.sin, mp.cos, mp.tan) or exponent < 400 else 2 * exponent)):
+    with mp.workprec(
+        160 + (exponent if function in (mp.sin, mp.cos, mp.tan) or exponent < 400 else 2 * exponent)
+    ):
         if math.isinf(x) and function in (mp.sin, mp.cos, mp.tan):
             return mp.nan
         return real_or_nan(function)(mp.mpf(x))
@@ -281,12 +358,34 @@ def precise(function: Callable, x: float, dtype: str):
 def inputs(fn: str, dtype: str, count: int, seed: int = 0) -> np.ndarray:
     """Random bit patterns, special values, and denser where the function changes."""
     ranges = {
-        "exp": (-750, 715), "exp2": (-1080, 1030), "expm1": (-40, 3), "log": (0, 3), "log2": (0, 3), "log10": (0, 3),
-        "log1p": (-1, 3), "logistic": (-110, 40), "sin": (-30, 30), "cos": (-30, 30), "tan": (-30, 30), "asin": (-1, 1),
-        "acos": (-1, 1), "atan": (-4, 4), "sinh": (-3, 3), "cosh": (-3, 3), "tanh": (-3, 3), "asinh": (-4, 4),
-        "acosh": (1, 3), "atanh": (-1, 1), "erf": (-6, 6), "erfc": (-3, 27.5), "erf_inv": (-1, 1), "lgamma": (0, 20),
-        "digamma": (0, 20), "cbrt": (-9, 9), "rsqrt": (0, 9),
-    }  # fmt: skip
+        "exp": (-750, 715),
+        "exp2": (-1080, 1030),
+        "expm1": (-40, 3),
+        "log": (0, 3),
+        "log2": (0, 3),
+        "log10": (0, 3),
+        "log1p": (-1, 3),
+        "logistic": (-110, 40),
+        "sin": (-30, 30),
+        "cos": (-30, 30),
+        "tan": (-30, 30),
+        "asin": (-1, 1),
+        "acos": (-1, 1),
+        "atan": (-4, 4),
+        "sinh": (-3, 3),
+        "cosh": (-3, 3),
+        "tanh": (-3, 3),
+        "asinh": (-4, 4),
+        "acosh": (1, 3),
+        "atanh": (-1, 1),
+        "erf": (-6, 6),
+        "erfc": (-3, 27.5),
+        "erf_inv": (-1, 1),
+        "lgamma": (0, 20),
+        "digamma": (0, 20),
+        "cbrt": (-9, 9),
+        "rsqrt": (0, 9),
+    }
     low, high = ranges[fn]
     if dtype == "f32":
         low, high = max(low, -106), min(high, 91)
@@ -298,7 +397,9 @@ def inputs(fn: str, dtype: str, count: int, seed: int = 0) -> np.ndarray:
             special,
             bit_patterns(dtype, count // 3, seed),
             spread(dtype, low, high, count // 3, seed + 1),
-            spread(dtype, max(low, -1.5), min(high, 1.5) if high > 1 else high, count // 3, seed + 2),
+            spread(
+                dtype, max(low, -1.5), min(high, 1.5) if high > 1 else high, count // 3, seed + 2
+            ),
         ]
     )
 
@@ -308,7 +409,12 @@ ABSOLUTE = {"lgamma": 1.0, "digamma": 1.0}  # they have zeros in between
 
 def worst(fn: str, dtype: str, count: int, seed: int = 0) -> tuple[float, float]:
     x = inputs(fn, dtype, count, seed)
-    errors = ulp_errors(evaluate(fn, x), [precise(REFERENCES[fn], v, dtype) for v in x.tolist()], dtype, ABSOLUTE.get(fn, 0.0))
+    errors = ulp_errors(
+        evaluate(fn, x),
+        [precise(REFERENCES[fn], v, dtype) for v in x.tolist()],
+        dtype,
+        ABSOLUTE.get(fn, 0.0),
+    )
     k = int(np.argmax(errors))
     return float(errors[k]), float(x[k])
 
@@ -320,4 +426,7 @@ if __name__ == "__main__":
     for name in names:
         for kind in ("f32", "f64"):
             error, at = worst(name, kind, int(sys.argv[1]))
-            print(f"{name:10s} {kind}  {error:8.3f} ulp at {at!r:26}  operations {operations(name, kind)}", flush=True)
+            print(
+                f"{name:10s} {kind}  {error:8.3f} ulp at {at!r:26}  {operations(name, kind)}",
+                flush=True,
+            )

@@ -225,6 +225,24 @@ def test_counts_of_bits(name: str) -> None:
     assert PRIMS["clz"].numpy(xs).tolist() == [width - len(t.lstrip("0")) for t in text]
 
 
+@pytest.mark.parametrize("name", ["i8", "u8", "i32", "u32", "i64", "u64"])
+def test_mulhi_is_the_high_half(name: str) -> None:
+    dtype = DTYPES[name]
+    x, y = combinations(dtype, 2)
+    wanted = [int(a) * int(b) >> (8 * dtype.itemsize) for a, b in zip(x, y, strict=True)]
+    assert PRIMS["mulhi"].numpy(x, y).tolist() == wanted
+
+
+@pytest.mark.parametrize("target, exponent", [("f16", 5), ("bf16", 8)])
+def test_reduce_precision_is_a_round_trip(target: str, exponent: int) -> None:
+    dtype = DTYPES[target]
+    x = np.concatenate([np.random.default_rng(0).normal(size=200).astype(F32), values_of(F32)])
+    mantissa = 8 * dtype.itemsize - 1 - exponent
+    found = PRIMS["reduce_precision"].numpy(x, exponent_bits=exponent, mantissa_bits=mantissa)
+    with np.errstate(over="ignore"):
+        np.testing.assert_array_equal(found, x.astype(dtype).astype(F32))
+
+
 def test_convert_saturates() -> None:
     xs = [1.9, -1.9, 3e9, -3e9, math.nan, math.inf, -math.inf, -0.5]
     top, bottom = 2**31 - 1, -(2**31)

@@ -1,8 +1,9 @@
 """Mathematical functions in terms of basic scalar operations: polynomials, fma, comparisons, bits.
 
-Comes in: a kernel whose expressions may say exp, sin, erf ... Goes out: the same kernel without them, for
-targets that have no fast vector version. The algorithms are in ``math_exp.py``, ``math_trig.py`` and
-``math_special.py``; the coefficients are made by ``perf/fit_math.py``.
+Comes in: a kernel whose expressions may say exp, sin, erf ... Goes out: the same kernel without
+them, for targets that have no fast vector version. The algorithms are in ``math_exp.py``,
+``math_trig.py``
+and ``math_special.py``; the coefficients are made by ``perf/fit_math.py``.
 
     >>> kernel = expand_math(kernel, native=frozenset({"sqrt"}))       # y[i] = exp(x[i]) becomes
     vec i in n0:                                                       # t0: f32 = x[i]; t1 = ...
@@ -34,6 +35,8 @@ from tracejit.kernel.nodes import (
     Store,
     While,
 )
+
+__all__ = ["EXPANSIONS", "INT_EXPANSIONS", "ULP", "expand_math", "widen_half"]
 
 # ---- functions that are one step away from the basic ones ----------------------------------------
 
@@ -118,6 +121,42 @@ EXPANSIONS: dict[str, Callable[..., Expr]] = {
 }
 
 
+#: largest error in units in the last place, by function and format. For lgamma and digamma units of
+#: max(1, |result|) and positive arguments; for negative ones it is 3 units of the largest term of
+#: the reflection formula. What is not named is exact.
+ULP: dict[str, dict[str, float]] = {
+    "exp": {"f32": 1.5, "f64": 1.7},
+    "exp2": {"f32": 1.0, "f64": 1.0},
+    "expm1": {"f32": 1.4, "f64": 1.6},
+    "logistic": {"f32": 1.5, "f64": 1.5},
+    "log": {"f32": 0.9, "f64": 0.9},
+    "log2": {"f32": 1.0, "f64": 1.0},
+    "log10": {"f32": 1.0, "f64": 1.0},
+    "log1p": {"f32": 1.6, "f64": 1.6},
+    "sin": {"f32": 1.6, "f64": 1.6},
+    "cos": {"f32": 1.6, "f64": 1.6},
+    "tan": {"f32": 1.9, "f64": 1.8},
+    "asin": {"f32": 1.7, "f64": 1.8},
+    "acos": {"f32": 1.2, "f64": 1.3},
+    "atan": {"f32": 1.5, "f64": 1.8},
+    "atan2": {"f32": 1.9, "f64": 1.7},
+    "sinh": {"f32": 1.6, "f64": 1.9},
+    "cosh": {"f32": 1.5, "f64": 1.5},
+    "tanh": {"f32": 1.6, "f64": 1.7},
+    "asinh": {"f32": 1.6, "f64": 1.6},
+    "acosh": {"f32": 1.5, "f64": 1.6},
+    "atanh": {"f32": 1.6, "f64": 1.6},
+    "erf": {"f32": 1.0, "f64": 1.0},
+    "erfc": {"f32": 1.8, "f64": 1.8},
+    "erf_inv": {"f32": 1.8, "f64": 1.8},
+    "lgamma": {"f32": 1.9, "f64": 1.9},
+    "digamma": {"f32": 2.0, "f64": 1.9},
+    "cbrt": {"f32": 0.8, "f64": 0.8},
+    "rsqrt": {"f32": 1.5, "f64": 1.5},
+    "pow": {"f32": 1.5, "f64": 1.5},
+}
+
+
 # ---- integers -----------------------------------------------------------------------------------
 
 
@@ -128,7 +167,7 @@ def int_op(recorder: Recorder, fn: str, *args: Expr) -> Expr:
 def int_sign(recorder: Recorder, x: Expr) -> Expr:
     zero, one = Const(0, x.dtype), Const(1, x.dtype)
     positive = recorder.record(Op("gt", (x, zero), "bool"))
-    at_most_zero = zero
+    at_most_zero: Expr = zero
     if x.dtype.startswith("i"):
         negative = recorder.record(Op("lt", (x, zero), "bool"))
         at_most_zero = int_op(recorder, "select", negative, Const(-1, x.dtype), zero)
@@ -148,15 +187,16 @@ def int_clamp(recorder: Recorder, low: Expr, x: Expr, high: Expr) -> Expr:
 
 
 def int_pow(recorder: Recorder, x: Expr, y: Expr) -> Expr:
-    """Squarings, multiplied in for each bit of the exponent; wraps. A negative exponent gives 1 / x^-y, truncated."""
+    """Squarings, multiplied in for each bit of the exponent; wraps. A negative exponent gives 1 /
+    x^-y, truncated."""
     width = int(x.dtype[1:])
     zero, one = Const(0, x.dtype), Const(1, x.dtype)
-    constant = y.value if isinstance(y, Const) else None
+    constant = y.value if isinstance(y, Const) and isinstance(y.value, int) else None
     total: Expr = one
     factor = x
-    top = width if constant is None else int(constant).bit_length() if constant >= 0 else 0
+    top = width if constant is None or constant < 0 else constant.bit_length()
     for bit in range(top):
-        if constant is None:
+        if constant is None or constant < 0:
             here = int_op(recorder, "and", y, Const(int_bit(bit, x.dtype), x.dtype))
             wanted = recorder.record(Op("ne", (here, zero), "bool"))
             total = int_op(recorder, "mul", total, int_op(recorder, "select", wanted, factor, one))
@@ -231,14 +271,18 @@ class Expander:
                 guard = () if statement.guard is None else (statement.guard,)
                 before, found = self.expressions([statement.value, *statement.index, *guard])
                 index = tuple(found[1 : 1 + len(statement.index)])
-                return [*before, Store(statement.buffer, index, found[0], found[-1] if guard else None)]
+                return [
+                    *before,
+                    Store(statement.buffer, index, found[0], found[-1] if guard else None),
+                ]
             case Check():
                 before, (ok,) = self.expressions([statement.ok])
                 return [*before, Check(ok, statement.code)]
         return [statement]
 
     def loop(self, statement: While) -> list[Stmt]:
-        """A condition that needs locals is kept in a flag, computed anew at the end of each trip."""
+        """A condition that needs locals is kept in a flag, computed anew at the end of each
+        trip."""
         before, (cond,) = self.expressions([statement.cond])
         body = self.body(statement.body)
         if not before:
@@ -249,13 +293,16 @@ class Expander:
         return [*before, Local(flag, "bool", cond), While(Var(flag, "bool"), body)]
 
     def expressions(self, roots: Sequence[Expr]) -> tuple[list[Stmt], list[Expr]]:
-        """Statements to run first and the expanded roots; roots without mathematics stay as they are."""
+        """Statements to run first and the expanded roots; roots without mathematics stay as they
+        are."""
         plain = [self.is_plain(root) for root in roots]
         statements, final = self.recorder.finish(
             [self.expand(root) for root, basic in zip(roots, plain, strict=True) if not basic]
         )
         replaced = iter(final)
-        return statements, [root if basic else next(replaced) for root, basic in zip(roots, plain, strict=True)]
+        return statements, [
+            root if basic else next(replaced) for root, basic in zip(roots, plain, strict=True)
+        ]
 
     def is_plain(self, expr: Expr) -> bool:
         if expr not in self.plain:
@@ -266,12 +313,20 @@ class Expander:
         """What writes ``node`` for given operands, or None where it is basic."""
         if not isinstance(node, Op) or node.fn in self.native:
             return None
-        dtype = node.args[-1].dtype
+        dtype = node.args[0].dtype
         if dtype in FORMATS and node.fn in EXPANSIONS:
-            return lambda kids: EXPANSIONS[node.fn](Builder(self.recorder, dtype), *kids)
+            return lambda kids: self.write(node.fn, dtype, kids)
         if dtype[0] in "iu" and node.fn in INT_EXPANSIONS:
             return lambda kids: INT_EXPANSIONS[node.fn](self.recorder, *kids)
         return None
+
+    def write(self, fn: str, dtype: str, kids: tuple[Expr, ...]) -> Expr:
+        """The expansion of a float function; an integer exponent of pow becomes a float."""
+        same = [
+            kid if kid.dtype == dtype else self.recorder.record(Op("convert", (kid,), dtype))
+            for kid in kids
+        ]
+        return EXPANSIONS[fn](Builder(self.recorder, dtype), *same)
 
     def expand(self, expr: Expr) -> Expr:
         done: dict[Expr, Expr] = {}
@@ -309,4 +364,3 @@ def names_in(kernel: Kernel) -> set[str]:
             case Local(name=name) | Scratch(name=name):
                 names.add(name)
     return names
-ULP = {}

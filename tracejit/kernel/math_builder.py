@@ -1,7 +1,10 @@
-"""What the expansions of ``kernel/math.py`` are written with: formats, a recorder of operations, a builder.
+"""What the expansions of ``kernel/math.py`` are written with: formats, a recorder of operations,
+a builder.
 
-A ``Builder`` makes scalar operations of one floating format; its ``Recorder`` keeps them in order, once each.
-``Recorder.finish`` drops what is unused, inlines what is used once and binds the rest to ``Local`` statements.
+A ``Builder`` makes scalar operations of one floating format; its ``Recorder`` keeps them in
+order, once each. ``Recorder.finish`` drops what is unused, inlines what is used once and binds
+the rest to
+``Local`` statements.
 
     >>> recorder = Recorder(set())
     >>> b = Builder(recorder, "f32")
@@ -49,7 +52,8 @@ class Format:
 
     @property
     def round_magic(self) -> float:
-        """x + this rounds x to an integer (|x| < 2**(mantissa - 1)), which the low bits of the sum then hold."""
+        """x + this rounds x to an integer (|x| < 2**(mantissa - 1)), which the low bits of the
+        sum then hold."""
         return 1.5 * 2.0**self.mantissa
 
     @property
@@ -79,7 +83,8 @@ FORMATS = {
 
 @dataclass
 class Branch:
-    """Recorded operations that run only where ``cond`` holds (in a vector: when any lane needs them)."""
+    """Recorded operations that run only where ``cond`` holds (in a vector: when any lane needs
+    them)."""
 
     cond: Expr
     items: list[Expr | Stmt | Branch]
@@ -121,9 +126,12 @@ class Recorder:
     def guarded(
         self, cond: Expr, usual: Sequence[Expr], rare: Callable[[], Sequence[Expr]]
     ) -> tuple[Var, ...]:
-        """``usual`` where ``cond`` is false; the values of ``rare()``, computed only when needed, elsewhere."""
+        """``usual`` where ``cond`` is false; the values of ``rare()``, computed only when needed,
+        elsewhere."""
         names = [Var(self.fresh(), value.dtype) for value in usual]
-        self.items += [Local(var.name, var.dtype, value) for var, value in zip(names, usual, strict=True)]
+        self.items += [
+            Local(var.name, var.dtype, value) for var, value in zip(names, usual, strict=True)
+        ]
         outer, self.items = self.items, []
         self.known.append({})
         values = rare()
@@ -134,7 +142,8 @@ class Recorder:
         return tuple(names)
 
     def finish(self, roots: Sequence[Expr]) -> tuple[list[Stmt], list[Expr]]:
-        """The statements to run first, and ``roots`` in terms of their locals. The recorder is empty again."""
+        """The statements to run first, and ``roots`` in terms of their locals. The recorder is
+        empty again."""
         uses: Counter[Expr] = Counter(roots)
         count_uses(self.items, uses)
         final: dict[Expr, Expr] = {}
@@ -144,7 +153,9 @@ class Recorder:
         self.items, self.known, self.memo = [], [{}], {}
         return statements, roots
 
-    def emit(self, items: list[Item], uses: Counter[Expr], final: dict[Expr, Expr], out: list[Stmt]) -> None:
+    def emit(
+        self, items: list[Item], uses: Counter[Expr], final: dict[Expr, Expr], out: list[Stmt]
+    ) -> None:
         for item in items:
             match item:
                 case Local():
@@ -165,7 +176,8 @@ class Recorder:
 
 
 def count_uses(items: list[Item], uses: Counter[Expr]) -> None:
-    """Add to ``uses`` how often each recorded node is used by live ones; users come after what they use."""
+    """Add to ``uses`` how often each recorded node is used by live ones; users come after what
+    they use."""
     for item in reversed(items):
         match item:
             case Local() | Set():
@@ -178,7 +190,8 @@ def count_uses(items: list[Item], uses: Counter[Expr]) -> None:
 
 
 class Builder:
-    """Scalar operations of one floating format. Numbers among the operands become constants of that format."""
+    """Scalar operations of one floating format. Numbers among the operands become constants of
+    that format."""
 
     def __init__(self, recorder: Recorder, dtype: str) -> None:
         self.recorder = recorder
@@ -269,10 +282,13 @@ class Builder:
         return self.recorder.record(Op("xor", (x, y), "bool"))
 
     def select(self, cond: Expr, on_true: Value, on_false: Value) -> Expr:
-        return self.recorder.record(Op("select", (cond, self.const(on_true), self.const(on_false)), self.dtype))
+        return self.recorder.record(
+            Op("select", (cond, self.const(on_true), self.const(on_false)), self.dtype)
+        )
 
     def at_most(self, x: Value, limit: float) -> Expr:
-        """min(x, limit), nan for nan: the very comparison that a hardware minimum makes, one instruction."""
+        """min(x, limit), nan for nan: the very comparison that a hardware minimum makes, one
+        instruction."""
         return self.select(self.lt(limit, x), limit, x)
 
     def at_least(self, x: Value, limit: float) -> Expr:
@@ -330,7 +346,8 @@ class Builder:
     # ---- polynomials and double words -----------------------------------------------------------
 
     def horner(self, x: Value, coefficients: Sequence[Value]) -> Expr:
-        """c[0] + c[1] x + ...; the tail of a long one as two interleaved chains, which halves the wait for results."""
+        """c[0] + c[1] x + ...; the tail of a long one as two interleaved chains, which halves the
+        wait for results."""
         if len(coefficients) <= 10:
             return self.chain(x, coefficients)
         square = self.mul(x, x)
@@ -361,7 +378,8 @@ class Builder:
 
 
 def parts(value: str, dtype: str, count: int = 2) -> tuple[float, ...]:
-    """A constant, given in decimal with enough digits, as an unevaluated sum of ``count`` numbers of the format."""
+    """A constant, given in decimal with enough digits, as an unevaluated sum of ``count`` numbers
+    of the format."""
     from_text = Decimal(value)
     found = []
     with localcontext(prec=120):
@@ -370,5 +388,3 @@ def parts(value: str, dtype: str, count: int = 2) -> tuple[float, ...]:
             found.append(part)
             from_text -= Decimal(part)
     return tuple(found)
-
-

@@ -1,10 +1,13 @@
 """Expansions of the exponential, logarithmic, power and hyperbolic functions.
 
-Each function takes a ``Builder`` and argument expressions and returns an expression of basic operations.
+Each function takes a ``Builder`` and argument expressions and returns an expression of basic
+operations.
 
-exp: n and r with x = n log 2 + r by Cody and Waite's two-part constant, a minimax polynomial in r, scaling by
-powers of two made from bits. log: x = 2^k m with m in [sqrt 1/2, sqrt 2), a polynomial in m - 1.
-pow: log x as a double word through 2 atanh(f / (2 + f)), times y, then exp (Muller, "Elementary Functions", ch. 11).
+exp: n and r with x = n log 2 + r by Cody and Waite's two-part constant, a minimax polynomial in
+r, scaling by powers of two made from bits. log: x = 2^k m with m in [sqrt 1/2, sqrt 2), a
+polynomial in m - 1.
+pow: log x as a double word through 2 atanh(f / (2 + f)), times y, then exp (Muller, "Elementary
+Functions", ch. 11).
 """
 
 from __future__ import annotations
@@ -12,14 +15,15 @@ from __future__ import annotations
 import math
 from fractions import Fraction
 
-from tracejit.kernel.math_builder import Builder, Expr, Value, parts
+from tracejit.ir.expr import Expr
+from tracejit.kernel.math_builder import Builder, Value, parts
 
-LN2 = "0.693147180559945309417232121458176568075500134360255254120680009493393621969694715605863326996418687"
-TWO_LN2 = "1.386294361119890618834464242916353136151000268720510508241360018986787243939389431211726653992837375"
-LOG10_2 = "0.301029995663981195213738894724493026768189881462108541310427461127108189274424509486927252118186172"
-LOG2_E = "1.442695040888963407359924681001892137426645954152985934135449406931109219181185079885526622893506344"
-LOG10_E = "0.434294481903251827651128918916605082294397005803666566114453783165864649208870774729224949338431748"
-TWELFTH = "0.083333333333333333333333333333333333333333333333333333333333333333"
+LN2 = "0.693147180559945309417232121458176568075500134360255254120680"
+TWO_LN2 = "1.386294361119890618834464242916353136151000268720510508241360"
+LOG10_2 = "0.301029995663981195213738894724493026768189881462108541310427"
+LOG2_E = "1.442695040888963407359924681001892137426645954152985934135449"
+LOG10_E = "0.434294481903251827651128918916605082294397005803666566114453"
+TWELFTH = "0.083333333333333333333333333333333333333333333333333333333333"
 UNDERFLOW = {"f32": -104.0, "f64": -746.0}  # exp of these is 0
 OVERFLOW = {"f32": 89.0, "f64": 710.0}  # and of these inf
 
@@ -28,7 +32,8 @@ OVERFLOW = {"f32": 89.0, "f64": 710.0}  # and of these inf
 
 
 def exp(b: Builder, x: Expr) -> Expr:
-    """e^x. The scale 2^n is the square of 2^(n/2), n even, so every result, subnormal too, rounds once."""
+    """e^x. The scale 2^n is the square of 2^(n/2), n even, so every result, subnormal too, rounds
+    once."""
     form = b.format
     high, low = parts(TWO_LN2, b.dtype)
     x = b.at_least(b.at_most(x, OVERFLOW[b.dtype]), UNDERFLOW[b.dtype])
@@ -70,7 +75,8 @@ def reduce_ln2(b: Builder, x: Expr, offset: float) -> tuple[Expr, Expr, Expr]:
 
 
 def exp_sum(b: Builder, high: Expr, low: Expr | None = None, factor: Value = 1.0) -> Expr:
-    """factor e^(high + low), |low| tiny, for a ``high`` within the limits of exp; hardly an error of its own."""
+    """factor e^(high + low), |low| tiny, for a ``high`` within the limits of exp; hardly an error
+    of its own."""
     _, r, shifted = reduce_ln2(b, high, 2.0 * b.format.bias)
     growth = b.fma(b.mul(r, r), b.horner(r, b.coefficients("expm1")), r)
     if low is not None:
@@ -131,7 +137,7 @@ def tanh(b: Builder, x: Expr) -> Expr:
 
 
 def hyperbolic_parts(b: Builder, magnitude: Expr) -> tuple[Expr, Expr, Expr, Expr]:
-    """sinh r, cosh r - 1, (2^n - 2^-n)/4, (2^n + 2^-n)/4 for magnitude = n log 2 + r."""
+    """sinh r, cosh r - 1, 2^n / 4, 2^-n / 4 for magnitude = n log 2 + r."""
     form = b.format
     x = b.at_most(magnitude, OVERFLOW[b.dtype] + 0.5)
     _, r, shifted = reduce_ln2(b, x, form.bias - 2.0)
@@ -142,20 +148,22 @@ def hyperbolic_parts(b: Builder, magnitude: Expr) -> tuple[Expr, Expr, Expr, Exp
     square = b.mul(r, r)
     sinh_r = b.fma(b.mul(square, r), b.horner(square, b.coefficients("sinh")), r)
     cosh_r = b.mul(square, b.horner(square, b.coefficients("cosh")))
-    return sinh_r, cosh_r, b.sub(up, down), b.add(up, down)
+    return sinh_r, cosh_r, up, down
 
 
 def sinh(b: Builder, x: Expr) -> Expr:
     """sinh(n log 2) cosh r + cosh(n log 2) sinh r: no division, no cancellation."""
-    sinh_r, cosh_r, minus, plus = hyperbolic_parts(b, b.abs(x))
+    sinh_r, cosh_r, up, down = hyperbolic_parts(b, b.abs(x))
+    minus, plus = b.sub(up, down), b.add(up, down)
     half = b.add(minus, b.fma(plus, sinh_r, b.mul(minus, cosh_r)))
     return b.copysign(b.select(b.eq(minus, 0.0), sinh_r, b.add(half, half)), x)
 
 
 def cosh(b: Builder, x: Expr) -> Expr:
-    """cosh(n log 2) cosh r + sinh(n log 2) sinh r."""
-    sinh_r, cosh_r, minus, plus = hyperbolic_parts(b, b.abs(x))
-    half = b.add(plus, b.fma(minus, sinh_r, b.mul(plus, cosh_r)))
+    """2^(n-1) e^r + 2^(-n-1) e^-r, the two exponentials from cosh r and sinh r."""
+    sinh_r, cosh_r, up, down = hyperbolic_parts(b, b.abs(x))
+    falling = b.fma(down, b.sub(cosh_r, sinh_r), down)
+    half = b.add(up, b.fma(up, b.add(cosh_r, sinh_r), falling))
     return b.add(half, half)
 
 
@@ -289,9 +297,11 @@ def log1p(b: Builder, x: Expr) -> Expr:
 
 
 def log1p_sum(b: Builder, x: Expr, low: Expr | None, without_one: Expr | None = None) -> Expr:
-    """log(1 + x + low). Where ``without_one`` holds, log(2 x) instead, as asinh and acosh want it for large x.
+    """log(1 + x + low). Where ``without_one`` holds, log(2 x) instead, as asinh and acosh want it
+    for large x.
 
-    With k from the rounded 1 + x, f = 2^-k x + (2^-k - 1) is rounded once, so no digit of x is lost.
+    With k from the rounded 1 + x, f = 2^-k x + (2^-k - 1) is rounded once, so no digit of x is
+    lost.
     """
     form = b.format
     ln2_high, ln2_low = parts(LN2, b.dtype)
@@ -319,7 +329,8 @@ def log1p_sum(b: Builder, x: Expr, low: Expr | None, without_one: Expr | None = 
 
 
 def log_double(b: Builder, x: Expr) -> tuple[Expr, Expr]:
-    """log x as a double word, for x positive and finite; relative error about 2^-(precision + 11)."""
+    """log x as a double word, for x positive and finite; relative error about 2^-(precision +
+    11)."""
     k, f = log_parts(b, x)
     inverse = b.div(1.0, b.add(f, 2.0))
     r = b.mul(b.add(f, f), inverse)
@@ -371,7 +382,8 @@ def rsqrt(b: Builder, x: Expr) -> Expr:
 
 
 def cbrt(b: Builder, x: Expr) -> Expr:
-    """a^(-1/3) from an exponent divided by 3 and two fourth-order steps without division; then a (a^(-1/3))^2."""
+    """a^(-1/3) from an exponent divided by 3 and two fourth-order steps without division; then a
+    (a^(-1/3))^2."""
     form = b.format
     third = form.precision // 3
     magnitude = b.abs(x)

@@ -1,7 +1,9 @@
 """Half-precision arithmetic as f32 arithmetic with conversions around, so that no printer needs it.
 
-Comes in: a kernel with operations on f16 or bf16. Goes out: the same kernel where these are on f32; each result
-is rounded back to half, as NumPy does after each operation. Loads, stores, select and bit operations stay in half.
+Comes in: a kernel with operations on f16 or bf16. Goes out: the same kernel where these are on
+f32; each result is rounded back to half, as NumPy does after each operation. Loads, stores,
+select and bit
+operations stay in half.
 
     >>> kernel = widen_half(kernel)        # y[i] = add(x[i], 1.0) becomes
     y[i] = convert[f16](add(convert[f32](x[i]), 1.0))
@@ -16,7 +18,18 @@ import numpy as np
 
 from tracejit.ir.expr import Const, Expr, Op, Var, children, rebuild, walk
 from tracejit.ir.types import DTYPES
-from tracejit.kernel.nodes import Accumulate, Check, If, Kernel, Local, Loop, Set, Stmt, Store, While
+from tracejit.kernel.nodes import (
+    Accumulate,
+    Check,
+    If,
+    Kernel,
+    Local,
+    Loop,
+    Set,
+    Stmt,
+    Store,
+    While,
+)
 
 HALF = frozenset({"f16", "bf16"})
 #: what works on bits or only moves them
@@ -24,9 +37,12 @@ UNCHANGED = frozenset({"select", "convert", "bitcast"})
 
 
 def widen_half(kernel: Kernel) -> Kernel:
-    """``kernel`` without arithmetic on f16 and bf16. Accumulators are kept in f32 and rounded where they are read."""
+    """``kernel`` without arithmetic on f16 and bf16. Accumulators are kept in f32 and rounded
+    where they are read."""
     sums = accumulators(kernel.body)
-    dtypes = {s.name: s.dtype for s in every(kernel.body) if isinstance(s, Local) and s.name in sums}
+    dtypes = {
+        s.name: s.dtype for s in every(kernel.body) if isinstance(s, Local) and s.name in sums
+    }
     wide = {name for name, dtype in dtypes.items() if dtype in HALF}
     done: dict[Expr, Expr] = {}
 
@@ -82,7 +98,13 @@ def next_half(x: Expr, y: Expr) -> Expr:
     bits = Op("bitcast", (x,), "i16")
     up, down = Const(1, "i16"), Const(-1, "i16")
     above = Op("gt", (wide_x, zero), "bool")
-    step = choose("lt", wide_x, wide_y, Op("select", (above, up, down), "i16"), Op("select", (above, down, up), "i16"))
+    step = choose(
+        "lt",
+        wide_x,
+        wide_y,
+        Op("select", (above, up, down), "i16"),
+        Op("select", (above, down, up), "i16"),
+    )
     least = choose("gt", wide_y, zero, up, Const(-0x7FFF, "i16"))
     moved = choose("eq", wide_x, zero, least, Op("add", (bits, step), "i16"))
     result = choose("eq", wide_x, wide_y, y, Op("bitcast", (moved,), x.dtype))
@@ -90,7 +112,8 @@ def next_half(x: Expr, y: Expr) -> Expr:
     return choose("ne", wide_y, wide_y, y, result)
 
 
-# ---- walking over statements ----------------------------------------------------------------------
+# ---- walking over statements
+# ----------------------------------------------------------------------
 
 
 def every(statements: Sequence[Stmt]) -> list[Stmt]:

@@ -1,19 +1,22 @@
 """Expansions of the trigonometric functions and their inverses.
 
-Arguments are reduced by multiples of pi/2: below ``FAST_LIMIT`` by Cody and Waite's constants in three parts,
-above by Payne and Hanek's method in floating point: the digits of 2/pi that matter for the argument are chosen,
-multiplied exactly (fma gives the error of each product) and summed modulo 4. A vector takes that path only
-when one of its lanes needs it.
+Arguments are reduced by multiples of pi/2: below ``FAST_LIMIT`` by Cody and Waite's constants in
+three parts, above by Payne and Hanek's method in floating point: the digits of 2/pi that matter
+for the
+argument are chosen, multiplied exactly (fma gives the error of each product) and summed modulo 4.
+A vector takes that
+path only when one of its lanes needs it.
 """
 
 from __future__ import annotations
 
 import math
 
-from tracejit.kernel.math_builder import Builder, Expr, parts
+from tracejit.ir.expr import Expr
+from tracejit.kernel.math_builder import Builder, parts
 
-HALF_PI = "1.57079632679489661923132169163975144209858469968755291048747229615390820314310449931401741267105853399107"
-PI = "3.14159265358979323846264338327950288419716939937510582097494459230781640628620899862803482534211706798214"
+HALF_PI = "1.570796326794896619231321691639751442098584699687552910487472"
+PI = "3.141592653589793238462643383279502884197169399375105820974944"
 FAST_LIMIT = {"f32": 2.0**17, "f64": 2.0**30}
 CHUNK = {"f32": 24, "f64": 50}  # digits of 2/pi in one constant of the slow path
 CHUNKS_USED = 5
@@ -62,7 +65,9 @@ def reduce_half_pi(b: Builder, a: Expr, words: int = 1) -> tuple[Expr, ...]:
             rest = b.fma(n, -c3, b.add(second_low, product_low))
             usual[1:] = b.fast_two_sum(second, rest)
         large = b.gt(a, FAST_LIMIT[b.dtype])
-        b.recorder.memo[key] = b.recorder.guarded(large, usual, lambda: reduce_huge(b, a)[: words + 1])
+        b.recorder.memo[key] = b.recorder.guarded(
+            large, usual, lambda: reduce_huge(b, a)[: words + 1]
+        )
     return b.recorder.memo[key]
 
 
@@ -102,7 +107,8 @@ def modulo_four(b: Builder, x: Expr) -> Expr:
 
 
 def sum_with_errors(b: Builder, terms: list[Expr]) -> list[Expr]:
-    """The same sum with nearly all of it in the first term (Ogita, Rump and Oishi's VecSum, largest first)."""
+    """The same sum with nearly all of it in the first term (Ogita, Rump and Oishi's VecSum,
+    largest first)."""
     total, errors = terms[-1], []
     for term in reversed(terms[:-1]):
         total, error = b.two_sum(term, total)
@@ -153,7 +159,8 @@ def tan(b: Builder, x: Expr) -> Expr:
 
 
 def asin_parts(b: Builder, x: Expr) -> tuple[Expr, Expr, Expr]:
-    """Whether |x| > 1/2; asin of |x| if not, of sqrt((1 - |x|) / 2) if so, as s and the little that adds to it."""
+    """Whether |x| > 1/2; asin of |x| if not, of sqrt((1 - |x|) / 2) if so, as s and the little
+    that adds to it."""
     a = b.abs(x)
     large = b.gt(a, 0.5)
     square = b.select(large, b.fma(a, -0.5, 0.5), b.mul(a, a))

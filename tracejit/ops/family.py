@@ -1,7 +1,6 @@
 """Makers of records for families of operations, which derive what the members have in common.
 
-    sin = elementwise("sin", np.sin, jvp=lambda dx, y, x: mul(dx, cos(x)), kinds="fc", domain=(-10,
-    10))
+    sin = elementwise("sin", np.sin, jvp=lambda dx, y, x: mul(dx, cos(x)), kinds="fc")
 
 An elementwise operation takes operands of one type (equal shape and dtype) and acts on each
 element: infer, batch, element and the generated test cases follow.
@@ -34,8 +33,7 @@ KIND_NAMES = {
 
 
 def same_shape(name: str, types: Sequence[TensorType]) -> tuple[int, ...]:
-    """The common shape; ShapeError naming the shapes that differ, with a hint where a simple change
-    mends it."""
+    """The common shape; ShapeError naming those that differ, with a hint where one helps."""
     shape = types[0].shape
     for other in types[1:]:
         if other.shape != shape:
@@ -71,8 +69,7 @@ def same_dtype(name: str, types: Sequence[TensorType], kinds: str) -> np.dtype:
 
 
 def each(*rules: Callable[..., Any] | None) -> Callable[..., Any]:
-    """A jvp rule from one rule ``(dx, y, *xs, **params) -> dy`` per operand (None: not
-    differentiable)."""
+    """A jvp rule from one rule ``(dx, y, *xs, **params) -> dy`` per operand (None: zero)."""
 
     def jvp(dxs: Any, ys: Any, xs: Any, **params: Any) -> Any:
         total = None
@@ -88,8 +85,7 @@ def each(*rules: Callable[..., Any] | None) -> Callable[..., Any]:
 
 
 def linear_jvp(prim: Callable[[], Primitive]) -> Callable[..., Any]:
-    """The jvp of an operation linear in all its operands together: itself, with zeros for absent
-    tangents."""
+    """The jvp of an operation linear in all operands: itself, zeros for absent tangents."""
 
     def jvp(dxs: Any, ys: Any, xs: Any, **params: Any) -> Any:
         full = [full_like(x, 0) if dx is None else dx for dx, x in zip(dxs, xs, strict=True)]
@@ -100,8 +96,7 @@ def linear_jvp(prim: Callable[[], Primitive]) -> Callable[..., Any]:
 
 
 def lift(prim: Callable[[], Primitive]) -> Callable[..., Any]:
-    """The batch rule of an elementwise operation: itself on operands that all carry the batch
-    axis."""
+    """The batch rule of an elementwise operation: itself, all operands with the batch axis."""
 
     def batch(size: int, mask: Any, xs: Any, **params: Any) -> Any:
         return prim()(
@@ -144,20 +139,15 @@ def elementwise(
     arity: int = 1,
     jvp: Any = None,
     rule: Callable[..., Any] | None = None,
-    transpose: Callable[..., Any] | None = None,
     kinds: str = "biufc",
-    out: Callable[[np.dtype], np.dtype] | None = None,
+    out: Callable[[np.dtype], np.dtype] = lambda dtype: dtype,
     infer: Callable[..., Any] | None = None,
     element: Callable[..., Any] | None = None,
-    params: tuple[str, ...] = (),
-    spell: Spell | None = None,
-    scalar: Callable[..., Any] | None = None,
-    domain: Any = (-3.0, 3.0),
-    heavy: bool = False,
     cases: Callable[[], list[Any]] | None = None,
-    doc: str = "",
+    domain: Any = (-3.0, 3.0),
+    **fields: Any,
 ) -> Primitive:
-    """A record for an operation on single elements.
+    """A record for an operation on single elements; ``fields`` go into it as they are.
 
     ``numpy`` is its meaning; ``jvp`` one rule per operand ``(dx, y, *xs) -> dy`` (a tuple when
     there are several operands), "linear" when the operation is linear in all operands together,
@@ -166,56 +156,45 @@ def elementwise(
     derivative that is zero everywhere. ``rule`` is a whole jvp rule instead. ``out`` maps the
     operands' dtype to the result's where they differ; ``infer`` says more where that is not enough.
     """
-    result = (lambda dtype: dtype) if out is None else out
 
-    def default_infer(*types: TensorType) -> TensorType:
+    def infer_uniform(*types: TensorType) -> TensorType:
         dtype = same_dtype(name, types, kinds)
-        return TensorType(result(dtype), same_shape(name, types))
+        return TensorType(out(dtype), same_shape(name, types))
 
-    def default_element(xs: Any, index: Any, **given: Any) -> Any:
-        operands = [x(index) for x in xs]
-        dtype = (infer or default_infer)(*[x.type.with_shape(()) for x in xs], **given).dtype
-        return Op(name, tuple(operands), short(dtype))
+    def element_op(xs: Any, index: Any, **given: Any) -> Any:
+        operands = tuple(x(index) for x in xs)
+        type = record.infer(*[x.type.with_shape(()) for x in xs], **given)
+        return Op(name, operands, short(type.dtype))
 
     def meaning(*xs: Any, **given: Any) -> Any:
         with np.errstate(all="ignore"):
-            return np.asarray(numpy(*xs, **given)).astype(result(xs[0].dtype), copy=False)
+            return np.asarray(numpy(*xs, **given)).astype(out(xs[0].dtype), copy=False)
 
     if jvp == "linear":
         rule = linear_jvp(lambda: record)
     elif jvp is not None:
         rule = each(*(jvp if isinstance(jvp, tuple) else (jvp,)))
-
-    def default_cases() -> list[Any]:
-        dtypes = [
-            DTYPES[n]
-            for n in ("bool", "i32", "u8", "f32", "f64", "c64")
-            if kind(DTYPES[n]) in kinds
-        ]
-        return [
-            ((TensorType(d, shape),) * arity, {})
-            for d in dtypes
-            for shape in ((3, 5), (), (0,), (1,), (37,))
-        ]
-
     record = Primitive(
         name,
-        infer=infer or default_infer,
+        infer=infer or infer_uniform,
         numpy=meaning if infer is None else numpy,
-        params=params,
         jvp=rule,
-        transpose=transpose,
         batch=lift(lambda: record),
-        element=element or default_element,
-        scalar=scalar,
-        spell=spell,
-        domain=domain,
+        element=element or element_op,
         kinds=kinds,
-        heavy=heavy,
-        cases=cases or default_cases,
-        doc=doc,
+        cases=cases or (lambda: elementwise_cases(kinds, arity)),
+        domain=domain,
+        **fields,
     )
     return record
+
+
+def elementwise_cases(kinds: str, arity: int) -> list[Any]:
+    """Cases of an operation on ``arity`` operands of one type: typical, 0-d, empty, one, odd."""
+    names = ("bool", "i32", "u8", "f32", "f64", "c64")
+    dtypes = [DTYPES[name] for name in names if kind(DTYPES[name]) in kinds]
+    shapes = ((3, 5), (), (0,), (1,), (37,))
+    return [((TensorType(d, shape),) * arity, {}) for d in dtypes for shape in shapes]
 
 
 # ---- addition: `each` needs it, so it stands here ------------------------------------------------

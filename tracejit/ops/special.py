@@ -19,9 +19,9 @@ from tracejit.ir.build import full_like
 from tracejit.ir.prim import Primitive, Spell
 from tracejit.ir.types import DTYPES, TensorType
 from tracejit.ops.arith import abs_, add, div, mul, neg, sign, sub
-from tracejit.ops.family import elementwise, scipy_special
+from tracejit.ops.family import elementwise, in_float32, scipy_special
 from tracejit.ops.logic import lt, select
-from tracejit.ops.math import exp, log
+from tracejit.ops.math import exp, log, log1p
 
 ROOT_PI = scalar_math.sqrt(scalar_math.pi)
 
@@ -69,10 +69,18 @@ erf_inv = _special(
 
 # ---- gamma and its relatives ---------------------------------------------------------------------
 
-lgamma = _special(
+
+def _numpy_lgamma(x: Any) -> Any:
+    # C's value at -inf; SciPy says -inf
+    return np.where(np.isneginf(x), np.asarray(np.inf, x.dtype), scipy_special("gammaln")(x))
+
+
+lgamma = elementwise(
     "lgamma",
-    "gammaln",
-    lambda dx, y, x: mul(dx, digamma(x)),
+    in_float32(_numpy_lgamma),
+    kinds="f",
+    heavy=True,
+    jvp=lambda dx, y, x: mul(dx, digamma(x)),
     spell=Spell(c="lgamma({0})", numba="math.lgamma({0})"),
     domain=(0.2, 4.0),
     doc="The logarithm of |gamma(x)|.",
@@ -193,6 +201,23 @@ igamma_grad_a = elementwise(
     domain=((0.5, 4.0), (0.2, 5.0)),
     heavy=True,
     doc="The derivative of igamma(a, x) with respect to a.",
+)
+
+
+def _betainc_dx(dx: Any, y: Any, a: Any, b: Any, x: Any) -> Any:
+    """dx times the density of the beta distribution."""
+    powers = add(mul(sub(a, 1), log(x)), mul(sub(b, 1), log1p(neg(x))))
+    scale = sub(lgamma(add(a, b)), add(lgamma(a), lgamma(b)))
+    return mul(dx, exp(add(powers, scale)))
+
+
+betainc = _special(
+    "betainc",
+    "betainc",
+    (_unknown("betainc", "a"), _unknown("betainc", "b"), _betainc_dx),
+    arity=3,
+    domain=((0.5, 3.0), (0.5, 3.0), (0.1, 0.9)),
+    doc="The regularised incomplete beta function I_x(a, b).",
 )
 
 # ---- Bessel functions ----------------------------------------------------------------------------

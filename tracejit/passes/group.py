@@ -454,7 +454,7 @@ def _reason(source: Draft, draft: Draft) -> str:
 
 def _expands(node: Node) -> bool:
     """Whether elements of an operand are read more often than once or twice."""
-    if node.prim.name.startswith(("gather", "reduce_window")):
+    if node.prim.name.startswith(("gather", "reduce_window", "select_and")):
         return True
     size = node.outputs[0].type.size
     return node.prim.reduce is None and any(

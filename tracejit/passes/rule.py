@@ -26,9 +26,10 @@ import numpy as np
 
 from tracejit.errors import InternalError
 from tracejit.ir.build import building
-from tracejit.ir.graph import Atom, Graph, Literal, Node, Value, hashable
+from tracejit.ir.graph import Atom, ConstArray, Graph, Literal, Node, Value, hashable
 from tracejit.ir.prim import Primitive
-from tracejit.ir.types import TensorType, kind, parse_type
+from tracejit.ir.types import TensorType, kind, parse_type, type_of
+from tracejit.ops.layout import constant
 from tracejit.passes.subgraphs import map_subgraphs
 
 #: operations whose operands may change places without changing a bit of the result
@@ -242,8 +243,10 @@ def parts(value: Any) -> Any:
 
 # ---- applying ------------------------------------------------------------------------------------
 
-#: called before the rules: what the outputs of a node are known to be, or None
-Shortcut = Callable[[Node, dict[Value, Node]], tuple[Atom, ...] | None]
+#: outputs of a node that are known while compiling
+Known = tuple[Literal | ConstArray, ...]
+#: asked before the rules: what the outputs of a node are known to be, or None
+Shortcut = Callable[[Node, dict[Value, Node]], Known | None]
 
 
 @dataclass
@@ -281,7 +284,7 @@ class Rewriter:
             known = self.shortcut(node, producers)
             if known is not None:
                 self.changed = True
-                return known
+                return tuple(self.held(x, node) for x in known)
         for _, rule, pattern in self.rules.candidates(node, producers):
             found: Captures = {}
             if not match_node(pattern, node, producers, found):
@@ -295,6 +298,16 @@ class Rewriter:
         for out in node.outputs:
             producers[out] = node
         return node.outputs
+
+    def held(self, x: Literal | ConstArray, node: Node) -> Atom:
+        """A known output of ``node`` as an operand of others."""
+        if isinstance(x, Literal):
+            return x
+        out = Value(type_of(x.array), node.outputs[0].name)
+        made = Node(constant, (), {"value": x}, (out,), node.at)
+        self.nodes.append(made)
+        self.producers[out] = made
+        return out
 
     def apply(
         self, rule: Rule, node: Node, found: Captures, chain: tuple[str, ...]

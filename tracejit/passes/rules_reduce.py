@@ -417,7 +417,7 @@ READS = (
 )
 
 
-def scalars(value: Any, shape: Axes, dtype: np.dtype = DTYPES["f32"]) -> Literal:  # noqa: B008
+def scalars(value: Any, shape: Axes, dtype: np.dtype = DTYPES["f32"]) -> Literal:
     """A Literal of any shape."""
     return literal(value, TensorType(dtype, shape))
 

@@ -1,0 +1,328 @@
+"""jit: calls of a user's function find or make the program for their argument types.
+
+    f = jit(fun)
+    f(x)                 first call at these types: trace, transform, compile; then run
+    f.stages(x)          graph, optimised, groups, plan, kernels, sources
+    f.source(x)          one standalone Python module that needs NumPy and Numba only
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import types
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import optree
+
+from tracejit import source
+from tracejit.config import Settings, config
+from tracejit.errors import ArgumentError
+from tracejit.frontend.array import Array, as_array
+from tracejit.frontend.call import (
+    FlatCall,
+    OutTree,
+    call_graph,
+    flatten,
+    function_name,
+    trace_call,
+)
+from tracejit.frontend.trace import Traced, current_trace
+from tracejit.runtime.executable import Executable, Interpreted, Stages, compile_graph, make_stages
+from tracejit.runtime.replay import replay_passes
+from tracejit.tree_util import NAMESPACE
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """A program and what stands around it: arrays it captured, and the tree of its results."""
+
+    executable: Executable | Interpreted
+    captured: tuple[np.ndarray, ...]
+    outputs: OutTree
+
+    def __call__(self, leaves: Sequence[Array]) -> Any:
+        data = [*self.captured, *(leaf._data for leaf in leaves)]
+        return self.outputs.build([Array(d) for d in self.executable.run(data)])
+
+
+class Jitted:
+    """A function compiled on demand, once per structure, dtypes and shapes of its arguments."""
+
+    def __init__(
+        self,
+        fun: Callable[..., Any],
+        static: frozenset[int | str],
+        backend: str | None,
+        mode: str | None,
+        threads: int | None,
+    ) -> None:
+        functools.update_wrapper(self, fun)
+        self._fun = fun
+        self._static = static
+        self._backend, self._mode, self._threads = backend, mode, threads
+        self._programs: dict[Any, Compiled] = {}
+        self._graphs: dict[Any, Traced] = {}
+
+    def __repr__(self) -> str:
+        return f"<jit of {function_name(self._fun)}>"
+
+    def __get__(self, instance: Any, owner: Any = None) -> Any:
+        return self if instance is None else types.MethodType(self, instance)
+
+    def __reduce__(self) -> Any:
+        return (_find, (self._fun.__module__, self._fun.__qualname__))
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        fun, args, kwargs, fixed = self._split(args, kwargs)
+        leaves, treedef = optree.tree_flatten((args, kwargs), namespace=NAMESPACE)  # type: ignore[arg-type]
+        if current_trace() is not None:
+            return self._join_trace(fun, args, kwargs, fixed)
+        settings = config.current()
+        key = (treedef, fixed, settings, *[leaf_key(leaf) for leaf in leaves])
+        program = self._programs.get(key)
+        if program is None:
+            program = self._programs[key] = self._compile(FlatCall.of(fun, args, kwargs), settings)
+        return program([as_array(leaf) for leaf in leaves])
+
+    # ---- static arguments ----
+
+    def _split(
+        self, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any], Any]:
+        """The function of the dynamic arguments alone, these, and the static ones as a key."""
+        static = {k for k in range(len(args)) if k in self._static or k - len(args) in self._static}
+        if args and isinstance(args[0], Callable) is False and self._is_instance(args[0]):  # type: ignore[arg-type]
+            static.add(0)
+        named = {name for name in kwargs if name in self._static}
+        if not static and not named:
+            return self._fun, args, kwargs, None
+        fixed = tuple((k, self._hashable(args[k], f"argument {k}")) for k in sorted(static))
+        fixed += tuple((name, self._hashable(kwargs[name], f"`{name}`")) for name in sorted(named))
+        dynamic = tuple(a for k, a in enumerate(args) if k not in static)
+        rest = {name: v for name, v in kwargs.items() if name not in named}
+        return _Bound(self._fun, args, static, {n: kwargs[n] for n in named}), dynamic, rest, fixed
+
+    def _is_instance(self, first: Any) -> bool:
+        """Whether ``first`` is the ``self`` of a method: an object of the class that holds this function."""
+        if isinstance(first, Array | np.ndarray | bool | int | float | complex | str | tuple | list | dict):
+            return False
+        held = inspect.getattr_static(type(first), self._fun.__name__, None)
+        return held is self and optree.tree_is_leaf(first, namespace=NAMESPACE)
+
+    def _hashable(self, value: Any, name: str) -> Any:
+        try:
+            hash(value)
+        except TypeError as error:
+            raise ArgumentError(
+                f"static {name} of `{function_name(self._fun)}` is not hashable: {type(value).__name__}",
+                at=source.here(),
+                hint="pass a tuple instead of a list, or do not mark it static",
+            ) from error
+        return (type(value), value)
+
+    # ---- compiling ----
+
+    def _compile(self, call: FlatCall, settings: Settings) -> Compiled:
+        traced = trace_call(call, "jit")
+        captured = tuple(array.concrete("jit") for array in traced.captured)
+        mode = self._mode or settings.mode
+        graph = traced.graph
+        if mode == "debug":
+            replay_passes(graph, [*captured, *(leaf._data for leaf in call.leaves)])
+        executable = compile_graph(
+            graph,
+            backend=self._backend or settings.backend,
+            mode=mode,
+            threads=self._threads or settings.threads,
+        )
+        return Compiled(executable, captured, traced.outputs)
+
+    def _join_trace(
+        self, fun: Callable[..., Any], args: Any, kwargs: Any, fixed: Any
+    ) -> Any:
+        """Inside another trace a jitted function is one ``call`` node."""
+        call = FlatCall.of(fun, args, kwargs)
+        key = (call.treedef, fixed, config.current(), *[leaf_key(leaf) for leaf in call.leaves])
+        traced = self._graphs.get(key)
+        if traced is None:
+            traced = trace_call(call, "jit")
+            if all(a._trace is None for a in traced.captured):
+                self._graphs[key] = traced
+        outs = call_graph(traced.graph, [*traced.captured, *call.leaves])
+        return traced.outputs.build(outs)
+
+    # ---- looking inside ----
+
+    def stages(self, *args: Any, **kwargs: Any) -> Stages:
+        """All stages of the program for these arguments; nothing is run."""
+        fun, args, kwargs, _ = self._split(args, kwargs)
+        traced = trace_call(FlatCall.of(fun, args, kwargs), "jit")
+        return make_stages(traced.graph, threads=self._threads or config.current().threads)
+
+    def source(self, *args: Any, **kwargs: Any) -> str:
+        """The program for these arguments as a Python module that needs only NumPy and Numba."""
+        return self.stages(*args, **kwargs).sources["module"]
+
+    def clear_cache(self) -> None:
+        """Forget all compiled programs."""
+        self._programs.clear()
+        self._graphs.clear()
+
+    def cache_size(self) -> int:
+        """How many programs have been compiled."""
+        return len(self._programs)
+
+    def eval_shape(self, *args: Any, **kwargs: Any) -> Any:
+        """Shapes and dtypes of the results."""
+        return eval_shape(self._fun, *args, **kwargs)
+
+
+@dataclass(frozen=True)
+class _Bound:
+    """``fun`` with its static arguments put back in place."""
+
+    fun: Callable[..., Any]
+    args: tuple[Any, ...]
+    static: set[int]
+    named: dict[str, Any]
+
+    def __call__(self, *dynamic: Any, **kwargs: Any) -> Any:
+        rest = iter(dynamic)
+        full = [a if k in self.static else next(rest) for k, a in enumerate(self.args)]
+        return self.fun(*full, **kwargs, **self.named)
+
+    @property
+    def __name__(self) -> str:
+        return function_name(self.fun)
+
+    @property
+    def __signature__(self) -> inspect.Signature:
+        parameters = list(inspect.signature(self.fun).parameters.values())
+        kept = [p for k, p in enumerate(parameters) if k not in self.static and p.name not in self.named]
+        return inspect.Signature(kept)
+
+
+def leaf_key(leaf: Any) -> Any:
+    """What a program depends on of an argument: dtype, shape, and whether it is a Python scalar."""
+    if type(leaf) is Array:
+        data = leaf._data
+        return (data.dtype, data.shape, leaf._weak) if data is not None else (leaf.type, leaf._weak)
+    if isinstance(leaf, np.ndarray | np.generic):
+        return (leaf.dtype, leaf.shape, False)
+    return type(leaf)
+
+
+def _find(module: str, name: str) -> Any:
+    """A jitted function by its name, for pickle."""
+    found: Any = __import__(module, fromlist=["_"])
+    for part in name.split("."):
+        found = getattr(found, part)
+    return found
+
+
+def jit(
+    fun: Callable[..., Any] | None = None,
+    *,
+    static_argnums: int | Sequence[int] = (),
+    static_argnames: str | Iterable[str] = (),
+    donate_argnums: int | Sequence[int] = (),
+    donate_argnames: str | Iterable[str] = (),
+    backend: str | None = None,
+    mode: str | None = None,
+    threads: int | None = None,
+    inline: bool = False,
+    keep_unused: bool = False,
+) -> Any:
+    """Compile ``fun`` when it is called. Use as ``@jit`` or ``@jit(static_argnames="n")``.
+
+    ``static_argnums``/``static_argnames``: arguments whose values, not only types, the program depends on;
+    they must be hashable. ``donate_argnums``/``donate_argnames``: arguments the caller will not use again; their memory may be
+    reused. ``backend``: llvm, numba or numpy; ``mode``: default, fast_compile or debug; ``threads``: how many.
+    ``inline`` and ``keep_unused`` are accepted for compatibility with JAX and change nothing.
+
+    Raises ArgumentError for a static argument that is not hashable or an option that does not exist.
+    """
+    if fun is None:
+        return functools.partial(
+            jit,
+            static_argnums=static_argnums,
+            static_argnames=static_argnames,
+            donate_argnums=donate_argnums,
+            donate_argnames=donate_argnames,
+            backend=backend,
+            mode=mode,
+            threads=threads,
+        )
+    if not callable(fun):
+        raise ArgumentError(f"jit: takes a function, not {type(fun).__name__}", at=source.here())
+    numbers = {static_argnums} if isinstance(static_argnums, int) else set(static_argnums)
+    names = {static_argnames} if isinstance(static_argnames, str) else set(static_argnames)
+    return Jitted(fun, static_names(fun, numbers, names), backend, mode, threads)
+
+
+def static_names(
+    fun: Callable[..., Any], numbers: set[int], names: set[str]
+) -> frozenset[int | str]:
+    """Positions and names of static arguments, each given both ways where the signature tells."""
+    try:
+        parameters = list(inspect.signature(fun).parameters.values())
+    except (TypeError, ValueError):
+        return frozenset(numbers | names)
+    positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    variadic = any(p.kind is p.VAR_KEYWORD for p in parameters)
+    for name in names:
+        if not variadic and all(p.name != name for p in parameters):
+            raise ArgumentError(
+                f"jit: `{function_name(fun)}` has no argument `{name}` to make static", at=source.here()
+            )
+    found: set[int | str] = {*numbers, *names}
+    found |= {k for k, p in enumerate(positional) if p.name in names}
+    found |= {p.name for k, p in enumerate(positional) if k in numbers or k - len(positional) in numbers}
+    return frozenset(found)
+
+
+class ShapeDtypeStruct:
+    """A shape and a dtype standing for an array."""
+
+    __slots__ = ("shape", "dtype")
+
+    def __init__(self, shape: Sequence[int], dtype: Any) -> None:
+        self.shape = tuple(shape)
+        self.dtype = np.dtype(dtype)
+
+    @property
+    def ndim(self) -> int:
+        return len(self.shape)
+
+    @property
+    def size(self) -> int:
+        return int(np.prod(self.shape))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, ShapeDtypeStruct) and (self.shape, self.dtype) == (other.shape, other.dtype)
+
+    def __hash__(self) -> int:
+        return hash((self.shape, self.dtype))
+
+    def __repr__(self) -> str:
+        return f"ShapeDtypeStruct(shape={self.shape}, dtype={self.dtype.name})"
+
+
+def eval_shape(fun: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """The result of ``fun`` with a ShapeDtypeStruct for each array; nothing is computed.
+
+    Arguments may be arrays or ShapeDtypeStructs.
+    """
+    leaves, treedef = flatten((args, kwargs))
+    stand_ins = [
+        np.broadcast_to(np.zeros((), leaf.dtype), leaf.shape) if isinstance(leaf, ShapeDtypeStruct) else leaf
+        for leaf in leaves
+    ]
+    full_args, full_kwargs = optree.tree_unflatten(treedef, stand_ins)
+    traced = trace_call(FlatCall.of(fun, full_args, full_kwargs), "eval_shape")
+    outs = [ShapeDtypeStruct(y.type.shape, y.type.dtype) for y in traced.graph.outputs]
+    return optree.tree_unflatten(traced.outputs.treedef, outs)

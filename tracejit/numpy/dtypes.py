@@ -1,0 +1,181 @@
+"""Dtypes by name, and questions about dtypes.
+
+    >>> float32(1)
+    Array(1., dtype=float32)
+    >>> promote_types("int64", float32)
+    dtype('float64')
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+
+from tracejit.config import config
+from tracejit.errors import ArgumentError, DTypeError
+from tracejit.frontend import creation, promotion
+from tracejit.frontend.array import Array
+from tracejit.frontend.promotion import canonical
+from tracejit.ir.types import DTYPES, kind
+from tracejit.source import here
+
+
+class ScalarType:
+    """A dtype that also converts: ``float32(x)`` is ``asarray(x, float32)``."""
+
+    __slots__ = ("dtype",)
+
+    def __init__(self, name: str) -> None:
+        self.dtype = DTYPES[name]
+
+    def __call__(self, x: Any = 0) -> Any:
+        return creation.asarray(x, self.dtype)
+
+    def __eq__(self, other: object) -> bool:
+        try:
+            return canonical(other) == self.dtype
+        except (DTypeError, TypeError):
+            return False
+
+    def __hash__(self) -> int:
+        return hash(self.dtype)
+
+    def __repr__(self) -> str:
+        return f"tracejit.numpy.{self.dtype.name}"
+
+    @property
+    def itemsize(self) -> int:
+        return self.dtype.itemsize
+
+    @property
+    def name(self) -> str:
+        return self.dtype.name
+
+
+bool_ = ScalarType("bool")
+int8, int16, int32, int64 = ScalarType("i8"), ScalarType("i16"), ScalarType("i32"), ScalarType("i64")
+uint8, uint16, uint32, uint64 = ScalarType("u8"), ScalarType("u16"), ScalarType("u32"), ScalarType("u64")
+float16, bfloat16 = ScalarType("f16"), ScalarType("bf16")
+float32, float64 = ScalarType("f32"), ScalarType("f64")
+complex64, complex128 = ScalarType("c64"), ScalarType("c128")
+single, double, csingle, cdouble = float32, float64, complex64, complex128
+int_, uint, float_, complex_ = int64, uint64, float64, complex128
+
+_KINDS = {"bool": "b", "signed integer": "i", "unsigned integer": "u", "integral": "iu",
+          "real floating": "f", "complex floating": "c", "numeric": "iufc"}
+_ABSTRACT = {
+    np.generic: "biufc",
+    np.number: "iufc",
+    np.integer: "iu",
+    np.signedinteger: "i",
+    np.unsignedinteger: "u",
+    np.inexact: "fc",
+    np.floating: "f",
+    np.complexfloating: "c",
+}
+
+
+def dtype(x: Any) -> np.dtype:
+    """The NumPy dtype that ``x`` names; ``float`` and ``int`` name the configured defaults."""
+    return canonical(x)
+
+
+def result_type(*args: Any) -> np.dtype:
+    """The dtype of an operation on arrays, Python scalars and dtypes together."""
+    return promotion.result_type(*args)
+
+
+def promote_types(a: Any, b: Any) -> np.dtype:
+    """The dtype that holds both."""
+    return promotion.promote_types(a, b)
+
+
+def can_cast(from_: Any, to: Any, casting: str = "safe") -> bool:
+    """Whether values of one dtype may become another by NumPy's rule ``casting``."""
+    a = from_.dtype if isinstance(from_, Array | np.ndarray | np.generic) else canonical(from_)
+    b = canonical(to)
+    if a == b or casting == "unsafe":
+        return True
+    if casting == "safe":
+        return promote_types(a, b) == b
+    if casting == "same_kind":
+        order = "biufc".index
+        same = kind(a) == kind(b) or (kind(a) in "iu" and kind(b) == "i")
+        return same or (order(kind(a)) < order(kind(b)) and not (kind(a) == "i" and kind(b) == "u"))
+    return False
+
+
+def issubdtype(arg1: Any, arg2: Any) -> bool:
+    """Whether a dtype belongs to another or to a family such as ``floating``."""
+    if isinstance(arg1, type) and arg1 in _ABSTRACT:
+        return isinstance(arg2, type) and issubclass(arg1, arg2)
+    first = canonical(arg1)
+    if isinstance(arg2, type) and arg2 in _ABSTRACT:
+        return kind(first) in _ABSTRACT[arg2]
+    return first == canonical(arg2)
+
+
+def isdtype(dtype: Any, kind: Any) -> bool:
+    """Whether a dtype is of a kind named as in the array API standard: "integral", "real floating" ..."""
+    kinds = kind if isinstance(kind, tuple) else (kind,)
+    found = canonical(dtype)
+    for wanted in kinds:
+        if isinstance(wanted, str) and wanted in _KINDS:
+            if _letter(found) in _KINDS[wanted]:
+                return True
+        elif isinstance(wanted, str) and wanted not in DTYPES and wanted not in np.sctypeDict:
+            raise ArgumentError(
+                f"isdtype: there is no kind {wanted!r}", at=here(), hint=f"there are: {', '.join(_KINDS)}"
+            )
+        elif found == canonical(wanted):
+            return True
+    return False
+
+
+_letter = kind
+
+
+def finfo(dtype: Any) -> Any:
+    """Limits of a floating dtype: eps, max, min, tiny, bits ..."""
+    found = _dtype_of(dtype)
+    return ml_dtypes.finfo(found) if found == DTYPES["bf16"] else np.finfo(found)
+
+
+def iinfo(dtype: Any) -> np.iinfo:
+    """Limits of an integer dtype: min, max, bits."""
+    return np.iinfo(_dtype_of(dtype))
+
+
+def _dtype_of(x: Any) -> np.dtype:
+    return x.dtype if isinstance(x, Array | np.ndarray | np.generic) else canonical(x)
+
+
+def issctype(x: Any) -> bool:
+    """Whether ``x`` names a dtype that tracejit has."""
+    try:
+        canonical(x)
+    except DTypeError:
+        return False
+    return True
+
+
+def isscalar(element: Any) -> bool:
+    """Whether ``element`` is a number or an array without axes."""
+    return np.isscalar(element) or (isinstance(element, Array | np.ndarray) and element.ndim == 0)
+
+
+def iscomplexobj(x: Any) -> bool:
+    """Whether ``x`` has a complex dtype."""
+    return kind(creation.asarray(x).dtype) == "c"
+
+
+def isrealobj(x: Any) -> bool:
+    """Whether ``x`` has no complex dtype."""
+    return not iscomplexobj(x)
+
+
+def default_float() -> np.dtype:
+    """The dtype of floating arrays made from nothing."""
+    return config.default_float

@@ -1,0 +1,265 @@
+"""Contractions brought to the forms that BLAS and the generated kernels compute.
+
+Comes in: any graph. Goes out: an equal one in which every ``dot_general`` has operands that
+are matrices as they lie in memory (``ops/dot.py: as_matmul`` finds both views) and of the dtype of the
+result, and every ``conv_general_dilated`` has neither padding nor a dilated left operand:
+
+    conv_general_dilated(x, w, padding=((1, 1), (1, 1)))  ->  conv_general_dilated(pad(x, 0), w)
+
+The last pass before fusion: the ``pad``, ``transpose`` and ``convert`` nodes it writes
+become part of the kernels that compute the operands.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from tracejit.ir.build import Builder, building, full_like
+from tracejit.ir.graph import Atom, Graph, Literal, Node, Value
+from tracejit.ir.types import DTYPES, TensorType, kind
+from tracejit.ops import layout
+from tracejit.ops.arith import mul
+from tracejit.ops.broadcast import broadcast_in_dim, reduce_sum
+from tracejit.ops.conv import conv_general_dilated
+from tracejit.ops.dot import as_matmul, dot_general, free_axes, narrowed, permuted
+from tracejit.ops.fill import full
+from tracejit.passes.conv_plan import Geometry, geometry, wants_packed
+from tracejit.passes.subgraphs import map_subgraphs
+
+#: products of a matrix and a vector up to so many multiplications are fused maps and sums
+SMALL = 32**3
+#: from so many multiplications on, 16-bit floats are converted for BLAS
+WIDENED = 64**3
+
+
+def canonicalise(graph: Graph) -> Graph:
+    """``graph`` with its contractions, those of inner graphs too, in forms that can be computed."""
+    builder = Builder()
+    env: dict[Value, Atom] = {}
+    changed = False
+    with building(builder):
+        for node in graph.nodes:
+            inner = map_subgraphs(node, canonicalise)
+            changed |= inner is not node
+            inputs = tuple(env.get(x, x) if isinstance(x, Value) else x for x in node.inputs)
+            builder.at = node.at
+            if node.prim not in (dot_general, conv_general_dilated):
+                builder.nodes.append(replace(inner, inputs=inputs))
+                continue
+            rule = _dot if node.prim is dot_general else _conv
+            found = rule(inputs, node.outputs[0].type, dict(node.params))
+            if found is None:
+                builder.nodes.append(replace(inner, inputs=inputs))
+                continue
+            changed = True
+            env[node.outputs[0]] = found
+            if isinstance(found, Value) and not found.name:
+                found.name = node.outputs[0].name
+    if not changed:
+        return graph
+    outputs = tuple(env.get(x, x) if isinstance(x, Value) else x for x in graph.outputs)
+    return replace(graph, nodes=tuple(builder.nodes), outputs=outputs)
+
+
+def _stored(x: Atom) -> Atom:
+    """An operand that has a buffer: contractions read memory."""
+    if isinstance(x, Literal):
+        return full(layout.scalar(x.value, x.type.dtype), shape=x.type.shape)
+    return x
+
+
+# ---- dot_general ---------------------------------------------------------------------------------
+
+
+def _dot(xs: tuple[Atom, ...], out: TensorType, params: dict[str, Any]) -> Atom | None:
+    """What computes a contraction; None where the node is fine as it is."""
+    lhs, rhs = xs
+    numbers = params["dimension_numbers"]
+    plan = as_matmul(lhs.type, rhs.type, numbers)
+    if out.size == 0 or plan.k == 0:
+        return full_like(out, 0)
+    work = plan.b * plan.m * plan.n * plan.k
+    dtype = out.dtype
+    if kind(dtype) == "f" and dtype.itemsize == 2 and work > WIDENED:
+        dtype = DTYPES["f32"]
+    pair = tuple(narrowed(_stored(x), dtype) for x in xs)
+    exact = kind(dtype) in "iuc" or dtype.itemsize > 2
+    if kind(dtype) != "b" and exact and plan.k == 1 and work <= SMALL:
+        return narrowed(_outer(pair, out.with_dtype(dtype), numbers), out.dtype)
+    if kind(dtype) in "fiu" and exact and work <= SMALL and (summed := _summed(pair, numbers)):
+        return narrowed(summed, out.dtype)
+    pair, numbers = _with_views(pair, numbers)
+    if pair == xs and params["preferred_element_type"] in (None, dtype):
+        return None
+    found = dot_general(*pair, dimension_numbers=numbers, preferred_element_type=None)
+    return narrowed(found, out.dtype)
+
+
+def _with_views(pair: tuple[Any, ...], numbers: Any) -> tuple[tuple[Any, ...], Any]:
+    """Operands that BLAS can read, copied in the order of a matrix where they are not."""
+    (left, right), (left_batch, right_batch) = numbers
+    plan = as_matmul(pair[0].type, pair[1].type, numbers)
+    count, batch = len(left), tuple(range(len(left_batch)))
+    lhs, rhs = pair
+    if plan.lhs_view is None or plan.rhs_view is None:
+        # the order of contracted axes that the plan chose
+        left = plan.lhs_axes[len(plan.lhs_axes) - count :]
+        right = plan.rhs_axes[len(batch) : len(batch) + count]
+    if plan.lhs_view is None:
+        lhs = permuted(lhs, plan.lhs_axes)
+        left, left_batch = tuple(range(lhs.type.ndim - count, lhs.type.ndim)), batch
+    if plan.rhs_view is None:
+        rhs = permuted(rhs, plan.rhs_axes)
+        right, right_batch = tuple(range(len(batch), len(batch) + count)), batch
+    return (lhs, rhs), ((left, right), (left_batch, right_batch))
+
+
+def _outer(pair: tuple[Any, ...], out: TensorType, numbers: Any) -> Any:
+    """A contraction over one element, as a product of broadcasts."""
+    (left, right), (left_batch, right_batch) = numbers
+    lhs, rhs = pair
+    lhs_free = free_axes(lhs.type.ndim, left, left_batch)
+    rhs_free = free_axes(rhs.type.ndim, right, right_batch)
+    batch = len(left_batch)
+    first = tuple(range(batch + len(lhs_free)))
+    second = (*range(batch), *range(len(first), len(first) + len(rhs_free)))
+    sides = (
+        (lhs, (*left_batch, *lhs_free), first),
+        (rhs, (*right_batch, *rhs_free), second),
+    )
+    factors = []
+    for x, axes, places in sides:
+        x = permuted(x, (*axes, *(a for a in range(x.type.ndim) if a not in axes)))
+        if len(axes) < x.type.ndim:
+            x = layout.reshape(x, new_sizes=x.type.shape[: len(axes)])
+        factors.append(_spread(x, out.shape, places))
+    return mul(*factors)
+
+
+def _spread(x: Any, shape: tuple[int, ...], places: tuple[int, ...]) -> Any:
+    """``x`` with its axes at ``places`` of ``shape``."""
+    if x.type.shape == shape:
+        return x
+    return broadcast_in_dim(x, shape=shape, dims=places)
+
+
+def _summed(pair: tuple[Any, ...], numbers: Any) -> Any:
+    """A matrix or matrices times vectors as products and sums along rows; None for other contractions."""
+    (contract, batch) = numbers
+    for matrix, vector in ((0, 1), (1, 0)):
+        x, y = pair[matrix], pair[vector]
+        if free_axes(y.type.ndim, contract[vector], batch[vector]):
+            continue
+        rows = free_axes(x.type.ndim, contract[matrix], batch[matrix])
+        if (*batch[matrix], *rows, *contract[matrix]) != tuple(range(x.type.ndim)):
+            continue
+        y = permuted(y, (*batch[vector], *contract[vector]))
+        first = len(batch[0])
+        places = (*range(first), *range(first + len(rows), x.type.ndim))
+        return reduce_sum(mul(x, _spread(y, x.type.shape, places)), axes=contract[matrix])
+    return None
+
+
+# ---- convolution ---------------------------------------------------------------------------------
+
+
+def _conv(xs: tuple[Atom, ...], out: TensorType, params: dict[str, Any]) -> Atom | None:
+    """What computes a convolution; None where the node is fine as it is."""
+    if 0 in (out.size, xs[0].type.size, xs[1].type.size):
+        return full_like(out, 0)
+    lhs, params = _padded(_stored(xs[0]), params)
+    rhs = _stored(xs[1])
+    g = geometry(lhs.type, rhs.type, params)
+    found = _as_product(lhs, rhs, out, g)
+    if found is not None:
+        return found
+    if wants_packed(g):
+        spatial = tuple(range(g.rank))
+        rhs = permuted(rhs, (*g.rhs_spec[2:], g.rhs_spec[1], g.rhs_spec[0]))
+        spec = (g.rank + 1, g.rank, *spatial)
+        params["dimension_numbers"] = (g.lhs_spec, spec, g.out_spec)
+    if (lhs, rhs) == xs:
+        return None
+    return conv_general_dilated(lhs, rhs, **params)
+
+
+def _padded(x: Any, params: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+    """The left operand padded, its gaps filled with zeros, and params without padding."""
+    config = [(0, 0, 0)] * x.type.ndim
+    spec = params["dimension_numbers"][0]
+    for axis, (low, high), step in zip(
+        spec[2:], params["padding"], params["lhs_dilation"], strict=True
+    ):
+        config[axis] = (low, high, step - 1 if x.type.shape[axis] > 1 else 0)
+    if all(entry == (0, 0, 0) for entry in config):
+        return x, {**params, "lhs_dilation": (1,) * len(spec[2:])}
+    padded = layout.pad(x, layout.scalar(0, x.type.dtype), config=tuple(config))
+    none = len(params["padding"])
+    return padded, {**params, "padding": ((0, 0),) * none, "lhs_dilation": (1,) * none}
+
+
+def _as_product(lhs: Any, rhs: Any, out: TensorType, g: Geometry) -> Any:
+    """A convolution that is a matrix product of operands as they lie, or None.
+
+    Every spatial axis is either walked by a kernel of one pixel, or covered whole by the kernel.
+    """
+    if g.groups > 1:
+        return None
+    left, right, kept = [g.lhs_spec[1]], [g.rhs_spec[1]], [g.lhs_spec[0]]
+    steps = [1] * lhs.type.ndim
+    for axis in range(g.rank):
+        at = axis + 3 - g.rank
+        if g.kernel[at] == 1:
+            kept.append(g.lhs_spec[2 + axis])
+            steps[kept[-1]] = g.strides[at]
+        elif g.kernel[at] == g.spatial[at] and g.dilation[at] == 1:
+            left.append(g.lhs_spec[2 + axis])
+            right.append(g.rhs_spec[2 + axis])
+        else:
+            return None
+    # a kernel of one pixel has axes of extent 1 that the product does not see
+    ones = [axis for axis in g.rhs_spec[2:] if axis not in right]
+    order = sorted(kept)
+    roles = {axis: g.out_spec[g.lhs_spec.index(axis)] for axis in kept if axis != g.lhs_spec[0]}
+    roles[g.lhs_spec[0]] = g.out_spec[0]
+    rows = [roles[axis] for axis in order]
+    swapped = _in_order([g.out_spec[1], *rows], out)
+    if not swapped and not _in_order([*rows, g.out_spec[1]], out):
+        return None
+    short = [axis for axis in range(rhs.type.ndim) if axis not in ones]
+    left_type = _sliced_type(lhs.type, steps)
+    right_type = rhs.type.with_shape(tuple(rhs.type.shape[axis] for axis in short))
+    contract = (tuple(left), tuple(short.index(axis) for axis in right))
+    numbers = (contract, ((), ()))
+    plan = as_matmul(left_type, right_type, numbers)
+    if plan.lhs_view is None or plan.rhs_view is None:
+        return None
+    if left_type != lhs.type:
+        zeros = (0,) * lhs.type.ndim
+        lhs = layout.slice_(lhs, start=zeros, limit=lhs.type.shape, strides=tuple(steps))
+    if ones:
+        rhs = layout.reshape(rhs, new_sizes=right_type.shape)
+    pair, types = (lhs, rhs), out
+    if swapped:
+        pair, numbers = (rhs, lhs), (contract[::-1], ((), ()))
+    found = dot_general(*pair, dimension_numbers=numbers, preferred_element_type=_wider(lhs, types))
+    again = _dot(pair, found.type, {"dimension_numbers": numbers, "preferred_element_type": None})
+    found = found if again is None else again
+    return found if found.type == out else layout.reshape(found, new_sizes=out.shape)
+
+
+def _wider(x: Any, out: TensorType) -> Any:
+    return None if x.type.dtype == out.dtype else out.dtype
+
+
+def _sliced_type(x: TensorType, steps: list[int]) -> TensorType:
+    return x.with_shape(tuple(-(-n // step) for n, step in zip(x.shape, steps, strict=True)))
+
+
+def _in_order(axes: list[int], out: TensorType) -> bool:
+    """Whether axes of the result appear in their order, those of extent 1 left aside."""
+    long = [axis for axis in axes if out.shape[axis] != 1]
+    return long == sorted(long)
+
+

@@ -1,0 +1,50 @@
+"""The passes in their order; nothing else states it.
+
+    run_passes(graph, OPTIMISE)                                   ->  the graph that is grouped and compiled
+    run_passes(graph, OPTIMISE, off=frozenset(("merge_equal",)))  ->  without one pass, or without one rule
+    run_passes(graph, OPTIMISE, after=lambda name, graph: ...)    verify, dump or replay each result
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from tracejit.ir.graph import Graph
+from tracejit.passes.dead import drop_dead
+from tracejit.passes.fold import fold_constants
+from tracejit.passes.inline import inline_calls
+from tracejit.passes.merge import merge_equal
+from tracejit.passes.simplify import simplify
+
+Pass = Callable[..., Graph]
+
+OPTIMISE: tuple[Pass, ...] = (
+    inline_calls,  # first: the others see through calls then
+    drop_dead,  # before anything is spent on what nobody reads
+    fold_constants,  # fewer nodes to merge
+    merge_equal,  # before the rules: x - x needs both operands to be one value
+    simplify,  # folds as it goes, since what a rule builds may be constant
+    merge_equal,  # rules make equal nodes of different ones,
+    simplify,  # and merged operands make rules apply
+    drop_dead,
+)
+
+#: passes made of named parts that ``off`` may name one by one
+HAS_PARTS: frozenset[Pass] = frozenset((simplify,))
+
+
+def run_passes(
+    graph: Graph,
+    passes: Sequence[Pass],
+    *,
+    after: Callable[[str, Graph], None] | None = None,
+    off: frozenset[str] = frozenset(),
+) -> Graph:
+    """``graph`` through ``passes``, without those named in ``off``; ``after`` sees each name and result."""
+    for step in passes:
+        if step.__name__ in off:
+            continue
+        graph = step(graph, off=off) if step in HAS_PARTS else step(graph)
+        if after is not None:
+            after(step.__name__, graph)
+    return graph

@@ -1,0 +1,148 @@
+"""Machine code for a program: its kernels (each compiled once per process) and its ``main``.
+
+    main = compile_main(program, threads=2)      Main(call, ...)
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import threading
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Any
+
+from tracejit.codegen.llvm import print_module
+from tracejit.codegen.llvm_ops import NATIVE
+from tracejit.codegen.main import Env, make_env, print_main
+from tracejit.ir.expr import Op, Var, const, walk
+from tracejit.ir.graph import Node
+from tracejit.ir.prim import Primitive
+from tracejit.ir.types import short
+from tracejit.kernel.math import EXPANSIONS, expand_math
+from tracejit.kernel.math_half import widen_half
+from tracejit.kernel.nodes import Kernel
+from tracejit.kernel.program import Program
+from tracejit.kernel.text import show
+from tracejit.runtime.native import Code, compile_llvm, host_target, thread_pool
+
+#: scalar operations that kernels may hold
+KNOWN = NATIVE | frozenset(EXPANSIONS) | {"idiv", "irem", "check_index"}
+
+_lock = threading.RLock()
+_kernels: dict[Kernel, tuple[int, Code]] = {}
+
+
+def can_fuse(node: Node) -> bool:
+    """Whether LLVM kernels can compute a node: no complex numbers, and scalar operations all known."""
+    types = (*(x.type for x in node.inputs), *(out.type for out in node.outputs))
+    if any(t.dtype.kind == "c" for t in types):
+        return False
+    if node.prim.element is None:
+        return True
+    return _element_known(
+        node.prim, tuple(t for t in types[: len(node.inputs)]), _Params(node.params)
+    )
+
+
+class _Params:
+    """Params as a key for a cache."""
+
+    def __init__(self, params: Any) -> None:
+        self.params = params
+        self.key = tuple((k, v if not isinstance(v, dict) else None) for k, v in params.items())
+
+    def __hash__(self) -> int:
+        return hash(self.key)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Params) and self.key == other.key
+
+
+class _Probe:
+    """Stands for an operand while an element rule is tried out."""
+
+    def __init__(self, type: Any) -> None:
+        self.type, self.dtype, self.shape = type, short(type.dtype), type.shape
+
+    def __call__(self, index: Any, guard: Any = None) -> Any:
+        return Op("probe", tuple(index), self.dtype)
+
+
+@lru_cache(maxsize=8192)
+def _element_known(prim: Primitive, types: tuple[Any, ...], params: _Params) -> bool:
+    assert prim.element is not None
+    out = prim.infer(*types, **params.params)
+    shape = (out[0] if isinstance(out, tuple) else out).shape
+    index = tuple(Var(f"i{k}", "i64") if n != 1 else const(0) for k, n in enumerate(shape))
+    try:
+        found = prim.element([_Probe(t) for t in types], index, **params.params)
+    except NotImplementedError:
+        return False
+    exprs = found if isinstance(found, tuple) else (found,)
+    return all(
+        n.fn in KNOWN or n.fn == "probe" for e in exprs for n in walk(e) if isinstance(n, Op)
+    )
+
+
+def prepared(kernel: Kernel) -> Kernel:
+    """The kernel in operations LLVM has, under a name of its own."""
+    digest = hashlib.sha256(show(replace(kernel, comment="")).encode()).hexdigest()[:10]
+    return replace(expand_math(widen_half(kernel), NATIVE), name=f"{kernel.name}_{digest}")
+
+
+def kernel_addresses(kernels: tuple[Kernel, ...]) -> dict[Kernel, int]:
+    """Addresses of kernels; those not seen before are compiled together."""
+    with _lock:
+        new = [k for k in kernels if k not in _kernels]
+        if new:
+            ready = [prepared(k) for k in new]
+            code = compile_llvm(print_module(ready, host_target()), [k.name for k in ready])
+            for kernel, made in zip(new, ready, strict=True):
+                _kernels[kernel] = (code.addresses[made.name], code)
+        return {k: _kernels[k][0] for k in kernels}
+
+
+@lru_cache(maxsize=1)
+def blas() -> dict[str, int]:
+    """Addresses of BLAS functions, from the pointers that SciPy publishes for Cython."""
+    from scipy.linalg import cython_blas
+
+    name = ctypes.pythonapi.PyCapsule_GetName
+    name.restype, name.argtypes = ctypes.c_char_p, [ctypes.py_object]
+    get = ctypes.pythonapi.PyCapsule_GetPointer
+    get.restype, get.argtypes = ctypes.c_void_p, [ctypes.py_object, ctypes.c_char_p]
+    table = cython_blas.__pyx_capi__
+    return {f: int(get(table[f], name(table[f]))) for f in ("sgemm", "dgemm")}
+
+
+@dataclass(frozen=True)
+class Main:
+    """A program's ``main``: ``call(args, results, arena, env)``, all addresses. ``text`` is its LLVM text."""
+
+    call: Any
+    env: Env
+    text: str
+    code: Code
+    pool: int
+    addresses: dict[Kernel, int]
+
+
+_MAIN = ctypes.CFUNCTYPE(None, *(ctypes.c_void_p,) * 4)
+
+
+def compile_main(program: Program, threads: int) -> Main:
+    """Compile a program for this CPU."""
+    addresses = kernel_addresses(program.kernels)
+    text = print_main(program, host_target(), threads)
+    code = compile_llvm(text, ["main"])
+    pool = thread_pool().address if threads > 1 else 0
+    return Main(_MAIN(code.addresses["main"]), make_env(program), text, code, pool, addresses)
+
+
+def sources(program: Program, threads: int) -> str:
+    """All LLVM text of a program."""
+    ready = [prepared(k) for k in program.kernels]
+    target = host_target()
+    return print_module(ready, target) + "\n" + print_main(program, target, threads)
+

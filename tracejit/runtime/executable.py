@@ -1,0 +1,214 @@
+"""A compiled graph: every stage of it, and ``run``.
+
+    executable = compile_graph(graph, backend="llvm", threads=2)
+    executable.run([x, y])          NumPy arrays in and out
+    executable.stages               graph, optimised, groups, plan, kernels, sources: all print
+"""
+
+from __future__ import annotations
+
+import ctypes
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from tracejit.codegen.numba import compile_numba, print_numba
+from tracejit.errors import BackendError, OutOfBoundsError
+from tracejit.ir import interp
+from tracejit.ir.graph import Graph
+from tracejit.kernel.program import HostCall, KernelCall, Program, lower_program
+from tracejit.kernel.text import show as show_kernel
+from tracejit.passes.group import Partition, partition
+from tracejit.passes.outputs import own_outputs
+from tracejit.passes.pipeline import OPTIMISE, run_passes
+from tracejit.passes.place import Plan, place_buffers
+from tracejit.runtime import cpu, driver
+from tracejit.runtime.buffers import ALIGN, empty, pointer
+from tracejit.runtime.native import host_target
+
+
+@dataclass(frozen=True)
+class Stages:
+    """What a function became on its way to machine code; each part has a readable text."""
+
+    graph: Graph
+    optimised: Graph
+    partition: Partition
+    program: Program
+    seconds: dict[str, float]
+    threads: int
+
+    @property
+    def groups(self) -> Partition:
+        return self.partition
+
+    @property
+    def plan(self) -> Plan:
+        return self.program.plan
+
+    @cached_property
+    def kernels(self) -> tuple[str, ...]:
+        """The text of each distinct kernel."""
+        return tuple(show_kernel(k) for k in self.program.kernels)
+
+    @cached_property
+    def sources(self) -> dict[str, str]:
+        """Printed programs by back end: "llvm" and "numba"."""
+        return {
+            "llvm": cpu.sources(self.program, self.threads),
+            "numba": "\n\n".join(print_numba(k) for k in self.program.kernels),
+        }
+
+
+class Interpreted:
+    """A graph run op by op by NumPy: mode "fast_compile" and back end "numpy"."""
+
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+
+    def run(self, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
+        return interp.run(self.graph, arrays)
+
+
+class Executable:
+    """A graph compiled for the CPU."""
+
+    def __init__(self, stages: Stages, backend: str) -> None:
+        self.stages = stages
+        self.backend = backend
+        self.program = stages.program
+        self.lock = threading.Lock()
+        self.arenas: list[np.ndarray] = []
+        self.failure: BaseException | None = None
+        plan = self.program.plan
+        self.constants = [node.params["value"].array for node in plan.constants]
+        if backend == "numba":
+            self.numba = {k: compile_numba(k) for k in self.program.kernels}
+        else:
+            self._prepare_native(stages.threads)
+
+    @property
+    def graph(self) -> Graph:
+        return self.stages.graph
+
+    def run(self, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """The results on ``arrays``, which must have the graph's input types."""
+        ready = [
+            a if a.flags.c_contiguous and a.flags.aligned else np.ascontiguousarray(np.require(a, requirements="A"))
+            for a in arrays
+        ]
+        results = [empty(t) for t in self.graph.output_types]
+        arena = self._take_arena()
+        if self.backend == "numba":
+            self._check_flags(driver.run_plan(self.program, ready, results, arena, self.constants, self.numba))
+        else:
+            self._run_native(ready, results, arena)
+        self.arenas.append(arena)
+        return results
+
+    def _take_arena(self) -> np.ndarray:
+        try:
+            return self.arenas.pop()
+        except IndexError:
+            raw = np.empty(self.program.plan.arena + ALIGN, np.uint8)
+            start = -pointer(raw) % ALIGN
+            return raw[start:]
+
+    # ---- native ----
+
+    def _prepare_native(self, threads: int) -> None:
+        self.main = cpu.compile_main(self.program, threads)
+        env = self.main.env
+        self.flags = np.zeros(max(len(env.flags), 1), np.int64)
+        table = np.zeros(env.size, np.uint64)
+        table[0] = self.main.pool
+        if any(call.__class__.__name__ == "GemmCall" for call in self.program.calls):
+            table[1], table[2] = cpu.blas()["sgemm"], cpu.blas()["dgemm"]
+        self.callback = _HOST(self._host)
+        table[3] = ctypes.cast(self.callback, ctypes.c_void_p).value or 0
+        table[4] = pointer(self.flags)
+        for kernel, place in env.kernels.items():
+            table[place] = self.main.addresses[kernel]
+        for k, constant in enumerate(self.constants):
+            table[env.constants + k] = pointer(constant)
+        self.env_table = table
+        self.env_pointer = pointer(table)
+
+    def _run_native(
+        self, arrays: list[np.ndarray], results: list[np.ndarray], arena: np.ndarray
+    ) -> None:
+        args = np.array([pointer(a) for a in arrays] or [0], np.uint64)
+        outs = np.array([pointer(r) for r in results] or [0], np.uint64)
+        self.main.call(pointer(args), pointer(outs), pointer(arena), self.env_pointer)
+        if self.failure is not None:
+            failure, self.failure = self.failure, None
+            raise failure
+        if self.main.env.flags and self.flags.any():
+            failed = [(call, code) for call, code in zip(self.main.env.flags, self.flags.tolist(), strict=True)]
+            self.flags[:] = 0
+            self._check_flags(failed)
+
+    def _check_flags(self, failed: Sequence[tuple[KernelCall, int]]) -> None:
+        for call, code in failed:
+            if code:
+                at = call.checks[min(code, len(call.checks)) - 1] if call.checks else None
+                raise OutOfBoundsError(
+                    "an index lies outside its axis",
+                    at=at,
+                    hint='pass mode="clip", "fill", "drop" or "wrap" where that is meant',
+                )
+
+    def _host(self, number: int, table: int) -> int:
+        """Called by ``main``: run a node by its NumPy meaning."""
+        call = self.program.calls[number]
+        assert isinstance(call, HostCall)
+        try:
+            slots = (ctypes.c_void_p * len(self.program.plan.slots)).from_address(table)
+            driver.run_host(call, lambda slot, type: view_at(slots[slot] or 0, type))
+        except BaseException as error:  # it must not cross native code: raised again by run()
+            self.failure = error
+            return 1
+        return 0
+
+
+_HOST = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_int64, ctypes.c_void_p)
+
+
+def view_at(address: int, type: Any) -> np.ndarray:
+    """An array over memory at ``address``."""
+    if type.nbytes == 0:
+        return np.empty(type.shape, type.dtype)
+    raw = (ctypes.c_char * type.nbytes).from_address(address)
+    return np.frombuffer(raw, type.dtype).reshape(type.shape)
+
+
+def compile_graph(graph: Graph, *, backend: str, mode: str, threads: int) -> Executable | Interpreted:
+    """Compile ``graph``. ``backend``: llvm, numba or numpy; ``mode``: default, fast_compile or debug."""
+    if backend == "numpy" or mode == "fast_compile":
+        return Interpreted(graph)
+    if backend == "cuda":
+        raise BackendError("the cuda back end is not available in this version")
+    return Executable(make_stages(graph, threads=threads), backend)
+
+
+def make_stages(graph: Graph, *, threads: int) -> Stages:
+    """Every stage of ``graph`` up to kernels."""
+    seconds: dict[str, float] = {}
+
+    def timed(name: str, make: Any) -> Any:
+        start = time.perf_counter()
+        found = make()
+        seconds[name] = time.perf_counter() - start
+        return found
+
+    optimised = timed("passes", lambda: run_passes(graph, OPTIMISE))
+    owned = timed("outputs", lambda: own_outputs(optimised, cpu.can_fuse))
+    parts = timed("groups", lambda: partition(owned, cpu.can_fuse))
+    plan = timed("plan", lambda: place_buffers(parts))
+    program = timed("kernels", lambda: lower_program(plan, host_target().vector_bytes))
+    return Stages(graph, optimised, parts, program, seconds, threads)
