@@ -1,0 +1,31 @@
+"""tracejit: a JIT tracing compiler for array programs, with JAX's names.
+
+    import tracejit as tj
+    import tracejit.numpy as jnp
+
+    @tj.jit
+    def loss(w, x, y):
+        return jnp.mean((jnp.tanh(x @ w) - y) ** 2)
+
+    tj.grad(loss)(w, x, y)
+"""
+
+from tracejit.api import Array as Array
+from tracejit.api import ShapeDtypeStruct as ShapeDtypeStruct
+from tracejit.api import eval_shape as eval_shape
+from tracejit.api import grad as grad
+from tracejit.api import hessian as hessian
+from tracejit.api import jacfwd as jacfwd
+from tracejit.api import jacobian as jacobian
+from tracejit.api import jacrev as jacrev
+from tracejit.api import jit as jit
+from tracejit.api import jvp as jvp
+from tracejit.api import linearize as linearize
+from tracejit.api import make_graph as make_graph
+from tracejit.api import value_and_grad as value_and_grad
+from tracejit.api import vjp as vjp
+from tracejit.api import vmap as vmap
+from tracejit.config import config as config
+from tracejit.config import settings as settings
+
+__version__ = "0.1.0"

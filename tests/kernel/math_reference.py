@@ -175,8 +175,7 @@ def operations(fn: str, dtype: str, arity: int = 1) -> tuple[int, int]:
     return usual, rare
 
 
-# ---- inputs and references
-# ------------------------------------------------------------------------
+# ---- inputs and references -------------------------------------------------------------------
 
 
 def bit_patterns(dtype: str, count: int, seed: int = 0) -> np.ndarray:

@@ -10,6 +10,7 @@ import pytest
 
 from tests.kernel.math_reference import (
     ABSOLUTE,
+    BASIC,
     FLOATS,
     REFERENCES,
     bit_patterns,
@@ -176,8 +177,7 @@ def test_f32_expansions_stay_cheap():
         assert operations(fn, "f32")[0] <= limit, fn
 
 
-# ---- statements
-# -----------------------------------------------------------------------------------
+# ---- statements ------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("fn", ["exp", "log", "tanh", "sin", "erfc", "lgamma"])
@@ -309,8 +309,7 @@ def test_indices_keep_their_form():
     assert loop.body[-1].index == (index,)
 
 
-# ---- half precision
-# -------------------------------------------------------------------------------
+# ---- half precision --------------------------------------------------------------------------
 
 
 def half_fns(kernel: Kernel) -> set[str]:

@@ -7,6 +7,7 @@ which rules fail, for every dtype. The others list cases.
 from __future__ import annotations
 
 import itertools
+import random
 from collections.abc import Iterator
 from typing import Any
 
@@ -23,7 +24,7 @@ from tracejit.passes.rules_arith import FAST
 from tracejit.passes.simplify import RULES, simplify
 
 EVERY = (*RULES, *FAST)
-SHAPE = (5, 37)
+SHAPE = (3, 37)
 
 
 def leaves(pattern: Any) -> Iterator[Any]:
@@ -52,10 +53,16 @@ def drawn(rule: Rule) -> Iterator[Graph]:
             if any(leaf.kinds and kind(types[k]) not in leaf.kinds for k, leaf in named.items()):
                 continue
             constants = [k for k, leaf in named.items() if isinstance(leaf, Const)]
-            for values in itertools.product(*(interesting(types[k]) for k in constants)):
+            for values in some(itertools.product(*(interesting(types[k]) for k in constants))):
                 graph = one(pattern, types, dict(zip(constants, values, strict=True)), dtype)
                 if graph is not None:
                     yield graph
+
+
+def some(combinations: Iterator[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
+    """At most 24 of them, drawn at random but the same ones each time."""
+    found = list(combinations)
+    return random.Random(0).sample(found, min(len(found), 24))
 
 
 def subsets(names: tuple[str, ...]) -> list[tuple[str, ...]]:
@@ -103,7 +110,7 @@ def test_rule(rule: Rule) -> None:
             continue
         fired += 1
         if rule.exact:
-            assert_same_meaning(graph, after, seeds=1 if fired > 20 else 2)
+            assert_same_meaning(graph, after, seeds=1)
         again = rewrite(after, alone)
         assert again is after or again == after
     assert fired, f"{rule.name} never applied"

@@ -13,7 +13,7 @@ import inspect
 import types
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import optree
@@ -31,9 +31,16 @@ from tracejit.frontend.call import (
     trace_call,
 )
 from tracejit.frontend.trace import Traced, current_trace
-from tracejit.runtime.executable import Executable, Interpreted, Stages, compile_graph, make_stages
-from tracejit.runtime.replay import replay_passes
+from tracejit.lazy import lazy
 from tracejit.tree_util import NAMESPACE
+
+
+if TYPE_CHECKING:
+    from tracejit.runtime.executable import Executable, Interpreted, Stages
+
+# the compiler proper loads when something is first compiled
+_executable = lazy("tracejit.runtime.executable")
+_replay = lazy("tracejit.runtime.replay")
 
 
 @dataclass(frozen=True)
@@ -132,8 +139,8 @@ class Jitted:
         mode = self._mode or settings.mode
         graph = traced.graph
         if mode == "debug":
-            replay_passes(graph, [*captured, *(leaf._data for leaf in call.leaves)])
-        executable = compile_graph(
+            _replay.replay_passes(graph, [*captured, *(leaf._data for leaf in call.leaves)])
+        executable = _executable.compile_graph(
             graph,
             backend=self._backend or settings.backend,
             mode=mode,
@@ -161,7 +168,7 @@ class Jitted:
         """All stages of the program for these arguments; nothing is run."""
         fun, args, kwargs, _ = self._split(args, kwargs)
         traced = trace_call(FlatCall.of(fun, args, kwargs), "jit")
-        return make_stages(traced.graph, threads=self._threads or config.current().threads)
+        return _executable.make_stages(traced.graph, threads=self._threads or config.current().threads)
 
     def source(self, *args: Any, **kwargs: Any) -> str:
         """The program for these arguments as a Python module that needs only NumPy and Numba."""

@@ -63,7 +63,11 @@ def conv_kernel(
         for label, type, role in (("lhs", lhs, "in"), ("rhs", rhs, "in"), ("out", out, "out"))
     )
     k = KernelBuilder([name, *(p.name for p in buffers)], width=width)
-    left, right, result = operand(buffers[0], lhs), operand(buffers[1], rhs), output(buffers[2], out)
+    left, right, result = (
+        operand(buffers[0], lhs),
+        operand(buffers[1], rhs),
+        output(buffers[2], out),
+    )
     conv = Conv(k, g, left, right, result, width, short(accumulator(out.dtype)))
     if out.size:
         {"pixels": pixels, "features": features, "window": window}[choose_plan(g)](conv)

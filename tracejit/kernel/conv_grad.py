@@ -107,17 +107,14 @@ def _window_tile(conv: Conv, at: _At, tile: WindowTile) -> None:
 
 def _spots(tile: WindowTile) -> list[tuple[int, int, int]]:
     return [
-        (i, o, x)
-        for i in range(tile.images)
-        for o in range(tile.outs)
-        for x in range(tile.columns)
+        (i, o, x) for i in range(tile.images) for o in range(tile.outs) for x in range(tile.columns)
     ]
 
 
 def _partial_sums(
     conv: Conv, at: _At, tile: WindowTile, totals: list[Var], lane: Expr, vectors: int
 ) -> None:
-    """Add to ``totals`` what ``lane`` and every lane ``width`` further on, ``vectors`` in all, give."""
+    """Add to ``totals`` what ``vectors`` lanes give: ``lane`` and those ``width`` further on."""
     k, g = conv.k, conv.g
     sums = conv.zeros(len(totals), "t")
     with (

@@ -56,7 +56,9 @@ class Conv:
 
     def write(self, n: Expr | int, o: Expr | int, at: Position, value: Expr) -> None:
         self.k.store(
-            self.out, placed(self.g.out_spec, n, o, at), self.k.op("convert", value, dtype=self.out.dtype)
+            self.out,
+            placed(self.g.out_spec, n, o, at),
+            self.k.op("convert", value, dtype=self.out.dtype),
         )
 
     def wide(self, x: Expr) -> Expr:
@@ -95,7 +97,7 @@ def _three(values: Sequence[Expr]) -> Position:
 
 
 def placed(spec: tuple[int, ...], first: Any, second: Any, at: Position) -> tuple[Any, ...]:
-    """An index from roles: batch or output feature, feature, and as many spatial ones as there are."""
+    """An index from roles: batch or output feature, feature, the spatial ones that are there."""
     roles = (first, second, *at[5 - len(spec) :])
     index: list[Any] = [0] * len(spec)
     for axis, role in zip(spec, roles, strict=True):

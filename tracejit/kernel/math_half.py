@@ -112,8 +112,7 @@ def next_half(x: Expr, y: Expr) -> Expr:
     return choose("ne", wide_y, wide_y, y, result)
 
 
-# ---- walking over statements
-# ----------------------------------------------------------------------
+# ---- walking over statements -----------------------------------------------------------------
 
 
 def every(statements: Sequence[Stmt]) -> list[Stmt]:

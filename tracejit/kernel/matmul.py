@@ -1,4 +1,4 @@
-"""Matrix products that BLAS does not do, or not well: integers, booleans, 16-bit floats, small ones.
+"""Matrix products that BLAS lacks or is slow at: integers, booleans, 16-bit floats, small ones.
 
 Comes in: the types and params of a ``dot_general`` node. Goes out: a Kernel over ``lhs``, ``rhs``
 and ``out``. With 16 columns to a vector:
@@ -121,7 +121,11 @@ def matmul_kernel(
         for label, type, role in (("lhs", lhs, "in"), ("rhs", rhs, "in"), ("out", out, "out"))
     )
     k = KernelBuilder([name, *(p.name for p in buffers)], width=width)
-    left, right, result = operand(buffers[0], lhs), operand(buffers[1], rhs), output(buffers[2], out)
+    left, right, result = (
+        operand(buffers[0], lhs),
+        operand(buffers[1], rhs),
+        output(buffers[2], out),
+    )
     product = Product(k, plan, left, right, result, width, short(accumulator(out.dtype)))
     if out.size:
         (_along_rows if _rows_contracted(plan) else _along_columns)(product)
@@ -129,7 +133,7 @@ def matmul_kernel(
 
 
 def _rows_contracted(plan: Matmul) -> bool:
-    """Whether both operands have the contracted elements side by side, and the right one not its columns."""
+    """Whether the contracted elements lie side by side in both operands."""
     left, right = plan.lhs_view, plan.rhs_view
     if left is None or right is None or plan.k < 4:
         return False
@@ -215,5 +219,3 @@ def _inner_tile(p: Product, at: tuple[Var, Var, Var], rows: int, columns: int) -
                 k.accumulate(total, "or" if p.dtype == "bool" else "add", part)
     for (i, j), total in zip(spots, totals, strict=True):
         p.write(b, iadd(m, i), iadd(n, j), total)
-
-

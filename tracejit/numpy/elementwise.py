@@ -16,7 +16,7 @@ from tracejit.frontend import elementwise as ew
 from tracejit.frontend.array import as_array
 from tracejit.frontend.promotion import convert, filled, to_inexact
 from tracejit.ir.types import DTYPES, kind
-from tracejit.ops import special
+from tracejit.ops import arith, parts, special
 from tracejit.source import here
 
 # ---- angles and exponentials ---------------------------------------------------------------------
@@ -119,8 +119,7 @@ def ldexp(x1: Any, x2: Any, /) -> Any:
     if kind(x2.dtype) not in "biu":
         raise DTypeError(f"ldexp: the exponent is an integer, not {x2.dtype}", at=here())
     half = ew.floor_divide(x2, 2)
-    parts = (half, ew.subtract(x2, half))
-    for part in parts:
+    for part in (half, ew.subtract(x2, half)):
         x1 = ew.multiply(x1, ew.exp2(convert(part, x1.dtype)))
     return x1
 
@@ -139,12 +138,12 @@ def frexp(x: Any, /) -> tuple[Any, Any]:
     tiny = ew.less(ew.absolute(x), float(creation.to_numpy(np.finfo(np.float32).tiny)) if name == "bf16"
                    else float(np.finfo(x.dtype).tiny))
     scaled = ew.select(tiny, ew.multiply(x, 2.0 ** (fraction + 1)), x)
-    bits = ew.run(ew.parts.bitcast, scaled, dtype=DTYPES[word])
+    bits = ew.run(parts.bitcast, scaled, dtype=DTYPES[word])
     raw = convert(ew.bitwise_and(ew.right_shift(bits, fraction), mask), DTYPES["i32"])
     exponent = ew.subtract(raw, ew.select(tiny, bias - 1 + fraction + 1, bias - 1))
     cleared = ew.bitwise_or(ew.bitwise_and(bits, ~(mask << fraction) & ((1 << x.dtype.itemsize * 8) - 1)),
                             (bias - 1) << fraction)
-    mantissa = ew.run(ew.parts.bitcast, cleared, dtype=x.dtype)
+    mantissa = ew.run(parts.bitcast, cleared, dtype=x.dtype)
     as_it_is = ew.logical_or(ew.equal(x, 0), ew.logical_not(ew.isfinite(x)))
     return ew.select(as_it_is, x, mantissa), convert(ew.select(as_it_is, 0, exponent), DTYPES["i32"])
 
@@ -160,7 +159,7 @@ def gcd(x1: Any, x2: Any, /) -> Any:
     a, b = _integers("gcd", x1, x2)
     # Euclid on w bits needs at most 1.44 w + 2 steps (worst case: Fibonacci numbers)
     for _ in range(int(1.45 * a.dtype.itemsize * 8) + 2):
-        rest = ew.run(ew.arith.rem, a, b)
+        rest = ew.run(arith.rem, a, b)
         stop = ew.equal(b, 0)
         a, b = ew.select(stop, a, b), ew.select(stop, b, rest)
     return a

@@ -1,8 +1,8 @@
 """Contractions brought to the forms that BLAS and the generated kernels compute.
 
-Comes in: any graph. Goes out: an equal one in which every ``dot_general`` has operands that
-are matrices as they lie in memory (``ops/dot.py: as_matmul`` finds both views) and of the dtype of the
-result, and every ``conv_general_dilated`` has neither padding nor a dilated left operand:
+Comes in: any graph. Goes out: an equal one in which every ``dot_general`` has operands that are
+matrices as they lie in memory (``ops/dot.py: as_matmul`` finds both views) and of the dtype of
+the result, and every ``conv_general_dilated`` has neither padding nor a dilated left operand:
 
     conv_general_dilated(x, w, padding=((1, 1), (1, 1)))  ->  conv_general_dilated(pad(x, 0), w)
 
@@ -15,8 +15,10 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+
 from tracejit.ir.build import Builder, building, full_like
-from tracejit.ir.graph import Atom, Graph, Literal, Node, Value
+from tracejit.ir.graph import Atom, ConstArray, Graph, Literal, Value
 from tracejit.ir.types import DTYPES, TensorType, kind
 from tracejit.ops import layout
 from tracejit.ops.arith import mul
@@ -65,7 +67,7 @@ def canonicalise(graph: Graph) -> Graph:
 def _stored(x: Atom) -> Atom:
     """An operand that has a buffer: contractions read memory."""
     if isinstance(x, Literal):
-        return full(layout.scalar(x.value, x.type.dtype), shape=x.type.shape)
+        return full(value=ConstArray(np.asarray(x.value)), shape=x.type.shape)  # type: ignore[no-any-return]
     return x
 
 
@@ -145,7 +147,7 @@ def _spread(x: Any, shape: tuple[int, ...], places: tuple[int, ...]) -> Any:
 
 
 def _summed(pair: tuple[Any, ...], numbers: Any) -> Any:
-    """A matrix or matrices times vectors as products and sums along rows; None for other contractions."""
+    """Matrices times vectors as products and sums along rows; None for other contractions."""
     (contract, batch) = numbers
     for matrix, vector in ((0, 1), (1, 0)):
         x, y = pair[matrix], pair[vector]
@@ -240,17 +242,13 @@ def _as_product(lhs: Any, rhs: Any, out: TensorType, g: Geometry) -> Any:
         lhs = layout.slice_(lhs, start=zeros, limit=lhs.type.shape, strides=tuple(steps))
     if ones:
         rhs = layout.reshape(rhs, new_sizes=right_type.shape)
-    pair, types = (lhs, rhs), out
+    pair = (lhs, rhs)
     if swapped:
         pair, numbers = (rhs, lhs), (contract[::-1], ((), ()))
-    found = dot_general(*pair, dimension_numbers=numbers, preferred_element_type=_wider(lhs, types))
-    again = _dot(pair, found.type, {"dimension_numbers": numbers, "preferred_element_type": None})
-    found = found if again is None else again
+    params = {"dimension_numbers": numbers, "preferred_element_type": None}
+    wanted = dot_general.infer(*(x.type for x in pair), **params).with_dtype(out.dtype)
+    found = _dot(pair, wanted, params) or dot_general(*pair, **params)
     return found if found.type == out else layout.reshape(found, new_sizes=out.shape)
-
-
-def _wider(x: Any, out: TensorType) -> Any:
-    return None if x.type.dtype == out.dtype else out.dtype
 
 
 def _sliced_type(x: TensorType, steps: list[int]) -> TensorType:
@@ -261,5 +259,3 @@ def _in_order(axes: list[int], out: TensorType) -> bool:
     """Whether axes of the result appear in their order, those of extent 1 left aside."""
     long = [axis for axis in axes if out.shape[axis] != 1]
     return long == sorted(long)
-
-

@@ -28,7 +28,7 @@ PLANS = ("pixels", "features", "window")
 
 @dataclass(frozen=True)
 class Geometry:
-    """Extents by role. Spatial ones are triples (depth, height, width): axes not there have extent 1.
+    """Extents by role. Spatial ones are (depth, height, width): axes not there have extent 1.
 
     ``groups`` split the features of the left operand, or its batch where ``batch_grouped``;
     ``batch``, ``features`` and ``outs`` are those of one group. ``rank`` counts the spatial axes.
@@ -108,7 +108,7 @@ def choose_plan(g: Geometry) -> str:
     if channels_last or large_kernel:
         return "features"
     if not width_last or g.strides[2] > 1:
-        # a tile of one feature reads every pixel for one multiplication: then lanes may as well jump
+        # a tile of one feature reads each pixel for one multiplication: lanes may as well jump
         return "pixels" if g.depthwise else "features"
     if g.outs >= 16 and g.kernel[2] > 1 and g.out[2] < 10:
         return "features"
@@ -116,5 +116,5 @@ def choose_plan(g: Geometry) -> str:
 
 
 def wants_packed(g: Geometry) -> bool:
-    """Whether the plan reads the right operand with its output features side by side, and they are not."""
+    """Whether the plan wants output features side by side in the right operand in vain."""
     return choose_plan(g) == "features" and g.rhs_spec[0] != g.rank + 1 and g.groups * g.outs > 1

@@ -185,7 +185,7 @@ QUOTIENTS = (
 
 SIGNS = (
     Rule("neg_neg", find=P(neg, P(neg, x)), put=x),
-    Rule("abs_neg", find=P(abs_, P(neg, x)), put=P(abs_, x)),
+    Rule("abs_neg", find=P(abs_, P(neg, Hole("x", "ifc"))), put=P(abs_, x)),
     Rule("abs_abs", find=P(abs_, P(abs_, x)), put=P(abs_, x)),
     Rule("abs_unsigned", find=P(abs_, Hole("x", "u")), put=x),
     Rule("abs_square", find=P(abs_, P(mul, float_x, float_x)), put=P(mul, x, x)),

@@ -41,7 +41,7 @@ def moves_only_ones(x: Atom, p: Axes) -> bool:
 def rev_less(x: Any, dims: Axes) -> Any:
     """Axes of extent 1 need no reversing."""
     kept = tuple(d for d in dims if x.type.shape[d] > 1)
-    if len(kept) == len(dims):
+    if kept and len(kept) == len(dims):
         return None
     return rev(x, dimensions=kept) if kept else x
 

@@ -1,0 +1,27 @@
+"""Modules that load when they are first used, so that ``import tracejit`` stays quick.
+
+    executable = lazy("tracejit.runtime.executable")
+    executable.compile_graph(graph)                       imports it now
+"""
+
+from __future__ import annotations
+
+import importlib
+from types import ModuleType
+from typing import Any
+
+
+class _Lazy(ModuleType):
+    """Stands for a module until one of its names is asked for."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):  # tools look for __path__ and the like: that is no use
+            raise AttributeError(name)
+        module = importlib.import_module(self.__name__)
+        self.__dict__.update(module.__dict__)
+        return getattr(module, name)
+
+
+def lazy(name: str) -> Any:
+    """The module ``name``, imported at its first use."""
+    return _Lazy(name)
