@@ -172,7 +172,7 @@ class Jitted:
 
     def source(self, *args: Any, **kwargs: Any) -> str:
         """The program for these arguments as a Python module that needs only NumPy and Numba."""
-        return self.stages(*args, **kwargs).sources["module"]
+        return self.stages(*args, **kwargs).sources.numba  # type: ignore[no-any-return]
 
     def clear_cache(self) -> None:
         """Forget all compiled programs."""

@@ -43,6 +43,8 @@ SCRATCH_BYTES = 40 << 10
 TASKS = 16
 #: bytes of the right operand beyond which it is walked through once, the left one many times
 STREAMED_BYTES = 1 << 19
+#: elements of a row that are copied without a loop
+COPIED = 64
 
 
 def conv_kernel(
@@ -228,6 +230,9 @@ def feature_tile(conv: Conv) -> FeatureTile:
     vectors = -(-count // lanes)
     # one load of features and one of a pixel at a time are left besides the accumulators
     room = conv.tile + conv.tile // 6
+    if g.depthwise:
+        # pixels are vectors too, each used by several taps: registers for these
+        room = conv.tile // 3
     unroll = min(2, vectors)
     images = rows = columns = 1
     if g.lhs_spec[0] == g.rank + 1:
@@ -235,8 +240,7 @@ def feature_tile(conv: Conv) -> FeatureTile:
     else:
         columns = balanced(g.out[2], room // unroll)
     if columns == g.out[2]:
-        most = max(1, room // unroll // (columns * images))
-        rows = max(r for r in range(1, most + 1) if g.out[1] % r == 0)
+        rows = balanced(g.out[1], room // unroll // (columns * images))
     unroll = max(unroll, min(vectors, room // (images * rows * columns), 4))
     return FeatureTile(images, rows, columns, lanes, balanced(vectors, unroll))
 
@@ -258,7 +262,7 @@ def features(conv: Conv) -> None:
     count = g.groups if g.depthwise else g.outs
     groups = 1 if g.depthwise else g.groups
     block = tile.lanes * tile.unroll
-    images, parts = -(-g.batch // tile.images), g.out[1] // tile.rows
+    images, parts = -(-g.batch // tile.images), -(-g.out[1] // tile.rows)
     blocks = -(-count // block)
     extents = {"n": images, "g": groups, "d": g.out[0], "part": parts, "block": blocks}
     order = "g block n d part" if conv.rhs.type.nbytes > STREAMED_BYTES else "n g d part block"
@@ -274,30 +278,37 @@ def features(conv: Conv) -> None:
         )
 
         def body(images: int) -> None:
+            for_block(k, at["part"], g.out[1], tile.rows, lambda rows: block_of(images, rows))
+
+        def block_of(images: int, rows: int) -> None:
+            size = (images, rows, tile.columns)
             for_block(
                 k,
                 at["block"],
                 count,
                 block,
-                lambda lanes: _feature_block(conv, tile, where, images, lanes),
+                lambda lanes: _feature_block(conv, tile, where, size, lanes),
             )
 
         for_block(k, at["n"], g.batch, tile.images, body)
 
 
-def _feature_block(conv: Conv, tile: FeatureTile, at: _Block, images: int, count: int) -> None:
-    """All columns of one row of tiles, for ``count`` features."""
+def _feature_block(
+    conv: Conv, tile: FeatureTile, at: _Block, size: tuple[int, int, int], count: int
+) -> None:
+    """All columns of one row of tiles of ``size`` images, rows and columns, for ``count`` features."""
     k, g = conv.k, conv.g
+    images, rows, _ = size
     adjacent = g.out_spec[1] == g.rank + 1
     full, rest = divmod(g.out[2], tile.columns)
     buffer = ""
     if not adjacent:
-        buffer = k.scratch(conv.dtype, (images, tile.rows, g.out[2], count))
+        buffer = k.scratch(conv.dtype, (images, rows, g.out[2], count))
     unroll = min(tile.unroll, -(-count // tile.lanes))
     with k.loop("vec", count, width=tile.lanes, unroll=unroll, name="l") as lane:
 
         def one(columns: int, x: Expr | int) -> None:
-            _feature_tile(conv, at, (images, tile.rows, columns), x, lane, buffer)
+            _feature_tile(conv, at, (images, rows, columns), x, lane, buffer)
 
         if full > 1:
             with k.loop("seq", full, name="t") as t:
@@ -308,9 +319,9 @@ def _feature_block(conv: Conv, tile: FeatureTile, at: _Block, images: int, count
             one(rest, full * tile.columns)
     if adjacent:
         return
-    with k.loop("seq", count, name="l") as feature, k.nest((images, tile.rows), "seq") as (i, r):
-        lanes = vector_lanes(g.out[2], conv.width)
-        with k.loop("vec", g.out[2], width=lanes, name="x") as x:
+    # one element at a time: loads that jump cost more than this
+    with k.loop("seq", count, name="l") as feature, k.nest((images, rows), "seq") as (i, r):
+        with k.loop("seq", g.out[2], unroll=min(g.out[2], COPIED), name="x") as x:
             _write_feature(conv, at, i, r, x, feature, k.load_from(buffer, (i, r, x, feature)))
 
 

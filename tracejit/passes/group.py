@@ -64,9 +64,22 @@ class Group:
         """Extents of the axes that are not reduced."""
         return tuple(n for axis, n in enumerate(self.space) if axis not in self.reduced)
 
-    def label(self) -> str:
-        """``fused softmax: reduce_max, sub, exp ...``."""
-        return ", ".join(node.prim.name for node in self.nodes)
+    @property
+    def nbytes(self) -> int:
+        """Bytes read from and written to buffers."""
+        return sum(v.type.nbytes for v in (*self.inputs, *self.outputs))
+
+    def __str__(self) -> str:
+        names = ", ".join(node.prim.name for node in self.nodes)
+        ins, outs = (", ".join(repr(v.type) for v in vs) for vs in (self.inputs, self.outputs))
+        over = ""
+        if self.kind == "fused":
+            axes = f" reducing {list(self.reduced)}" if self.reduced else ""
+            over = f" over {list(self.space)}{axes}"
+        lines = [f"{self.kind}{over}: {names}", f"    reads {ins or 'nothing'}; writes {outs}; {self.nbytes} bytes"]
+        for part in self.parts:
+            lines += ["    " + line for line in str(part).splitlines()]
+        return "\n".join(lines)
 
 
 @dataclass(frozen=True)
@@ -83,6 +96,22 @@ class Partition:
 
     def base(self, value: Value) -> Value:
         return self.views.get(value, value)
+
+    def bytes_unfused(self) -> int:
+        """Bytes moved if every node read its operands from memory and wrote its results there."""
+        moved = 0
+        for node in self.graph.nodes:
+            if node.outputs[0] not in self.views and node.prim.name != "constant":
+                values = [x for x in node.inputs if isinstance(x, Value)]
+                moved += sum(v.type.nbytes for v in (*values, *node.outputs))
+        return moved
+
+    def __str__(self) -> str:
+        fused = sum(group.nbytes for group in self.groups)
+        lines = [f"{len(self.groups)} groups of {len(self.graph.nodes)} nodes; bytes {self.bytes_unfused()} -> {fused}"]
+        lines += [f"{k}: {group}" for k, group in enumerate(self.groups)]
+        lines += [f"not fused: {value.type} into {consumer}: {reason}" for value, consumer, reason in self.kept]
+        return "\n".join(lines)
 
 
 @dataclass(eq=False)

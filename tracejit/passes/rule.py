@@ -230,8 +230,8 @@ def match_atom(pattern: Any, x: Atom, producers: dict[Value, Node], found: Captu
 
 
 def is_scalar(x: Literal, value: bool | int | float) -> bool:
-    """Whether ``x`` holds ``value``, the sign of a zero included."""
-    if x.value != value:
+    """Whether ``x`` holds ``value``, the sign of a zero included; True and False match flags only."""
+    if x.value != value or (isinstance(value, bool) and kind(x.type.dtype) != "b"):
         return False
     return value != 0 or bool(np.all(np.signbit(parts(x.value)) == np.signbit(value)))
 

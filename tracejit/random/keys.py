@@ -261,9 +261,7 @@ def _seed_words(name: str, seed: Any) -> Array:
             raise ArgumentError(f"{name}: the seed {seed} has more than 64 bits", at=source.here())
         seed = np.asarray(seed % 2**64, U64).view(I64)
     number = _integer_scalar(name, "seed", seed)
-    if number.dtype == U64:
-        number = elementwise.run(bits.shift_right_logical, number, as_array(np.uint64(0)))
-    low = convert(elementwise.bitwise_and(convert(number, I64), 0xFFFFFFFF), U32)
+    low = convert(convert(number, U64), U32)
     return shaping.stack([_high_word(number), low])
 
 

@@ -17,7 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from tracejit.codegen.numba import compile_numba, print_numba
+from tracejit.codegen.module import print_source
+from tracejit.codegen.numba import compile_numba
 from tracejit.errors import BackendError, OutOfBoundsError
 from tracejit.ir import interp
 from tracejit.ir.graph import Graph
@@ -57,12 +58,31 @@ class Stages:
         return tuple(show_kernel(k) for k in self.program.kernels)
 
     @cached_property
-    def sources(self) -> dict[str, str]:
-        """Printed programs by back end: "llvm" and "numba"."""
-        return {
-            "llvm": cpu.sources(self.program, self.threads),
-            "numba": "\n\n".join(print_numba(k) for k in self.program.kernels),
-        }
+    def sources(self) -> Sources:
+        """The printed program: ``sources.llvm`` and ``sources.numba``."""
+        return Sources(self)
+
+
+class Sources:
+    """A program as text, printed when asked for."""
+
+    def __init__(self, stages: Stages) -> None:
+        self._stages = stages
+
+    @cached_property
+    def llvm(self) -> str:
+        """LLVM text of the kernels and of ``main``."""
+        return cpu.sources(self._stages.program, self._stages.threads)
+
+    @cached_property
+    def numba(self) -> str:
+        """One Python module that needs only NumPy and Numba."""
+        graph = self._stages.graph
+        names = [v.name.strip() or f"argument_{k}" for k, v in enumerate(graph.inputs)]
+        return print_source(self._stages.program, graph.name, names)
+
+    def __str__(self) -> str:
+        return self.llvm
 
 
 class Interpreted:

@@ -37,7 +37,7 @@ from tracejit.transform.branch import (
     present,
     scatter_tangents,
 )
-from tracejit.transform.forward import count, jvp_graph, linearize_graph
+from tracejit.transform.forward import count, jvp_graph, linearize_graph, split_by_dependency
 
 Mask = tuple[bool, ...]
 
@@ -201,8 +201,11 @@ def _transpose_scan(cts: Any, operands: Any, **params: Any) -> Any:
     """The reversed scan: carries cotangents of the carry, sums those of linear consts, stacks those of linear xs."""
     s = Scan(**params)
     consts, carry, xs = s.split(operands)
-    if not all(is_linear(x) for x in carry):
+    if not all(linear_carry(s, operands)):
         raise TreeError("scan: only a scan that is linear in its whole carry has a transpose")
+    starts = tuple(is_linear(x) for x in carry)  # a tangent that starts at zero is a Literal here
+    carry = tuple(Linear(x.type) for x in carry)
+    operands = (*consts, *carry, *xs)
     known_c, known_x = [x for x in consts if not is_linear(x)], [x for x in xs if not is_linear(x)]
     lin_c, lin_x = [x for x in consts if is_linear(x)], [x for x in xs if is_linear(x)]
     ct_carry, ct_ys = cts[: s.n_carry], cts[s.n_carry :]
@@ -239,9 +242,23 @@ def _transpose_scan(cts: Any, operands: Any, **params: Any) -> Any:
     from_c, from_x = iter(outs[:a]), iter(outs[c:])
     return (
         *(next(from_c) if is_linear(x) else None for x in consts),
-        *outs[a:c],
+        *(ct if start else None for ct, start in zip(outs[a:c], starts, strict=True)),
         *(next(from_x) if is_linear(x) else None for x in xs),
     )
+
+
+def linear_carry(s: Scan, operands: Any) -> Mask:
+    """Which parts of the carry depend on a linear operand, at the first step or a later one."""
+    consts, carry, xs = (tuple(map(is_linear, part)) for part in s.split(operands))
+
+    def step(mask: Mask) -> Mask:
+        flags = (*consts, *mask, *xs)
+        roots = [v for v, flag in zip(s.body.inputs, flags, strict=True) if flag]
+        bound = split_by_dependency(s.body.nodes, roots)[1]
+        linear = {*roots, *(out for node in bound for out in node.outputs)}
+        return tuple(y in linear for y in s.body.outputs[: s.n_carry])
+
+    return fixpoint(carry, step)
 
 
 def _merge(s: Scan, operands: Any, known_consts: Any, known_slices: Any) -> list[Any]:
