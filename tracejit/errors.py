@@ -6,15 +6,23 @@
                ^^^^^^^^^
       operand 1: f32[2,3]  from sin, model.py:3
       hint: the shapes would agree if operand 2 were transposed
+
+Functions of the API carry ``user_traceback``, which takes tracejit's own frames out of the
+traceback: of all frames only the user's remain.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import functools
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from types import TracebackType
+from typing import Any, TypeVar
 
 from tracejit import source
+
+#: True: tracebacks keep tracejit's own frames (for those who work on tracejit)
+show_internal_frames = False
 
 
 class TracejitError(Exception):
@@ -28,16 +36,24 @@ class TracejitError(Exception):
         self.hint = hint
 
     def __str__(self) -> str:
-        lines = [self.what]
-        if self.at is not None:
-            lines.append(f"  {self.at.short()} in {self.at.function}")
-            text, marks = self.at.excerpt()
-            if text:
-                lines += [f"    {text}", f"    {marks}"]
-        lines += [f"  {note}" for note in self.notes]
+        lines = [self.what, *(f"  {line}" for line in self._place()), *(f"  {note}" for note in self.notes)]
         if self.hint:
             lines.append(f"  hint: {self.hint}")
         return "\n".join(lines)
+
+    def _place(self) -> list[str]:
+        if self.at is None:
+            return []
+        head = f"{self.at.short()} in {self.at.function}"
+        return [head, *(f"  {line}" for line in self.at.excerpt_lines())]
+
+    def __reduce__(self) -> Any:
+        # a position holds code, which no other process can read: its text travels
+        return (_unpickled, (type(self), self.what, (*self._place(), *self.notes), self.hint))
+
+
+def _unpickled(cls: type[TracejitError], what: str, notes: tuple[str, ...], hint: str) -> TracejitError:
+    return cls(what, notes=notes, hint=hint)
 
 
 class ShapeError(TracejitError, ValueError):
@@ -102,6 +118,69 @@ def operand_note(number: int, x: Any, builder: Any) -> str:
     nodes = () if builder is None else reversed(builder.nodes)
     made = next((node for node in nodes if x in node.outputs), None)
     if made is None:
-        return f"operand {number}: {x.type}" + (f"  ({x.name})" if getattr(x, "name", "") else "")
+        return f"operand {number}: {x.type}" + (f"  argument `{x.name}`" if getattr(x, "name", "") else "")
     where = f", {made.at.short()}" if made.at is not None else ""
     return f"operand {number}: {x.type}  from {made.prim.name}{where}"
+
+
+# ---- tracebacks ----------------------------------------------------------------------------------
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+def user_traceback(function: Function) -> Function:
+    """``function`` with its own frames and those of other functions of this package kept out of tracebacks."""
+
+    @functools.wraps(function)
+    def boundary(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return function(*args, **kwargs)
+        except Exception as error:
+            hide_frames(error)
+            raise
+
+    return boundary  # type: ignore[return-value]
+
+
+def hide_frames(error: BaseException) -> None:
+    """Take this package's frames out of a caught error's traceback; a bare ``raise`` then adds none.
+
+    Where the failure is one inside tracejit (InternalError, or another library's exception that did not
+    come out of the user's code) the frames stay: they are what there is to report.
+    """
+    if show_internal_frames or isinstance(error, InternalError):
+        return
+    if not isinstance(error, TracejitError) and not _raised_by_user(error.__traceback__):
+        return
+    error.__traceback__ = _without_internal(error.__traceback__)
+    if isinstance(error, TracejitError):
+        _hide_cause(error)
+
+
+def _hide_cause(error: TracejitError) -> None:
+    """Drop what happened inside tracejit before the error; keep what came from the user's code."""
+    cause = error.__cause__ if error.__suppress_context__ else error.__context__
+    if cause is None:
+        return
+    if any(not source.is_internal(tb.tb_frame.f_code.co_filename) for tb in _entries(cause.__traceback__)):
+        cause.__traceback__ = _without_internal(cause.__traceback__)
+    else:
+        error.__cause__ = error.__context__ = None
+
+
+def _entries(tb: TracebackType | None) -> Iterator[TracebackType]:
+    while tb is not None:
+        yield tb
+        tb = tb.tb_next
+
+
+def _raised_by_user(tb: TracebackType | None) -> bool:
+    *_, last = (*_entries(tb), None) if tb is None else tuple(_entries(tb))
+    return last is not None and not source.is_internal(last.tb_frame.f_code.co_filename)
+
+
+def _without_internal(tb: TracebackType | None) -> TracebackType | None:
+    kept = [t for t in _entries(tb) if not source.is_internal(t.tb_frame.f_code.co_filename)]
+    for entry, following in zip(kept, [*kept[1:], None], strict=True):
+        entry.tb_next = following
+    return kept[0] if kept else None

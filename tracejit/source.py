@@ -1,18 +1,33 @@
 """Where in the user's code something came from: a code object and an instruction offset.
 
 Taking a position costs one frame walk; the file, line, columns and text are looked up only when shown.
+
+    at = here()          the innermost frame of the user
+    at.short()           model.py:12
+    at.expression()      "x @ w"
 """
 
 from __future__ import annotations
 
 import linecache
 import os
+import re
 import sys
+import sysconfig
+import unicodedata
 from dataclasses import dataclass
 from functools import lru_cache
 from types import CodeType, FrameType
 
+import numpy as np
+
 _PACKAGE = os.path.dirname(os.path.abspath(__file__)) + os.sep
+_NUMPY = os.path.dirname(os.path.abspath(np.__file__)) + os.sep
+_STDLIB = os.path.dirname(os.path.abspath(os.__file__)) + os.sep
+_SITE = tuple({sysconfig.get_path(kind) + os.sep for kind in ("purelib", "platlib")})
+
+#: an expression over more lines than this is shown without its middle
+MAX_LINES = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,27 +43,78 @@ class Position:
 
     @property
     def function(self) -> str:
-        return self.code.co_name
+        """``loss``, ``Model.step``, ``<lambda>``: the name, with the class of a method."""
+        return self.code.co_qualname.rpartition("<locals>.")[2]
 
     @property
     def line(self) -> int:
         return span(self)[0]
 
     def short(self) -> str:
-        """``model.py:12``."""
-        return f"{os.path.basename(self.file)}:{self.line}"
+        """``model.py:12``; in a notebook ``cell In[3]:2``."""
+        return f"{_cell(self.file) or os.path.basename(self.file)}:{self.line}"
 
     def excerpt(self) -> tuple[str, str]:
-        """The source line and a line of ``^`` under the expression; two empty strings where there is no source."""
-        line, end_line, col, end_col = span(self)
-        text = linecache.getline(self.file, line).rstrip("\n")
-        if not text.strip():
-            return "", ""
+        """The first source line and a line of ``^`` under the expression; two empty strings where there is no source."""
+        lines = self.excerpt_lines()
+        return (lines[0], lines[1]) if lines else ("", "")
+
+    def excerpt_lines(self) -> list[str]:
+        """The source lines of the expression, each followed by a line of ``^``; empty where there is no source."""
+        parts = _parts(self)
+        if not parts:
+            return []
+        indent = min(len(text) - len(text.lstrip()) for text, _, _ in parts)
+        shown: list[str] = []
+        for number, (text, start, stop) in enumerate(parts):
+            if len(parts) > MAX_LINES and number == MAX_LINES - 2:
+                shown.append("...")
+            if len(parts) > MAX_LINES and MAX_LINES - 2 <= number < len(parts) - 1:
+                continue
+            lead = "".join(c if c == "\t" else " " * _width(c) for c in text[indent:start])
+            shown += [text[indent:], lead + "^" * max(sum(map(_width, text[start:stop])), 1)]
+        return shown
+
+    def expression(self) -> str:
+        """The text of the expression; empty where there is no source."""
+        return "\n".join(text[start:stop] for text, start, stop in _parts(self))
+
+
+def _parts(at: Position) -> list[tuple[str, int, int]]:
+    """The non-blank lines of an expression and which of their characters belong to it."""
+    first, last, col, end_col = span(at)
+    found: list[tuple[str, int, int]] = []
+    for number in range(first, max(first, last) + 1):
+        text = linecache.getline(at.file, number).rstrip()
+        if not text:
+            continue
         raw = text.encode()
-        start = len(raw[: col or 0].decode(errors="replace"))
-        stop = len(raw[:end_col].decode(errors="replace")) if end_line == line and end_col else len(text)
-        indent = len(text) - len(text.lstrip())
-        return text[indent:], " " * (start - indent) + "^" * max(stop - start, 1)
+        start, stop = len(text) - len(text.lstrip()), len(text)
+        if number == first and col is not None:
+            start = len(raw[:col].decode(errors="replace"))
+        if number == last and end_col is not None:
+            stop = len(raw[:end_col].decode(errors="replace"))
+        found.append((text, start, stop))
+    # a source that changed since it was compiled: no mark is better than one elsewhere
+    return found if all(start < stop <= len(text) for text, start, stop in found) else []
+
+
+def _width(character: str) -> int:
+    """Columns that a character takes on a terminal."""
+    if unicodedata.combining(character):
+        return 0
+    return 2 if unicodedata.east_asian_width(character) in "WF" else 1
+
+
+def _cell(file: str) -> str:
+    """The name of a notebook cell or of an input of an interactive shell; empty for other code."""
+    if numbered := re.match(r"<ipython-input-(\d+)-", file):
+        return f"cell In[{numbered[1]}]"
+    if "ipykernel_" not in file:
+        return ""
+    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+    cells = getattr(getattr(shell, "compile", None), "_filename_map", {})
+    return f"cell In[{cells[file]}]" if file in cells else "cell"
 
 
 @lru_cache(maxsize=4096)
@@ -62,13 +128,24 @@ def span(at: Position) -> tuple[int, int, int | None, int | None]:
 
 @lru_cache(maxsize=4096)
 def is_internal(filename: str) -> bool:
-    """True for files of this package, whose frames are hidden from users."""
-    return filename.startswith(_PACKAGE) or filename.startswith("<frozen") or "/optree/" in filename
+    """True for files of this package and those it works with, whose frames are hidden from users."""
+    return filename.startswith((_PACKAGE, _NUMPY, "<frozen")) or "/optree/" in filename
+
+
+@lru_cache(maxsize=4096)
+def _is_stdlib(filename: str) -> bool:
+    return filename.startswith(_STDLIB) and not filename.startswith(_SITE)
 
 
 def here() -> Position | None:
-    """The innermost frame outside this package."""
+    """The innermost frame outside this package, of the user rather than of Python's library."""
     frame: FrameType | None = sys._getframe(1)
-    while frame is not None and is_internal(frame.f_code.co_filename):
+    library: FrameType | None = None
+    while frame is not None:
+        file = frame.f_code.co_filename
+        if not is_internal(file):
+            if not _is_stdlib(file):
+                return Position(frame.f_code, frame.f_lasti)
+            library = library or frame
         frame = frame.f_back
-    return None if frame is None else Position(frame.f_code, frame.f_lasti)
+    return None if library is None else Position(library.f_code, library.f_lasti)

@@ -1,7 +1,7 @@
 """What the tests of passes share: hostile inputs, and equality of bits.
 
-    arrays = hostile(graph.input_types, seed=0)
-    assert_same_bits(interp.run(graph, arrays), interp.run(optimised, arrays))
+arrays = hostile(graph.input_types, seed=0)
+assert_same_bits(interp.run(graph, arrays), interp.run(optimised, arrays))
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from tracejit.ir.graph import Graph
 from tracejit.ir.types import DTYPES, TensorType, kind, parse_type, short
 from tracejit.ir.verify import verify
 
-#: what rules get wrong: zeros of both signs, infinities, nan, the smallest and the largest numbers, powers of two
+#: what rules get wrong: signed zeros, inf, nan, smallest and largest numbers, powers of two
 _FLOATS = {
     "f16": (6e-8, 6.1e-5, 65504.0),
     "bf16": (9e-41, 1.18e-38, 3.3895e38),

@@ -1,8 +1,9 @@
-"""Random graphs for property tests: about thirty operations, nested loops, branches and calls among them.
+"""Random graphs for property tests, loops, branches and calls among their operations.
 
     graph = random_graph(random.Random(3), size=20)
 
-Only operations whose NumPy results do not depend on the memory layout of their operands occur: no exp, no float sums.
+Only operations whose NumPy results do not depend on the memory layout of their operands occur: no
+exp, no float sums.
 """
 
 from __future__ import annotations

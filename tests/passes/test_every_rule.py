@@ -1,7 +1,7 @@
 """Every rewrite rule: it fires, keeps types, and where it says ``exact`` it keeps every bit.
 
-Rules on elementwise operations are instantiated from their patterns: each hole an input, each constant drawn from values at
-which rules fail, for every dtype. The others list cases.
+Rules on elementwise operations are instantiated from their patterns: each hole an input, each
+constant drawn from values at which rules fail, for every dtype. The others list cases.
 """
 
 from __future__ import annotations
@@ -13,8 +13,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.passes.pass_checks import ALL_DTYPES, assert_same_meaning, build_graph, graph_of, interesting
 
+from tests.passes.pass_checks import (
+    ALL_DTYPES,
+    assert_same_meaning,
+    build_graph,
+    graph_of,
+    interesting,
+)
 from tracejit.errors import InternalError, TracejitError
 from tracejit.ir.graph import Graph, literal
 from tracejit.ir.types import DTYPES, TensorType, kind

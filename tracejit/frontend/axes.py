@@ -1,8 +1,8 @@
 """Arguments that name shapes and axes, checked: what users write as static ints.
 
-    axis_number("sum", -1, 3)         -> 2
-    axes_tuple("sum", None, 3)        -> (0, 1, 2)
-    shape_tuple([2, np.int64(3)])     -> (2, 3)
+axis_number("sum", -1, 3)         -> 2
+axes_tuple("sum", None, 3)        -> (0, 1, 2)
+shape_tuple([2, np.int64(3)])     -> (2, 3)
 """
 
 from __future__ import annotations
@@ -43,7 +43,9 @@ def axis_number(name: str, axis: Any, ndim: int) -> int:
     """An axis counted from the front; ShapeError when the array has no such axis."""
     number = integer(axis, f"{name}: axis")
     if not -ndim <= number < ndim:
-        raise ShapeError(f"{name}: there is no axis {number} in an array of {ndim} axes", at=source.here())
+        raise ShapeError(
+            f"{name}: there is no axis {number} in an array of {ndim} axes", at=source.here()
+        )
     return number % ndim
 
 

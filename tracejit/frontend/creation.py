@@ -72,7 +72,9 @@ def ones_like(a: Any, dtype: Any = None, shape: Any = None, *, device: Any = Non
     return filled(1, _type_like(a, dtype, shape))
 
 
-def full_like(a: Any, fill_value: Any, dtype: Any = None, shape: Any = None, *, device: Any = None) -> Any:
+def full_like(
+    a: Any, fill_value: Any, dtype: Any = None, shape: Any = None, *, device: Any = None
+) -> Any:
     """An array in the shape and dtype of ``a`` filled with ``fill_value``."""
     type = _type_like(a, dtype, shape)
     return full(type.shape, fill_value, type.dtype)
@@ -118,7 +120,9 @@ def _has_numpy(x: Any) -> bool:
     return any(isinstance(leaf, np.ndarray | np.generic | core.Array) for leaf in _leaves(x))
 
 
-def asarray(a: Any, dtype: Any = None, order: Any = None, *, copy: bool | None = None, device: Any = None) -> Any:
+def asarray(
+    a: Any, dtype: Any = None, order: Any = None, *, copy: bool | None = None, device: Any = None
+) -> Any:
     """``a`` as an Array, without a copy where that can be. Lists may hold traced values."""
     if isinstance(a, list | tuple) and any(isinstance(leaf, core.Array) for leaf in _leaves(a)):
         found = _stacked(a)
@@ -169,7 +173,9 @@ def _static_number(x: Any, name: str) -> Any:
     return x.item() if isinstance(x, np.generic | np.ndarray) else x
 
 
-def arange(start: Any, stop: Any = None, step: Any = None, dtype: Any = None, *, device: Any = None) -> Any:
+def arange(
+    start: Any, stop: Any = None, step: Any = None, dtype: Any = None, *, device: Any = None
+) -> Any:
     """Evenly spaced numbers from ``start`` (0 when only one is given) to before ``stop``."""
     if stop is None:
         start, stop = 0, start
@@ -220,7 +226,9 @@ def lower_mask(shape: tuple[int, int], k: int) -> Any:
 def _triangle(name: str, m: Any, k: int, lower: bool) -> Any:
     m = core.as_array(m)
     if m.ndim < 2:
-        raise ShapeError(f"{name}: takes a matrix or a stack of them, not {m.type}", at=source.here())
+        raise ShapeError(
+            f"{name}: takes a matrix or a stack of them, not {m.type}", at=source.here()
+        )
     mask = shaping.broadcast_to(lower_mask(m.shape[-2:], k if lower else k - 1), m.shape)
     zero = filled(0, m.type)
     return elementwise.select(mask, *((m, zero) if lower else (zero, m)))

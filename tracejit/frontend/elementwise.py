@@ -1,7 +1,7 @@
 """Functions of single elements, with NumPy's names: promotion and broadcasting around the scalar primitives.
 
-    >>> maximum(jnp.array([1.0, 4.0]), 2)
-    Array([2., 4.], dtype=float32)
+>>> maximum(jnp.array([1.0, 4.0]), 2)
+Array([2., 4.], dtype=float32)
 """
 
 from __future__ import annotations
@@ -443,7 +443,14 @@ def select(condition: Any, x: Any, y: Any) -> Any:
 
 
 def clip(
-    arr: Any, /, min: Any = None, max: Any = None, *, a_min: Any = None, a_max: Any = None, out: Any = None
+    arr: Any,
+    /,
+    min: Any = None,
+    max: Any = None,
+    *,
+    a_min: Any = None,
+    a_max: Any = None,
+    out: Any = None,
 ) -> Any:
     """``arr`` limited to [min, max]; None on a side leaves that side open."""
     no_out("clip", out)

@@ -95,7 +95,9 @@ def _prepared(part: Any, x: Any) -> Any:
     if part is None or part is Ellipsis or isinstance(part, slice):
         return part
     if isinstance(part, bool | np.bool_):
-        raise ArgumentError("indexing: a single bool is no index", at=here(), hint="use an array of bools")
+        raise ArgumentError(
+            "indexing: a single bool is no index", at=here(), hint="use an array of bools"
+        )
     if isinstance(part, int | np.integer):
         return int(part)
     if isinstance(part, list | tuple) and not part:
@@ -151,7 +153,9 @@ def _expanded(parts: list[Any], x: Any) -> list[Any]:
     used = sum(part is not None and part is not Ellipsis for part in parts)
     if used > x.ndim:
         raise OutOfBoundsError(
-            f"indexing: {used} indices for an array of {x.ndim} axes", at=here(), notes=operand_notes((x,))
+            f"indexing: {used} indices for an array of {x.ndim} axes",
+            at=here(),
+            notes=operand_notes((x,)),
         )
     whole = [slice(None)] * (x.ndim - used)
     at = ellipses[0] if ellipses else len(parts)
@@ -163,12 +167,15 @@ def _bound(part: Any) -> Any:
         return None
     if isinstance(part, core.Array) and part._data is None:
         raise part.traced_error(
-            "a slice bound", "use lax.dynamic_slice(x, start, size): a slice whose length is known, from a traced start"
+            "a slice bound",
+            "use lax.dynamic_slice(x, start, size): a slice whose length is known, from a traced start",
         )
     try:
         return operator.index(part)
     except TypeError:
-        raise ArgumentError(f"indexing: slice bounds are integers, not {part!r}", at=here()) from None
+        raise ArgumentError(
+            f"indexing: slice bounds are integers, not {part!r}", at=here()
+        ) from None
 
 
 def cut_of(part: slice, size: int) -> Cut:
@@ -194,7 +201,9 @@ def _static_position(i: int, size: int, axis: int, mode: str, x: Any) -> int:
     if mode == "wrap" and size:
         return i % size
     raise OutOfBoundsError(
-        f"index {i} is out of bounds for axis {axis} with size {size}", at=here(), notes=operand_notes((x,))
+        f"index {i} is out of bounds for axis {axis} with size {size}",
+        at=here(),
+        notes=operand_notes((x,)),
     )
 
 
@@ -225,7 +234,9 @@ def parse(x: Any, idx: Any, mode: str | None = None) -> Plan:
     """The Plan of ``x[idx]``; raises OutOfBoundsError, ShapeError, ArgumentError or TracedValueError."""
     if mode not in MODES:
         raise ArgumentError(
-            f"indexing: there is no mode {mode!r}", at=here(), hint=f"there are: {', '.join(m for m in MODES if m)}"
+            f"indexing: there is no mode {mode!r}",
+            at=here(),
+            hint=f"there are: {', '.join(m for m in MODES if m)}",
         )
     how = MODES[mode]
     parts = [_prepared(part, x) for part in as_tuple(idx)]
@@ -257,8 +268,15 @@ def parse(x: Any, idx: Any, mode: str | None = None) -> Plan:
             arrays.append((axis, array))
             before.append(len(layout))
     together = len(set(before)) == 1
-    plan = Plan(x.shape, tuple(cuts), tuple(dropped), (), tuple(layout), before[0] if together else 0,
-                "promise" if known else how)
+    plan = Plan(
+        x.shape,
+        tuple(cuts),
+        tuple(dropped),
+        (),
+        tuple(layout),
+        before[0] if together else 0,
+        "promise" if known else how,
+    )
     return replace(plan, arrays=_together(arrays, x)) if arrays else plan
 
 

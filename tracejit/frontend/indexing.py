@@ -33,8 +33,14 @@ BOOL = DTYPES["bool"]
 # ---- reading -------------------------------------------------------------------------------------
 
 
-def getitem(x: Any, idx: Any, mode: str | None = None, fill_value: Any = None,
-            unique: bool = False, is_sorted: bool = False) -> Any:
+def getitem(
+    x: Any,
+    idx: Any,
+    mode: str | None = None,
+    fill_value: Any = None,
+    unique: bool = False,
+    is_sorted: bool = False,
+) -> Any:
     """``x[idx]`` by NumPy's rules. Indices outside raise OutOfBoundsError unless ``mode`` says otherwise."""
     x = core.as_array(x)
     plan = parse(x, idx, mode)
@@ -49,7 +55,9 @@ def _cut_all(x: Any, plan: Plan) -> Any:
     if all(c.count == n for c, n in zip(plan.cuts, x.shape, strict=True)):
         found = x
     elif promotion.constant_of(x) is not None:
-        return spread(promotion.constant_of(x), x.type.with_shape(tuple(c.count for c in plan.cuts)))
+        return spread(
+            promotion.constant_of(x), x.type.with_shape(tuple(c.count for c in plan.cuts))
+        )
     else:
         found = core.apply(
             layout.slice_,
@@ -94,12 +102,22 @@ def _gathered(x: Any, plan: Plan, fill_value: Any) -> Any:
 def iterate(x: Any) -> Iterator[Any]:
     """The rows of an array along its first axis; under tracing the loop over them is unrolled."""
     if x.ndim == 0:
-        raise ArgumentError("iteration over an array without axes", at=here(), notes=operand_notes((x,)))
+        raise ArgumentError(
+            "iteration over an array without axes", at=here(), notes=operand_notes((x,))
+        )
     return (getitem(x, k) for k in range(x.shape[0]))
 
 
-def take(a: Any, indices: Any, axis: int | None = None, out: None = None, mode: str | None = None,
-         unique_indices: bool = False, indices_are_sorted: bool = False, fill_value: Any = None) -> Any:
+def take(
+    a: Any,
+    indices: Any,
+    axis: int | None = None,
+    out: None = None,
+    mode: str | None = None,
+    unique_indices: bool = False,
+    indices_are_sorted: bool = False,
+    fill_value: Any = None,
+) -> Any:
     """Elements of ``a`` at ``indices`` along ``axis``, of the flattened array by default."""
     a = core.as_array(a)
     if axis is None:
@@ -109,8 +127,9 @@ def take(a: Any, indices: Any, axis: int | None = None, out: None = None, mode: 
     return getitem(a, (*[slice(None)] * number, core.as_array(indices)), mode, fill_value)
 
 
-def take_along_axis(arr: Any, indices: Any, axis: int | None = -1, mode: str | None = None,
-                    fill_value: Any = None) -> Any:
+def take_along_axis(
+    arr: Any, indices: Any, axis: int | None = -1, mode: str | None = None, fill_value: Any = None
+) -> Any:
     """``arr`` at ``indices`` along ``axis``, the other axes of both together (they broadcast)."""
     arr, index = core.as_array(arr), core.as_array(indices)
     if axis is None:
@@ -123,7 +142,8 @@ def along(arr: Any, index: Any, axis: int) -> tuple[Any, ...]:
     number = shaping.axis_number("take_along_axis", axis, arr.ndim)
     if index.ndim != arr.ndim:
         raise ShapeError(
-            "take_along_axis: arr and indices need the same number of axes", at=here(),
+            "take_along_axis: arr and indices need the same number of axes",
+            at=here(),
             notes=operand_notes((arr, index)),
         )
     found: list[Any] = []
@@ -146,8 +166,15 @@ COMBINE: dict[str, Callable[..., Any]] = {
 }
 
 
-def updated(x: Any, idx: Any, value: Any, how: str, mode: str | None = None,
-            unique: bool = False, is_sorted: bool = False) -> Any:
+def updated(
+    x: Any,
+    idx: Any,
+    value: Any,
+    how: str,
+    mode: str | None = None,
+    unique: bool = False,
+    is_sorted: bool = False,
+) -> Any:
     """A copy of ``x`` with ``value`` combined into ``x[idx]``; ``value`` broadcasts and takes the dtype of ``x``."""
     x = core.as_array(x)
     value = _fitting(core.as_array(value), x)
@@ -172,7 +199,9 @@ def _is_whole(cut: Any, size: int) -> bool:
 def _fitting(value: Any, x: Any) -> Any:
     if kind(value.dtype) == "c" and kind(x.dtype) != "c":
         raise DTypeError(
-            f"a complex value does not fit an array of {x.dtype}", at=here(), notes=operand_notes((x, value)),
+            f"a complex value does not fit an array of {x.dtype}",
+            at=here(),
+            notes=operand_notes((x, value)),
             hint="take .real or .imag of the value",
         )
     return convert(value, x.dtype)
@@ -188,7 +217,8 @@ def _masked_update(x: Any, idx: Any, value: Any, how: str) -> Any:
     mask = core.as_array(parts[0])
     if mask.shape != x.shape[: mask.ndim]:
         raise ShapeError(
-            f"a mask of shape {mask.shape} does not fit an array of shape {x.shape}", at=here(),
+            f"a mask of shape {mask.shape} does not fit an array of shape {x.shape}",
+            at=here(),
             notes=operand_notes((x, mask)),
         )
     rest = x.shape[mask.ndim :]
@@ -197,7 +227,8 @@ def _masked_update(x: Any, idx: Any, value: Any, how: str) -> Any:
     if value.ndim > len(rest) or not _broadcasts(value.shape, rest):
         if mask._data is None:
             raise mask.traced_error(
-                "setting masked elements one by one", "give one value for all of them, or use numpy.where"
+                "setting masked elements one by one",
+                "give one value for all of them, or use numpy.where",
             )
         return None
     new = COMBINE[how](x, promotion.broadcast_to(value, x.shape))
@@ -217,7 +248,8 @@ def _spread_value(value: Any, plan: Plan, x: Any) -> Any:
         value = reshaped(value, value.shape[1:])
     if not _broadcasts(value.shape, shape):
         raise ShapeError(
-            f"a value of shape {value.shape} does not fit the indexed part, of shape {shape}", at=here(),
+            f"a value of shape {value.shape} does not fit the indexed part, of shape {shape}",
+            at=here(),
             notes=operand_notes((x, value)),
         )
     value = promotion.broadcast_to(value, shape)
@@ -259,7 +291,9 @@ def _put_back(x: Any, plan: Plan, part: Any) -> Any:
         return x
     flags = _padded(filled(True, part.type.with_dtype(BOOL)), plan, False)
     constant = promotion.constant_of(part)
-    new = filled(constant, x.type) if constant is not None else _padded(_turned(part, plan), plan, 0)
+    new = (
+        filled(constant, x.type) if constant is not None else _padded(_turned(part, plan), plan, 0)
+    )
     return elementwise.select(flags, new, x)
 
 
@@ -286,7 +320,9 @@ def setitem(x: Any, idx: Any, value: Any) -> None:
     for trace in tracing._stack.traces:
         for table in (trace.captured, trace.constants):
             found = table.pop(id(x), None)
-            if found is not None:  # what has been read so far was the old value: keep it as another object
+            if (
+                found is not None
+            ):  # what has been read so far was the old value: keep it as another object
                 old = core.Array(x._data, x._value, x._trace, x._weak)
                 table[id(old)] = (old, found[1])
     x._data, x._value, x._trace, x._weak = new._data, new._value, new._trace, False
@@ -319,63 +355,143 @@ class Part:
     array: Any
     idx: Any
 
-    def get(self, *, mode: str | None = None, fill_value: Any = None, indices_are_sorted: bool = False,
-            unique_indices: bool = False, wrap_negative_indices: bool = True) -> Any:
+    def get(
+        self,
+        *,
+        mode: str | None = None,
+        fill_value: Any = None,
+        indices_are_sorted: bool = False,
+        unique_indices: bool = False,
+        wrap_negative_indices: bool = True,
+    ) -> Any:
         """The part; with mode="fill" elements outside are ``fill_value`` (nan, or the extreme integer)."""
         return getitem(self.array, self.idx, mode, fill_value)
 
-    def _change(self, how: str, values: Any, indices_are_sorted: bool, unique_indices: bool,
-                mode: str | None) -> Any:
+    def _change(
+        self,
+        how: str,
+        values: Any,
+        indices_are_sorted: bool,
+        unique_indices: bool,
+        mode: str | None,
+    ) -> Any:
         return updated(self.array, self.idx, values, how, mode, unique_indices, indices_are_sorted)
 
-    def set(self, values: Any, *, indices_are_sorted: bool = False, unique_indices: bool = False,
-            mode: str | None = None, wrap_negative_indices: bool = True) -> Any:
+    def set(
+        self,
+        values: Any,
+        *,
+        indices_are_sorted: bool = False,
+        unique_indices: bool = False,
+        mode: str | None = None,
+        wrap_negative_indices: bool = True,
+    ) -> Any:
         """The part replaced; of several values for one element the last stays."""
         return self._change("set", values, indices_are_sorted, unique_indices, mode)
 
-    def add(self, values: Any, *, indices_are_sorted: bool = False, unique_indices: bool = False,
-            mode: str | None = None, wrap_negative_indices: bool = True) -> Any:
+    def add(
+        self,
+        values: Any,
+        *,
+        indices_are_sorted: bool = False,
+        unique_indices: bool = False,
+        mode: str | None = None,
+        wrap_negative_indices: bool = True,
+    ) -> Any:
         """The part plus ``values``; an element indexed twice gets both."""
         return self._change("add", values, indices_are_sorted, unique_indices, mode)
 
-    def subtract(self, values: Any, *, indices_are_sorted: bool = False, unique_indices: bool = False,
-                 mode: str | None = None, wrap_negative_indices: bool = True) -> Any:
+    def subtract(
+        self,
+        values: Any,
+        *,
+        indices_are_sorted: bool = False,
+        unique_indices: bool = False,
+        mode: str | None = None,
+        wrap_negative_indices: bool = True,
+    ) -> Any:
         """The part less ``values``."""
         return self.add(elementwise.negative(values), mode=mode, unique_indices=unique_indices)
 
-    def multiply(self, values: Any, *, indices_are_sorted: bool = False, unique_indices: bool = False,
-                 mode: str | None = None, wrap_negative_indices: bool = True) -> Any:
+    def multiply(
+        self,
+        values: Any,
+        *,
+        indices_are_sorted: bool = False,
+        unique_indices: bool = False,
+        mode: str | None = None,
+        wrap_negative_indices: bool = True,
+    ) -> Any:
         """The part times ``values``."""
         return self._change("mul", values, indices_are_sorted, unique_indices, mode)
 
     mul = multiply
 
-    def divide(self, values: Any, *, indices_are_sorted: bool = False, unique_indices: bool = False,
-               mode: str | None = None, wrap_negative_indices: bool = True) -> Any:
+    def divide(
+        self,
+        values: Any,
+        *,
+        indices_are_sorted: bool = False,
+        unique_indices: bool = False,
+        mode: str | None = None,
+        wrap_negative_indices: bool = True,
+    ) -> Any:
         """The part divided by ``values``."""
-        ones = updated(promotion.filled(1, self.array.type), self.idx, values, "mul", mode, unique_indices)
+        ones = updated(
+            promotion.filled(1, self.array.type), self.idx, values, "mul", mode, unique_indices
+        )
         return elementwise.divide(self.array, ones)
 
-    def min(self, values: Any, *, indices_are_sorted: bool = False, unique_indices: bool = False,
-            mode: str | None = None, wrap_negative_indices: bool = True) -> Any:
+    def min(
+        self,
+        values: Any,
+        *,
+        indices_are_sorted: bool = False,
+        unique_indices: bool = False,
+        mode: str | None = None,
+        wrap_negative_indices: bool = True,
+    ) -> Any:
         """The smaller of the part and ``values``."""
         return self._change("min", values, indices_are_sorted, unique_indices, mode)
 
-    def max(self, values: Any, *, indices_are_sorted: bool = False, unique_indices: bool = False,
-            mode: str | None = None, wrap_negative_indices: bool = True) -> Any:
+    def max(
+        self,
+        values: Any,
+        *,
+        indices_are_sorted: bool = False,
+        unique_indices: bool = False,
+        mode: str | None = None,
+        wrap_negative_indices: bool = True,
+    ) -> Any:
         """The larger of the part and ``values``."""
         return self._change("max", values, indices_are_sorted, unique_indices, mode)
 
-    def power(self, values: Any, *, indices_are_sorted: bool = False, unique_indices: bool = False,
-              mode: str | None = None, wrap_negative_indices: bool = True) -> Any:
+    def power(
+        self,
+        values: Any,
+        *,
+        indices_are_sorted: bool = False,
+        unique_indices: bool = False,
+        mode: str | None = None,
+        wrap_negative_indices: bool = True,
+    ) -> Any:
         """The part to the power ``values``."""
         return self.apply(lambda part: elementwise.power(part, values), mode=mode)
 
-    def apply(self, func: Callable[[Any], Any], *, indices_are_sorted: bool = False,
-              unique_indices: bool = False, mode: str | None = None, wrap_negative_indices: bool = True) -> Any:
+    def apply(
+        self,
+        func: Callable[[Any], Any],
+        *,
+        indices_are_sorted: bool = False,
+        unique_indices: bool = False,
+        mode: str | None = None,
+        wrap_negative_indices: bool = True,
+    ) -> Any:
         """The part with an elementwise function applied (once, however often an element is indexed)."""
         if not isinstance(self.idx, tuple | list) and is_mask(self.idx):
             mask = core.as_array(self.idx)
             rest = (1,) * (self.array.ndim - mask.ndim)
-            return elementwise.select(reshaped(mask, (*mask.shape, *rest)), func(self.array), self.array)
+            return elementwise.select(
+                reshaped(mask, (*mask.shape, *rest)), func(self.array), self.array
+            )
         return self.set(func(self.get(mode=mode)), mode=mode)

@@ -38,9 +38,17 @@ def numpy_ufunc(ufunc: Any, method: str, inputs: tuple[Any, ...], kwargs: dict[s
     outs = kwargs.pop("out", None)
     if outs is not None and outs != (None,):
         if any(isinstance(o, core.Array) for o in outs):
-            raise ArgumentError(f"numpy.{ufunc.__name__}: arrays are immutable, there is no out", at=here())
-        return getattr(ufunc, method)(*_as_numpy(f"numpy.{ufunc.__name__} with out=", inputs), out=outs, **kwargs)
-    names = {"__call__": {ufunc.__name__: ufunc.__name__}, "reduce": REDUCE, "accumulate": ACCUMULATE}
+            raise ArgumentError(
+                f"numpy.{ufunc.__name__}: arrays are immutable, there is no out", at=here()
+            )
+        return getattr(ufunc, method)(
+            *_as_numpy(f"numpy.{ufunc.__name__} with out=", inputs), out=outs, **kwargs
+        )
+    names = {
+        "__call__": {ufunc.__name__: ufunc.__name__},
+        "reduce": REDUCE,
+        "accumulate": ACCUMULATE,
+    }
     found = getattr(array_namespace(), names.get(method, {}).get(ufunc.__name__, ""), None)
     dtype = kwargs.pop("dtype", None) if method == "__call__" else None
     if method != "__call__":
@@ -66,7 +74,10 @@ def numpy_function(func: Any, args: Any, kwargs: Any) -> Any:
 
 def _run_in_numpy(func: Any, name: str, args: Any, kwargs: Any) -> Any:
     """A function that tracejit does not have, on the data of the Arrays."""
-    args, kwargs = _as_numpy(name, args), dict(zip(kwargs, _as_numpy(name, tuple(kwargs.values())), strict=True))
+    args, kwargs = (
+        _as_numpy(name, args),
+        dict(zip(kwargs, _as_numpy(name, tuple(kwargs.values())), strict=True)),
+    )
     result = func(*args, **kwargs)
     return core.from_numpy(result) if isinstance(result, np.ndarray | np.generic) else result
 
@@ -76,10 +87,10 @@ def _as_numpy(name: str, args: Any) -> Any:
     if isinstance(args, core.Array):
         if args._data is None:
             own = name.replace("numpy", "tracejit.numpy", 1)
-            raise args.traced_error(name, f"there is no {own}: compute it from functions of tracejit.numpy")
+            raise args.traced_error(
+                name, f"there is no {own}: compute it from functions of tracejit.numpy"
+            )
         return args._data
     if isinstance(args, list | tuple):
         return type(args)(_as_numpy(name, x) for x in args)
     return args
-
-

@@ -1,7 +1,7 @@
 """Matrix products and sums of products over chosen axes, on ``dot_general``.
 
-    >>> matmul(jnp.ones((2, 3)), jnp.ones((3,)))
-    Array([3., 3.], dtype=float32)
+>>> matmul(jnp.ones((2, 3)), jnp.ones((3,)))
+Array([3., 3.], dtype=float32)
 """
 
 from __future__ import annotations
@@ -14,24 +14,29 @@ from tracejit.errors import ShapeError
 from tracejit.frontend import array as core
 from tracejit.frontend import elementwise, promotion, reductions, shaping
 from tracejit.frontend.axes import axes_list, axis_number
-from tracejit.frontend.promotion import canonical, convert, operand_notes, promoted, reshaped
+from tracejit.frontend.promotion import canonical, operand_notes, promoted, reshaped
 from tracejit.ops import dot as contraction
 from tracejit.source import here
 
 Axes = tuple[int, ...]
 
 
-def dot_general(a: Any, b: Any, contract: tuple[Axes, Axes], batch: tuple[Axes, Axes] = ((), ()),
-                preferred: Any = None) -> Any:
+def dot_general(
+    a: Any,
+    b: Any,
+    contract: tuple[Axes, Axes],
+    batch: tuple[Axes, Axes] = ((), ()),
+    preferred: Any = None,
+) -> Any:
     """``a`` and ``b`` of one dtype: batch axes, free axes of a, free axes of b."""
     numbers = (
         (tuple(contract[0]), tuple(contract[1])),
         (tuple(batch[0]), tuple(batch[1])),
     )
     element = None if preferred is None else canonical(preferred)
-    return core.apply(contraction.dot_general, a, b, dimension_numbers=numbers, preferred_element_type=element)
-
-
+    return core.apply(
+        contraction.dot_general, a, b, dimension_numbers=numbers, preferred_element_type=element
+    )
 
 
 def _mismatch(name: str, a: Any, b: Any, m: int, n: int) -> ShapeError:
@@ -41,7 +46,10 @@ def _mismatch(name: str, a: Any, b: Any, m: int, n: int) -> ShapeError:
     elif a.ndim == b.ndim == 2 and a.shape[0] == b.shape[0]:
         hint = "the shapes would agree if operand 1 were transposed"
     return ShapeError(
-        f"{name}: contracted sizes differ: {m} and {n}", at=here(), notes=operand_notes((a, b)), hint=hint
+        f"{name}: contracted sizes differ: {m} and {n}",
+        at=here(),
+        notes=operand_notes((a, b)),
+        hint=hint,
     )
 
 
@@ -60,7 +68,9 @@ def matmul(a: Any, b: Any, *, precision: Any = None, preferred_element_type: Any
     """The matrix product; leading axes are a stack of matrices and broadcast; a vector is a row or a column."""
     a, b = promoted("matmul", a, b)
     if a.ndim == 0 or b.ndim == 0:
-        raise ShapeError("matmul: a scalar is no matrix", at=here(), notes=operand_notes((a, b)), hint="use *")
+        raise ShapeError(
+            "matmul: a scalar is no matrix", at=here(), notes=operand_notes((a, b)), hint="use *"
+        )
     axis = max(b.ndim - 2, 0)
     if a.shape[-1] != b.shape[axis]:
         raise _mismatch("matmul", a, b, a.shape[-1], b.shape[axis])
@@ -98,7 +108,9 @@ def _stacked(a: Any, b: Any, preferred: Any) -> Any:
     return reshaped(found, (*lead, *found.shape[-2:]))
 
 
-def tensordot(a: Any, b: Any, axes: Any = 2, *, precision: Any = None, preferred_element_type: Any = None) -> Any:
+def tensordot(
+    a: Any, b: Any, axes: Any = 2, *, precision: Any = None, preferred_element_type: Any = None
+) -> Any:
     """Sums of products over ``axes``: a count of last and first axes, or a pair of axes (or lists of them)."""
     a, b = promoted("tensordot", a, b)
     if isinstance(axes, Sequence):
@@ -107,10 +119,14 @@ def tensordot(a: Any, b: Any, axes: Any = 2, *, precision: Any = None, preferred
         right = axes_list("tensordot", right, b.ndim)
     else:
         if axes > min(a.ndim, b.ndim):
-            raise ShapeError(f"tensordot: {axes} axes, but operands {a.type} and {b.type}", at=here())
+            raise ShapeError(
+                f"tensordot: {axes} axes, but operands {a.type} and {b.type}", at=here()
+            )
         left, right = tuple(range(a.ndim - axes, a.ndim)), tuple(range(axes))
     if len(left) != len(right):
-        raise ShapeError(f"tensordot: {len(left)} axes on the left, {len(right)} on the right", at=here())
+        raise ShapeError(
+            f"tensordot: {len(left)} axes on the left, {len(right)} on the right", at=here()
+        )
     for i, j in zip(left, right, strict=True):
         if a.shape[i] != b.shape[j]:
             raise _mismatch("tensordot", a, b, a.shape[i], b.shape[j])
@@ -123,15 +139,26 @@ def vdot(a: Any, b: Any, *, precision: Any = None, preferred_element_type: Any =
     return dot(a, b, preferred_element_type=preferred_element_type)
 
 
-def vecdot(x1: Any, x2: Any, /, *, axis: int = -1, precision: Any = None, preferred_element_type: Any = None) -> Any:
+def vecdot(
+    x1: Any,
+    x2: Any,
+    /,
+    *,
+    axis: int = -1,
+    precision: Any = None,
+    preferred_element_type: Any = None,
+) -> Any:
     """Products of vectors along ``axis``, the first operand conjugated; the other axes broadcast."""
     a, b = promoted("vecdot", x1, x2)
     a = shaping.moveaxis(elementwise.conjugate(a), axis, -1)
     b = shaping.moveaxis(b, axis, -1)
     if a.shape[-1] != b.shape[-1]:
         raise _mismatch("vecdot", a, b, a.shape[-1], b.shape[-1])
-    found = matmul(reshaped(a, (*a.shape[:-1], 1, a.shape[-1])), reshaped(b, (*b.shape, 1)),
-                   preferred_element_type=preferred_element_type)
+    found = matmul(
+        reshaped(a, (*a.shape[:-1], 1, a.shape[-1])),
+        reshaped(b, (*b.shape, 1)),
+        preferred_element_type=preferred_element_type,
+    )
     return reshaped(found, found.shape[:-2])
 
 
@@ -165,7 +192,9 @@ def vecmat(x1: Any, x2: Any, /) -> Any:
     return reshaped(found, (*found.shape[:-2], found.shape[-1]))
 
 
-def trace(a: Any, offset: int = 0, axis1: int = 0, axis2: int = 1, dtype: Any = None, out: None = None) -> Any:
+def trace(
+    a: Any, offset: int = 0, axis1: int = 0, axis2: int = 1, dtype: Any = None, out: None = None
+) -> Any:
     """The sum along a diagonal."""
     return reductions.sum(shaping.diagonal(a, offset, axis1, axis2), -1, dtype)
 
@@ -181,7 +210,9 @@ def kron(a: Any, b: Any) -> Any:
     return reshaped(found, tuple(m * n for m, n in zip(sizes_a, sizes_b, strict=True)))
 
 
-def cross(a: Any, b: Any, axisa: int = -1, axisb: int = -1, axisc: int = -1, axis: int | None = None) -> Any:
+def cross(
+    a: Any, b: Any, axisa: int = -1, axisb: int = -1, axisc: int = -1, axis: int | None = None
+) -> Any:
     """The cross product of vectors of 3 (or 2) components."""
     if axis is not None:
         axisa = axisb = axisc = axis
@@ -189,7 +220,9 @@ def cross(a: Any, b: Any, axisa: int = -1, axisb: int = -1, axisc: int = -1, axi
     a = shaping.moveaxis(a, axis_number("cross", axisa, a.ndim), -1)
     b = shaping.moveaxis(b, axis_number("cross", axisb, b.ndim), -1)
     if a.shape[-1] not in (2, 3) or b.shape[-1] not in (2, 3):
-        raise ShapeError(f"cross: vectors have 2 or 3 components, not {a.type} and {b.type}", at=here())
+        raise ShapeError(
+            f"cross: vectors have 2 or 3 components, not {a.type} and {b.type}", at=here()
+        )
 
     def part(x: Any, k: int) -> Any:
         if k >= x.shape[-1]:
@@ -198,7 +231,8 @@ def cross(a: Any, b: Any, axisa: int = -1, axisb: int = -1, axisc: int = -1, axi
 
     def component(i: int, j: int) -> Any:
         return elementwise.subtract(
-            elementwise.multiply(part(a, i), part(b, j)), elementwise.multiply(part(a, j), part(b, i))
+            elementwise.multiply(part(a, i), part(b, j)),
+            elementwise.multiply(part(a, j), part(b, i)),
         )
 
     if a.shape[-1] == b.shape[-1] == 2:
@@ -212,7 +246,10 @@ def multi_dot(arrays: Sequence[Any], *, precision: Any = None) -> Any:
     xs = promoted("multi_dot", *arrays)
     if len(xs) == 1:
         return xs[0]
-    sizes = [math.prod(xs[0].shape[:1]) if xs[0].ndim == 2 else 1, *(x.shape[-1] if x.ndim == 2 else 1 for x in xs)]
+    sizes = [
+        math.prod(xs[0].shape[:1]) if xs[0].ndim == 2 else 1,
+        *(x.shape[-1] if x.ndim == 2 else 1 for x in xs),
+    ]
     for k, x in enumerate(xs[1:], 1):
         sizes[k] = x.shape[0]
     count = len(xs)
@@ -233,5 +270,3 @@ def multi_dot(arrays: Sequence[Any], *, precision: Any = None) -> Any:
         return dot(product(i, k), product(k + 1, j))
 
     return product(0, count - 1)
-
-

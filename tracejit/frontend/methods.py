@@ -101,14 +101,18 @@ __all__ = [
 
 def is_operand(x: Any) -> bool:
     """Whether an operator takes ``x``; with anything else Python asks the other operand."""
-    if isinstance(x, core.Array | bool | int | float | complex | np.ndarray | np.generic | list | tuple):
+    if isinstance(
+        x, core.Array | bool | int | float | complex | np.ndarray | np.generic | list | tuple
+    ):
         return True
     return hasattr(x, "__array__") and not isinstance(x, type)
 
 
 def sizes_of(given: tuple[Any, ...]) -> Any:
     """``x.reshape(2, 3)`` and ``x.reshape((2, 3))`` alike."""
-    return given[0] if len(given) == 1 and isinstance(given[0], tuple | list | np.ndarray) else given
+    return (
+        given[0] if len(given) == 1 and isinstance(given[0], tuple | list | np.ndarray) else given
+    )
 
 
 def astype(x: Any, dtype: Any, /, *, copy: bool = True, device: Any = None) -> Any:
@@ -126,7 +130,9 @@ def view(x: Any, dtype: Any = None) -> Any:
         return convert(x, wanted)
     if x.dtype.itemsize != wanted.itemsize or kind(x.dtype) in "bc" or kind(wanted) in "bc":
         raise DTypeError(
-            f"view: {x.dtype} and {wanted} do not have the same width", at=here(), hint="use .astype to convert values"
+            f"view: {x.dtype} and {wanted} do not have the same width",
+            at=here(),
+            hint="use .astype to convert values",
         )
     return run(parts.bitcast, x, dtype=wanted)
 

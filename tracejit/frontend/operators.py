@@ -1,6 +1,6 @@
 """The operators and methods of ``Array``, each one line: what they do is in the modules behind ``methods``.
 
-    class Array(Operators): ...      (frontend/array.py)
+class Array(Operators): ...      (frontend/array.py)
 """
 
 from __future__ import annotations
@@ -142,11 +142,19 @@ class Operators:
     def diagonal(self, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Any:
         return methods.diagonal(self, offset, axis1, axis2)
 
-    def repeat(self, repeats: Any, axis: int | None = None, *, total_repeat_length: int | None = None) -> Any:
+    def repeat(
+        self, repeats: Any, axis: int | None = None, *, total_repeat_length: int | None = None
+    ) -> Any:
         return methods.repeat(self, repeats, axis, total_repeat_length=total_repeat_length)
 
-    def take(self, indices: Any, axis: int | None = None, out: None = None, mode: str | None = None,
-             fill_value: Any = None) -> Any:
+    def take(
+        self,
+        indices: Any,
+        axis: int | None = None,
+        out: None = None,
+        mode: str | None = None,
+        fill_value: Any = None,
+    ) -> Any:
         return methods.take(self, indices, axis, out, mode, fill_value=fill_value)
 
     def copy(self, order: str = "C") -> Any:
@@ -160,32 +168,89 @@ class Operators:
 
     # ---- reductions ----
 
-    def sum(self, axis: Any = None, dtype: Any = None, out: None = None, keepdims: bool = False,
-            initial: Any = None, where: Any = None, promote_integers: bool = True) -> Any:
+    def sum(
+        self,
+        axis: Any = None,
+        dtype: Any = None,
+        out: None = None,
+        keepdims: bool = False,
+        initial: Any = None,
+        where: Any = None,
+        promote_integers: bool = True,
+    ) -> Any:
         return methods.sum(self, axis, dtype, out, keepdims, initial, where, promote_integers)
 
-    def prod(self, axis: Any = None, dtype: Any = None, out: None = None, keepdims: bool = False,
-             initial: Any = None, where: Any = None, promote_integers: bool = True) -> Any:
+    def prod(
+        self,
+        axis: Any = None,
+        dtype: Any = None,
+        out: None = None,
+        keepdims: bool = False,
+        initial: Any = None,
+        where: Any = None,
+        promote_integers: bool = True,
+    ) -> Any:
         return methods.prod(self, axis, dtype, out, keepdims, initial, where, promote_integers)
 
-    def mean(self, axis: Any = None, dtype: Any = None, out: None = None, keepdims: bool = False,
-             *, where: Any = None) -> Any:
+    def mean(
+        self,
+        axis: Any = None,
+        dtype: Any = None,
+        out: None = None,
+        keepdims: bool = False,
+        *,
+        where: Any = None,
+    ) -> Any:
         return methods.mean(self, axis, dtype, out, keepdims, where=where)
 
-    def var(self, axis: Any = None, dtype: Any = None, out: None = None, ddof: float = 0,
-            keepdims: bool = False, *, where: Any = None, correction: float | None = None) -> Any:
-        return methods.var(self, axis, dtype, out, ddof, keepdims, where=where, correction=correction)
+    def var(
+        self,
+        axis: Any = None,
+        dtype: Any = None,
+        out: None = None,
+        ddof: float = 0,
+        keepdims: bool = False,
+        *,
+        where: Any = None,
+        correction: float | None = None,
+    ) -> Any:
+        return methods.var(
+            self, axis, dtype, out, ddof, keepdims, where=where, correction=correction
+        )
 
-    def std(self, axis: Any = None, dtype: Any = None, out: None = None, ddof: float = 0,
-            keepdims: bool = False, *, where: Any = None, correction: float | None = None) -> Any:
-        return methods.std(self, axis, dtype, out, ddof, keepdims, where=where, correction=correction)
+    def std(
+        self,
+        axis: Any = None,
+        dtype: Any = None,
+        out: None = None,
+        ddof: float = 0,
+        keepdims: bool = False,
+        *,
+        where: Any = None,
+        correction: float | None = None,
+    ) -> Any:
+        return methods.std(
+            self, axis, dtype, out, ddof, keepdims, where=where, correction=correction
+        )
 
-    def min(self, axis: Any = None, out: None = None, keepdims: bool = False, initial: Any = None,
-            where: Any = None) -> Any:
+    def min(
+        self,
+        axis: Any = None,
+        out: None = None,
+        keepdims: bool = False,
+        initial: Any = None,
+        where: Any = None,
+    ) -> Any:
         return methods.min(self, axis, out, keepdims, initial, where)
 
-    def max(self, axis: Any = None, out: None = None, keepdims: bool = False, initial: Any = None,
-            where: Any = None) -> Any:
+    def max(
+        self,
+        axis: Any = None,
+        out: None = None,
+        keepdims: bool = False,
+        initial: Any = None,
+        where: Any = None,
+    ) -> Any:
         return methods.max(self, axis, out, keepdims, initial, where)
 
     def ptp(self, axis: Any = None, out: None = None, keepdims: bool = False) -> Any:
@@ -197,10 +262,14 @@ class Operators:
     def argmax(self, axis: Any = None, out: None = None, keepdims: bool = False) -> Any:
         return methods.argmax(self, axis, out, keepdims)
 
-    def any(self, axis: Any = None, out: None = None, keepdims: bool = False, *, where: Any = None) -> Any:
+    def any(
+        self, axis: Any = None, out: None = None, keepdims: bool = False, *, where: Any = None
+    ) -> Any:
         return methods.any(self, axis, out, keepdims, where=where)
 
-    def all(self, axis: Any = None, out: None = None, keepdims: bool = False, *, where: Any = None) -> Any:
+    def all(
+        self, axis: Any = None, out: None = None, keepdims: bool = False, *, where: Any = None
+    ) -> Any:
         return methods.all(self, axis, out, keepdims, where=where)
 
     def cumsum(self, axis: Any = None, dtype: Any = None, out: None = None) -> Any:
@@ -209,7 +278,9 @@ class Operators:
     def cumprod(self, axis: Any = None, dtype: Any = None, out: None = None) -> Any:
         return methods.cumprod(self, axis, dtype, out)
 
-    def trace(self, offset: int = 0, axis1: int = 0, axis2: int = 1, dtype: Any = None, out: None = None) -> Any:
+    def trace(
+        self, offset: int = 0, axis1: int = 0, axis2: int = 1, dtype: Any = None, out: None = None
+    ) -> Any:
         return methods.trace(self, offset, axis1, axis2, dtype, out)
 
     # ---- elements ----
@@ -231,22 +302,44 @@ class Operators:
 
     # ---- order ----
 
-    def sort(self, axis: int | None = -1, *, kind: Any = None, order: None = None, stable: bool = True,
-             descending: bool = False) -> Any:
+    def sort(
+        self,
+        axis: int | None = -1,
+        *,
+        kind: Any = None,
+        order: None = None,
+        stable: bool = True,
+        descending: bool = False,
+    ) -> Any:
         return methods.sort(self, axis, stable=stable, descending=descending)
 
-    def argsort(self, axis: int | None = -1, *, kind: Any = None, order: None = None, stable: bool = True,
-                descending: bool = False) -> Any:
+    def argsort(
+        self,
+        axis: int | None = -1,
+        *,
+        kind: Any = None,
+        order: None = None,
+        stable: bool = True,
+        descending: bool = False,
+    ) -> Any:
         return methods.argsort(self, axis, stable=stable, descending=descending)
 
-    def searchsorted(self, v: Any, side: str = "left", sorter: Any = None, *, method: str = "scan") -> Any:
+    def searchsorted(
+        self, v: Any, side: str = "left", sorter: Any = None, *, method: str = "scan"
+    ) -> Any:
         return methods.searchsorted(self, v, side, sorter)
 
     def nonzero(self, *, fill_value: Any = None, size: int | None = None) -> Any:
         return methods.nonzero(self, size=size, fill_value=fill_value)
 
-    def compress(self, condition: Any, axis: int | None = None, *, size: int | None = None,
-                 fill_value: Any = 0) -> Any:
+    def compress(
+        self,
+        condition: Any,
+        axis: int | None = None,
+        *,
+        size: int | None = None,
+        fill_value: Any = 0,
+    ) -> Any:
         return methods.compress(condition, self, axis, size=size, fill_value=fill_value)
 
     # ---- what NumPy does in place ----

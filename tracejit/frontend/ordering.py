@@ -46,16 +46,30 @@ def sort_together(keys: Any, axis: int, num_keys: int = 1) -> tuple[Any, ...]:
     return found if isinstance(found, tuple) else (found,)
 
 
-def sort(a: Any, axis: int | None = -1, kind: Any = None, order: None = None, *, stable: bool = True,
-         descending: bool = False) -> Any:
+def sort(
+    a: Any,
+    axis: int | None = -1,
+    kind: Any = None,
+    order: None = None,
+    *,
+    stable: bool = True,
+    descending: bool = False,
+) -> Any:
     """``a`` in ascending order along ``axis`` (flattened for None); nan comes last."""
     a, number = _axis("sort", core.as_array(a), axis)
     (found,) = sort_together((a,), number)
     return shaping.flip(found, number) if descending else found
 
 
-def argsort(a: Any, axis: int | None = -1, kind: Any = None, order: None = None, *, stable: bool = True,
-            descending: bool = False) -> Any:
+def argsort(
+    a: Any,
+    axis: int | None = -1,
+    kind: Any = None,
+    order: None = None,
+    *,
+    stable: bool = True,
+    descending: bool = False,
+) -> Any:
     """The positions that put ``a`` in order along ``axis``; equal elements keep theirs."""
     a, number = _axis("argsort", core.as_array(a), axis)
     if descending:
@@ -88,12 +102,18 @@ def _comes_before(a: Any, v: Any, right: bool) -> Any:
     found = elementwise.less_equal(a, v) if right else elementwise.less(a, v)
     if kind(v.dtype) == "f":
         late = elementwise.isnan(v)
-        late = late if right else elementwise.logical_and(late, elementwise.logical_not(elementwise.isnan(a)))
+        late = (
+            late
+            if right
+            else elementwise.logical_and(late, elementwise.logical_not(elementwise.isnan(a)))
+        )
         found = elementwise.logical_or(found, late)
     return found
 
 
-def searchsorted(a: Any, v: Any, side: str = "left", sorter: Any = None, *, method: str = "scan") -> Any:
+def searchsorted(
+    a: Any, v: Any, side: str = "left", sorter: Any = None, *, method: str = "scan"
+) -> Any:
     """Where elements of ``v`` would go into the sorted ``a``: before equal ones, or after for side="right"."""
     if side not in ("left", "right"):
         raise ArgumentError(f"searchsorted: side is 'left' or 'right', not {side!r}", at=here())
@@ -142,7 +162,8 @@ def nonzero(a: Any, *, size: int | None = None, fill_value: Any = None) -> tuple
     for axis, fill in enumerate(fills):
         stride = int(np.prod(flags.shape[axis + 1 :], dtype=np.int64))
         along = elementwise.remainder(
-            elementwise.floor_divide(place, builtin_max(stride, 1)), builtin_max(flags.shape[axis], 1)
+            elementwise.floor_divide(place, builtin_max(stride, 1)),
+            builtin_max(flags.shape[axis], 1),
         )
         found.append(elementwise.select(missing, convert(core.as_array(fill), I64), along))
     return tuple(found)
@@ -153,8 +174,15 @@ def builtin_max(a: int, b: int) -> int:
     return a if a > b else b
 
 
-def compress(condition: Any, a: Any, axis: int | None = None, *, size: int | None = None,
-             fill_value: Any = 0, out: None = None) -> Any:
+def compress(
+    condition: Any,
+    a: Any,
+    axis: int | None = None,
+    *,
+    size: int | None = None,
+    fill_value: Any = 0,
+    out: None = None,
+) -> Any:
     """The slices of ``a`` along ``axis`` where the one-dimensional ``condition`` holds."""
     a, number = _axis("compress", core.as_array(a), axis)
     (places,) = nonzero(condition, size=size, fill_value=a.shape[number])
@@ -163,7 +191,9 @@ def compress(condition: Any, a: Any, axis: int | None = None, *, size: int | Non
     return indexing.take(a, places, number, mode="fill", fill_value=fill_value)
 
 
-def repeat(a: Any, repeats: Any, axis: int | None = None, *, total_repeat_length: int | None = None) -> Any:
+def repeat(
+    a: Any, repeats: Any, axis: int | None = None, *, total_repeat_length: int | None = None
+) -> Any:
     """Each element of ``a`` along ``axis`` repeated: a number of times, or as often as an array says.
 
     With traced ``repeats`` the length of the result must be given as ``total_repeat_length``.
@@ -180,7 +210,9 @@ def repeat(a: Any, repeats: Any, axis: int | None = None, *, total_repeat_length
         data = counts.concrete("repeat() without total_repeat_length")
         return indexing.take(a, np.repeat(np.arange(n), data), number)
     ends = reductions.cumsum(counts)
-    places = searchsorted(ends, creation.iota(I64, (integer(total_repeat_length, "repeat: length"),), 0), "right")
+    places = searchsorted(
+        ends, creation.iota(I64, (integer(total_repeat_length, "repeat: length"),), 0), "right"
+    )
     return indexing.take(a, places, number, mode="clip")
 
 

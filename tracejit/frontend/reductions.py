@@ -1,7 +1,7 @@
 """Reductions over axes: sums, extrema, means, logic, arg-extrema, running sums. Axes and ``keepdims`` are static.
 
-    >>> mean(jnp.arange(4.0).reshape(2, 2), axis=1)
-    Array([0.5, 2.5], dtype=float32)
+>>> mean(jnp.arange(4.0).reshape(2, 2), axis=1)
+Array([0.5, 2.5], dtype=float32)
 """
 
 from __future__ import annotations
@@ -50,8 +50,18 @@ def accumulator(dtype: np.dtype) -> np.dtype:
     return dtype
 
 
-def _total(name: str, prim: Primitive, a: Any, axis: Any, dtype: Any, keepdims: bool,
-           initial: Any, where: Any, neutral: int, combine: Callable[..., Any]) -> Any:
+def _total(
+    name: str,
+    prim: Primitive,
+    a: Any,
+    axis: Any,
+    dtype: Any,
+    keepdims: bool,
+    initial: Any,
+    where: Any,
+    neutral: int,
+    combine: Callable[..., Any],
+) -> Any:
     a = core.as_array(a)
     a = convert(a, accumulator(a.dtype) if dtype is None else canonical(dtype))
     a = _masked(a, where, neutral)
@@ -59,29 +69,67 @@ def _total(name: str, prim: Primitive, a: Any, axis: Any, dtype: Any, keepdims: 
     return found if initial is None else combine(found, initial)
 
 
-def sum(a: Any, axis: Any = None, dtype: Any = None, out: None = None, keepdims: bool = False,
-        initial: Any = None, where: Any = None, promote_integers: bool = True) -> Any:
+def sum(
+    a: Any,
+    axis: Any = None,
+    dtype: Any = None,
+    out: None = None,
+    keepdims: bool = False,
+    initial: Any = None,
+    where: Any = None,
+    promote_integers: bool = True,
+) -> Any:
     """The sum over ``axis`` (all axes by default), of elements where ``where`` holds, starting at ``initial``."""
     no_out("sum", out)
     if dtype is None and not promote_integers:
         dtype = core.as_array(a).dtype
-    return _total("sum", broadcast.reduce_sum, a, axis, dtype, keepdims, initial, where, 0, elementwise.add)
+    return _total(
+        "sum", broadcast.reduce_sum, a, axis, dtype, keepdims, initial, where, 0, elementwise.add
+    )
 
 
-def prod(a: Any, axis: Any = None, dtype: Any = None, out: None = None, keepdims: bool = False,
-         initial: Any = None, where: Any = None, promote_integers: bool = True) -> Any:
+def prod(
+    a: Any,
+    axis: Any = None,
+    dtype: Any = None,
+    out: None = None,
+    keepdims: bool = False,
+    initial: Any = None,
+    where: Any = None,
+    promote_integers: bool = True,
+) -> Any:
     """The product over ``axis``, of elements where ``where`` holds."""
     no_out("prod", out)
     if dtype is None and not promote_integers:
         dtype = core.as_array(a).dtype
-    return _total("prod", reduce.reduce_prod, a, axis, dtype, keepdims, initial, where, 1, elementwise.multiply)
+    return _total(
+        "prod",
+        reduce.reduce_prod,
+        a,
+        axis,
+        dtype,
+        keepdims,
+        initial,
+        where,
+        1,
+        elementwise.multiply,
+    )
 
 
 # ---- extrema -------------------------------------------------------------------------------------
 
 
-def _extremum(name: str, prim: Primitive, neutral: Callable[[np.dtype], Any], combine: Any,
-              a: Any, axis: Any, keepdims: bool, initial: Any, where: Any) -> Any:
+def _extremum(
+    name: str,
+    prim: Primitive,
+    neutral: Callable[[np.dtype], Any],
+    combine: Any,
+    a: Any,
+    axis: Any,
+    keepdims: bool,
+    initial: Any,
+    where: Any,
+) -> Any:
     a = core.as_array(a)
     axes = axes_tuple(name, axis, a.ndim)
     if initial is None and math.prod(a.shape[k] for k in axes) == 0:
@@ -96,18 +144,50 @@ def _extremum(name: str, prim: Primitive, neutral: Callable[[np.dtype], Any], co
     return found if initial is None else combine(found, initial)
 
 
-def max(a: Any, axis: Any = None, out: None = None, keepdims: bool = False,
-        initial: Any = None, where: Any = None) -> Any:
+def max(
+    a: Any,
+    axis: Any = None,
+    out: None = None,
+    keepdims: bool = False,
+    initial: Any = None,
+    where: Any = None,
+) -> Any:
     """The largest element over ``axis``; nan where there is one."""
     no_out("max", out)
-    return _extremum("max", reduce.reduce_max, reduce.lowest, elementwise.maximum, a, axis, keepdims, initial, where)
+    return _extremum(
+        "max",
+        reduce.reduce_max,
+        reduce.lowest,
+        elementwise.maximum,
+        a,
+        axis,
+        keepdims,
+        initial,
+        where,
+    )
 
 
-def min(a: Any, axis: Any = None, out: None = None, keepdims: bool = False,
-        initial: Any = None, where: Any = None) -> Any:
+def min(
+    a: Any,
+    axis: Any = None,
+    out: None = None,
+    keepdims: bool = False,
+    initial: Any = None,
+    where: Any = None,
+) -> Any:
     """The smallest element over ``axis``; nan where there is one."""
     no_out("min", out)
-    return _extremum("min", reduce.reduce_min, reduce.highest, elementwise.minimum, a, axis, keepdims, initial, where)
+    return _extremum(
+        "min",
+        reduce.reduce_min,
+        reduce.highest,
+        elementwise.minimum,
+        a,
+        axis,
+        keepdims,
+        initial,
+        where,
+    )
 
 
 def ptp(a: Any, axis: Any = None, out: None = None, keepdims: bool = False) -> Any:
@@ -145,14 +225,18 @@ def argmin(a: Any, axis: Any = None, out: None = None, keepdims: bool = False) -
 # ---- logic ---------------------------------------------------------------------------------------
 
 
-def any(a: Any, axis: Any = None, out: None = None, keepdims: bool = False, *, where: Any = None) -> Any:
+def any(
+    a: Any, axis: Any = None, out: None = None, keepdims: bool = False, *, where: Any = None
+) -> Any:
     """Whether some element over ``axis`` is true (non-zero)."""
     no_out("any", out)
     flags = _masked(truth(a), where, False)
     return fold(reduce.reduce_or, flags, axes_tuple("any", axis, flags.ndim), keepdims)
 
 
-def all(a: Any, axis: Any = None, out: None = None, keepdims: bool = False, *, where: Any = None) -> Any:
+def all(
+    a: Any, axis: Any = None, out: None = None, keepdims: bool = False, *, where: Any = None
+) -> Any:
     """Whether every element over ``axis`` is true (non-zero)."""
     no_out("all", out)
     flags = _masked(truth(a), where, True)
@@ -180,22 +264,40 @@ def _computing(a: Any, dtype: Any) -> Any:
     return convert(a, promotion.inexact(a.dtype) if dtype is None else canonical(dtype))
 
 
-def mean(a: Any, axis: Any = None, dtype: Any = None, out: None = None, keepdims: bool = False,
-         *, where: Any = None) -> Any:
+def mean(
+    a: Any,
+    axis: Any = None,
+    dtype: Any = None,
+    out: None = None,
+    keepdims: bool = False,
+    *,
+    where: Any = None,
+) -> Any:
     """The arithmetic mean over ``axis``; of integers in the default float."""
     no_out("mean", out)
     a = _computing(a, dtype)
     axes = axes_tuple("mean", axis, a.ndim)
     total = fold(broadcast.reduce_sum, _masked(a, where, 0), axes, keepdims)
-    return elementwise.divide(total, _float_count(_count(a, axes, keepdims, where, real_dtype(a.dtype))))
+    return elementwise.divide(
+        total, _float_count(_count(a, axes, keepdims, where, real_dtype(a.dtype)))
+    )
 
 
 def _float_count(count: Any) -> Any:
     return float(count) if isinstance(count, int) else count
 
 
-def var(a: Any, axis: Any = None, dtype: Any = None, out: None = None, ddof: float = 0,
-        keepdims: bool = False, *, where: Any = None, correction: float | None = None) -> Any:
+def var(
+    a: Any,
+    axis: Any = None,
+    dtype: Any = None,
+    out: None = None,
+    ddof: float = 0,
+    keepdims: bool = False,
+    *,
+    where: Any = None,
+    correction: float | None = None,
+) -> Any:
     """The variance over ``axis``, dividing by n - ddof (``correction`` is another name of ``ddof``)."""
     no_out("var", out)
     less = ddof if correction is None else correction
@@ -203,12 +305,16 @@ def var(a: Any, axis: Any = None, dtype: Any = None, out: None = None, ddof: flo
     axes = axes_tuple("var", axis, a.ndim)
     off = elementwise.subtract(a, mean(a, axes, keepdims=True, where=where))
     if kind(a.dtype) == "c":
-        off2 = elementwise.add(elementwise.square(elementwise.real(off)), elementwise.square(elementwise.imag(off)))
+        off2 = elementwise.add(
+            elementwise.square(elementwise.real(off)), elementwise.square(elementwise.imag(off))
+        )
     else:
         off2 = elementwise.square(off)
     total = fold(broadcast.reduce_sum, _masked(off2, where, 0), axes, keepdims)
     count = _count(a, axes, keepdims, where, total.dtype)
-    rest = float(count - less) if isinstance(count, int) else elementwise.subtract(count, float(less))
+    rest = (
+        float(count - less) if isinstance(count, int) else elementwise.subtract(count, float(less))
+    )
     return elementwise.divide(total, builtin_max(rest, 0.0) if isinstance(rest, float) else rest)
 
 
@@ -217,10 +323,21 @@ def builtin_max(a: float, b: float) -> float:
     return a if a > b else b
 
 
-def std(a: Any, axis: Any = None, dtype: Any = None, out: None = None, ddof: float = 0,
-        keepdims: bool = False, *, where: Any = None, correction: float | None = None) -> Any:
+def std(
+    a: Any,
+    axis: Any = None,
+    dtype: Any = None,
+    out: None = None,
+    ddof: float = 0,
+    keepdims: bool = False,
+    *,
+    where: Any = None,
+    correction: float | None = None,
+) -> Any:
     """The standard deviation over ``axis``: the square root of ``var``."""
-    return elementwise.sqrt(var(a, axis, dtype, out, ddof, keepdims, where=where, correction=correction))
+    return elementwise.sqrt(
+        var(a, axis, dtype, out, ddof, keepdims, where=where, correction=correction)
+    )
 
 
 # ---- running folds -------------------------------------------------------------------------------

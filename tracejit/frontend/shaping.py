@@ -1,7 +1,7 @@
 """Moving elements: reshaping, permuting, joining, repeating. Shapes and axes are static.
 
-    >>> concatenate([jnp.ones(2), jnp.zeros(1)]).reshape(3, 1).shape
-    (3, 1)
+>>> concatenate([jnp.ones(2), jnp.zeros(1)]).reshape(3, 1).shape
+(3, 1)
 """
 
 from __future__ import annotations
@@ -57,7 +57,9 @@ def transpose(a: Any, axes: Any = None) -> Any:
     a = core.as_array(a)
     order = tuple(range(a.ndim))[::-1] if axes is None else axes_list("transpose", axes, a.ndim)
     if len(order) != a.ndim:
-        raise ShapeError(f"transpose: axes {axes} are not a permutation of those of {a.type}", at=here())
+        raise ShapeError(
+            f"transpose: axes {axes} are not a permutation of those of {a.type}", at=here()
+        )
     value = constant_of(a)
     if order == tuple(range(a.ndim)):
         return a
@@ -70,7 +72,9 @@ def matrix_transpose(x: Any, /) -> Any:
     """``x`` with its last two axes exchanged."""
     x = core.as_array(x)
     if x.ndim < 2:
-        raise ShapeError(f"matrix_transpose: takes a matrix or a stack of them, not {x.type}", at=here())
+        raise ShapeError(
+            f"matrix_transpose: takes a matrix or a stack of them, not {x.type}", at=here()
+        )
     return swapaxes(x, -1, -2)
 
 
@@ -89,7 +93,9 @@ def moveaxis(a: Any, source: Any, destination: Any) -> Any:
     begin = axes_list("moveaxis", source, a.ndim)
     end = axes_list("moveaxis", destination, a.ndim)
     if len(begin) != len(end):
-        raise ArgumentError(f"moveaxis: {len(begin)} source axes, {len(end)} destinations", at=here())
+        raise ArgumentError(
+            f"moveaxis: {len(begin)} source axes, {len(end)} destinations", at=here()
+        )
     order = [k for k in range(a.ndim) if k not in begin]
     for to, axis in sorted(zip(end, begin, strict=True)):
         order.insert(to, axis)
@@ -114,7 +120,9 @@ def squeeze(a: Any, axis: Any = None) -> Any:
         gone = axes_list("squeeze", axis, a.ndim)
     for k in gone:
         if a.shape[k] != 1:
-            raise ShapeError(f"squeeze: axis {k} of {a.type} has size {a.shape[k]}, not 1", at=here())
+            raise ShapeError(
+                f"squeeze: axis {k} of {a.type} has size {a.shape[k]}, not 1", at=here()
+            )
     return reshaped(a, tuple(n for k, n in enumerate(a.shape) if k not in gone))
 
 
@@ -144,7 +152,9 @@ def cut(a: Any, axis: int, start: int, stop: int, step: int = 1) -> Any:
         return a
     begin, end, strides = [0] * a.ndim, list(a.shape), [1] * a.ndim
     begin[axis], end[axis], strides[axis] = start, stop, step
-    return core.apply(layout.slice_, a, start=tuple(begin), limit=tuple(end), strides=tuple(strides))
+    return core.apply(
+        layout.slice_, a, start=tuple(begin), limit=tuple(end), strides=tuple(strides)
+    )
 
 
 def padded(a: Any, config: Sequence[tuple[int, int, int]], value: Any = 0) -> Any:
@@ -161,7 +171,9 @@ def concatenate(arrays: Any, axis: int | None = 0, dtype: Any = None) -> Any:
     if axis is None:
         xs, axis = [ravel(x) for x in xs], 0
     if any(x.ndim == 0 for x in xs):
-        raise ShapeError("concatenate: arrays without axes cannot be joined", at=here(), hint="use stack")
+        raise ShapeError(
+            "concatenate: arrays without axes cannot be joined", at=here(), hint="use stack"
+        )
     number = axis_number("concatenate", axis, xs[0].ndim)
     if len(xs) == 1:
         return xs[0]
@@ -173,7 +185,9 @@ def sequence(name: str, arrays: Any) -> list[Any]:
     if isinstance(arrays, core.Array | np.ndarray):
         return list(arrays)
     if not isinstance(arrays, Sequence):
-        raise ArgumentError(f"{name}: takes a sequence of arrays, not {type(arrays).__name__}", at=here())
+        raise ArgumentError(
+            f"{name}: takes a sequence of arrays, not {type(arrays).__name__}", at=here()
+        )
     if not arrays:
         raise ArgumentError(f"{name}: needs at least one array", at=here())
     return list(arrays)

@@ -35,7 +35,7 @@ from tracejit.kernel.conv_parts import (
 )
 from tracejit.kernel.nodes import Kernel, Param
 from tracejit.ops.dot import accumulator
-from tracejit.passes.conv_plan import Geometry, choose_plan, geometry
+from tracejit.passes.conv_plan import choose_plan, geometry, row_vectors
 
 #: bytes of scratch a task may use: it should stay in the first-level cache
 SCRATCH_BYTES = 40 << 10
@@ -43,8 +43,6 @@ SCRATCH_BYTES = 40 << 10
 TASKS = 16
 #: bytes of the right operand beyond which it is walked through once, the left one many times
 STREAMED_BYTES = 1 << 19
-#: elements of a row that are copied without a loop
-COPIED = 64
 
 
 def conv_kernel(
@@ -96,10 +94,8 @@ def pixel_tile(conv: Conv) -> PixelTile:
     """The tile that leaves the fewest lanes idle."""
     g, width = conv.g, conv.width
     _, height, columns = g.out
-    flat = _rows_join(g) and columns % width != 0
-    if flat:
-        span = (height - 1) * g.spatial[2] + columns
-        flat = -(-span // width) <= height * -(-columns // width)
+    flat = row_vectors(g, width)[1]
+    span = (height - 1) * g.spatial[2] + columns
     vectors = -(-(span if flat else columns) // width)
     outs = min(g.outs, conv.tile // 3)
     unroll = min(vectors, conv.tile // outs, 6)
@@ -112,12 +108,6 @@ def pixel_tile(conv: Conv) -> PixelTile:
         row_bytes = outs * g.spatial[2] * DTYPES[conv.dtype].itemsize
         rows = balanced(height, min(rows, SCRATCH_BYTES // row_bytes))
     return PixelTile(outs, unroll, rows, flat)
-
-
-def _rows_join(g: Geometry) -> bool:
-    """Whether row after row of the left operand is one run of memory, with a step of one pixel."""
-    rows_last = g.rank >= 2 and g.lhs_spec[-2:] == (g.rank, g.rank + 1)
-    return rows_last and g.strides[1:] == (1, 1)
 
 
 def pixels(conv: Conv) -> None:
@@ -231,8 +221,9 @@ def feature_tile(conv: Conv) -> FeatureTile:
     # one load of features and one of a pixel at a time are left besides the accumulators
     room = conv.tile + conv.tile // 6
     if g.depthwise:
-        # pixels are vectors too, each used by several taps: registers for these
-        room = conv.tile // 3
+        # pixels are vectors too, and taps share them
+        columns = balanced(g.out[2], 4)
+        return FeatureTile(1, balanced(g.out[1], 4), columns, lanes, 1)
     unroll = min(2, vectors)
     images = rows = columns = 1
     if g.lhs_spec[0] == g.rank + 1:
@@ -319,9 +310,9 @@ def _feature_block(
             one(rest, full * tile.columns)
     if adjacent:
         return
-    # one element at a time: loads that jump cost more than this
+    lanes = vector_lanes(g.out[2], conv.width)
     with k.loop("seq", count, name="l") as feature, k.nest((images, rows), "seq") as (i, r):
-        with k.loop("seq", g.out[2], unroll=min(g.out[2], COPIED), name="x") as x:
+        with k.loop("vec", g.out[2], width=lanes, name="x") as x:
             _write_feature(conv, at, i, r, x, feature, k.load_from(buffer, (i, r, x, feature)))
 
 

@@ -1,7 +1,7 @@
 """einsum: parsed here, contracted two operands at a time by ``dot_general``, cheapest pair first.
 
-    >>> einsum("ij,jk->ik", jnp.ones((2, 3)), jnp.ones((3, 4))).shape
-    (2, 4)
+>>> einsum("ij,jk->ik", jnp.ones((2, 3)), jnp.ones((3, 4))).shape
+(2, 4)
 """
 
 from __future__ import annotations
@@ -59,9 +59,20 @@ def parse(spec: str, shapes: tuple[tuple[int, ...], ...]) -> tuple[tuple[str, ..
         raise _failed(spec, f"names {len(terms)} operands, {len(shapes)} are given")
     bad = set(text.replace("->", "").replace("...", "")) - set(LETTERS) - {","}
     if bad or ("-" in inputs + output or ">" in inputs + output) or "," in output:
-        raise _failed(spec, "a subscript is a letter, '...' stands for further axes", "write it as 'ij,jk->ik'")
+        raise _failed(
+            spec,
+            "a subscript is a letter, '...' stands for further axes",
+            "write it as 'ij,jk->ik'",
+        )
     free = [c for c in LETTERS if c not in text]
-    wide = max((len(s) - len(t.replace("...", "")) for t, s in zip(terms, shapes, strict=True) if "..." in t), default=0)
+    wide = max(
+        (
+            len(s) - len(t.replace("...", ""))
+            for t, s in zip(terms, shapes, strict=True)
+            if "..." in t
+        ),
+        default=0,
+    )
     dots = "".join(free[: max(wide, 0)])
     labels = []
     for k, (term, shape) in enumerate(zip(terms, shapes, strict=True), 1):
@@ -177,7 +188,11 @@ def plan(labels: Sequence[str], output: str, sizes: dict[str, int]) -> list[tupl
                 others = set(output).union(*(t for k, t in enumerate(terms) if k not in (i, j)))
                 work = math.prod(sizes[c] for c in terms[i] | terms[j])
                 result = math.prod(sizes[c] for c in (terms[i] | terms[j]) & others)
-                grown = result - math.prod(sizes[c] for c in terms[i]) - math.prod(sizes[c] for c in terms[j])
+                grown = (
+                    result
+                    - math.prod(sizes[c] for c in terms[i])
+                    - math.prod(sizes[c] for c in terms[j])
+                )
                 if best is None or (work, grown) < best[:2]:
                     best = (work, grown, i, j)
         assert best is not None
@@ -206,8 +221,17 @@ def _read(subscripts: Any, operands: Sequence[Any]) -> tuple[str, list[Any]]:
     return spec, [as_array(x) for x in arrays]
 
 
-def einsum(subscripts: Any, /, *operands: Any, out: None = None, optimize: Any = "auto", precision: Any = None,
-           preferred_element_type: Any = None, _dot_general: Any = None, out_sharding: Any = None) -> Any:
+def einsum(
+    subscripts: Any,
+    /,
+    *operands: Any,
+    out: None = None,
+    optimize: Any = "auto",
+    precision: Any = None,
+    preferred_element_type: Any = None,
+    _dot_general: Any = None,
+    out_sharding: Any = None,
+) -> Any:
     """Sums of products named by subscripts: "ij,jk->ik", "...ij->...ji", "bhqd,bhkd->bhqk".
 
     A subscript missing from the result is summed over; without "->" those that occur once stay, in alphabetic order.
@@ -227,7 +251,9 @@ def einsum(subscripts: Any, /, *operands: Any, out: None = None, optimize: Any =
     return shaping.transpose(final.array, [final.labels.index(c) for c in output])
 
 
-def einsum_path(subscripts: Any, /, *operands: Any, optimize: Any = "greedy") -> tuple[list[Any], str]:
+def einsum_path(
+    subscripts: Any, /, *operands: Any, optimize: Any = "greedy"
+) -> tuple[list[Any], str]:
     """The order in which ``einsum`` contracts, and a table of it."""
     spec, arrays = _read(subscripts, operands)
     labels, output = parse(spec, tuple(np.shape(a) for a in arrays))

@@ -1,9 +1,9 @@
 """Dtypes by name, and questions about dtypes.
 
-    >>> float32(1)
-    Array(1., dtype=float32)
-    >>> promote_types("int64", float32)
-    dtype('float64')
+>>> float32(1)
+Array(1., dtype=float32)
+>>> promote_types("int64", float32)
+dtype('float64')
 """
 
 from __future__ import annotations
@@ -55,16 +55,33 @@ class ScalarType:
 
 
 bool_ = ScalarType("bool")
-int8, int16, int32, int64 = ScalarType("i8"), ScalarType("i16"), ScalarType("i32"), ScalarType("i64")
-uint8, uint16, uint32, uint64 = ScalarType("u8"), ScalarType("u16"), ScalarType("u32"), ScalarType("u64")
+int8, int16, int32, int64 = (
+    ScalarType("i8"),
+    ScalarType("i16"),
+    ScalarType("i32"),
+    ScalarType("i64"),
+)
+uint8, uint16, uint32, uint64 = (
+    ScalarType("u8"),
+    ScalarType("u16"),
+    ScalarType("u32"),
+    ScalarType("u64"),
+)
 float16, bfloat16 = ScalarType("f16"), ScalarType("bf16")
 float32, float64 = ScalarType("f32"), ScalarType("f64")
 complex64, complex128 = ScalarType("c64"), ScalarType("c128")
 single, double, csingle, cdouble = float32, float64, complex64, complex128
 int_, uint, float_, complex_ = int64, uint64, float64, complex128
 
-_KINDS = {"bool": "b", "signed integer": "i", "unsigned integer": "u", "integral": "iu",
-          "real floating": "f", "complex floating": "c", "numeric": "iufc"}
+_KINDS = {
+    "bool": "b",
+    "signed integer": "i",
+    "unsigned integer": "u",
+    "integral": "iu",
+    "real floating": "f",
+    "complex floating": "c",
+    "numeric": "iufc",
+}
 _ABSTRACT = {
     np.generic: "biufc",
     np.number: "iufc",
@@ -127,7 +144,9 @@ def isdtype(dtype: Any, kind: Any) -> bool:
                 return True
         elif isinstance(wanted, str) and wanted not in DTYPES and wanted not in np.sctypeDict:
             raise ArgumentError(
-                f"isdtype: there is no kind {wanted!r}", at=here(), hint=f"there are: {', '.join(_KINDS)}"
+                f"isdtype: there is no kind {wanted!r}",
+                at=here(),
+                hint=f"there are: {', '.join(_KINDS)}",
             )
         elif found == canonical(wanted):
             return True

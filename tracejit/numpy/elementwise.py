@@ -1,7 +1,7 @@
 """More functions of single elements, composed from those of the front end.
 
-    >>> hypot(3.0, 4.0)
-    Array(5., dtype=float32)
+>>> hypot(3.0, 4.0)
+Array(5., dtype=float32)
 """
 
 from __future__ import annotations
@@ -87,7 +87,6 @@ def heaviside(x1: Any, x2: Any, /) -> Any:
     return ew.select(ew.isnan(x1), x1, found)
 
 
-
 def fabs(x: Any, /) -> Any:
     """|x| as a floating number."""
     return ew.absolute(to_inexact(x))
@@ -124,7 +123,12 @@ def ldexp(x1: Any, x2: Any, /) -> Any:
     return x1
 
 
-_LAYOUT = {"f16": ("u16", 10, 5), "bf16": ("u16", 7, 8), "f32": ("u32", 23, 8), "f64": ("u64", 52, 11)}
+_LAYOUT = {
+    "f16": ("u16", 10, 5),
+    "bf16": ("u16", 7, 8),
+    "f32": ("u32", 23, 8),
+    "f64": ("u64", 52, 11),
+}
 
 
 def frexp(x: Any, /) -> tuple[Any, Any]:
@@ -135,17 +139,25 @@ def frexp(x: Any, /) -> tuple[Any, Any]:
         raise DTypeError(f"frexp: takes real floating numbers, not {x.dtype}", at=here())
     word, fraction, width = _LAYOUT[name]
     mask, bias = (1 << width) - 1, (1 << (width - 1)) - 1
-    tiny = ew.less(ew.absolute(x), float(creation.to_numpy(np.finfo(np.float32).tiny)) if name == "bf16"
-                   else float(np.finfo(x.dtype).tiny))
+    tiny = ew.less(
+        ew.absolute(x),
+        float(creation.to_numpy(np.finfo(np.float32).tiny))
+        if name == "bf16"
+        else float(np.finfo(x.dtype).tiny),
+    )
     scaled = ew.select(tiny, ew.multiply(x, 2.0 ** (fraction + 1)), x)
     bits = ew.run(parts.bitcast, scaled, dtype=DTYPES[word])
     raw = convert(ew.bitwise_and(ew.right_shift(bits, fraction), mask), DTYPES["i32"])
     exponent = ew.subtract(raw, ew.select(tiny, bias - 1 + fraction + 1, bias - 1))
-    cleared = ew.bitwise_or(ew.bitwise_and(bits, ~(mask << fraction) & ((1 << x.dtype.itemsize * 8) - 1)),
-                            (bias - 1) << fraction)
+    cleared = ew.bitwise_or(
+        ew.bitwise_and(bits, ~(mask << fraction) & ((1 << x.dtype.itemsize * 8) - 1)),
+        (bias - 1) << fraction,
+    )
     mantissa = ew.run(parts.bitcast, cleared, dtype=x.dtype)
     as_it_is = ew.logical_or(ew.equal(x, 0), ew.logical_not(ew.isfinite(x)))
-    return ew.select(as_it_is, x, mantissa), convert(ew.select(as_it_is, 0, exponent), DTYPES["i32"])
+    return ew.select(as_it_is, x, mantissa), convert(
+        ew.select(as_it_is, 0, exponent), DTYPES["i32"]
+    )
 
 
 def spacing(x: Any, /) -> Any:
@@ -182,17 +194,23 @@ def _integers(name: str, x1: Any, x2: Any) -> list[Any]:
 # ---- nan, parts, comparison ----------------------------------------------------------------------
 
 
-def nan_to_num(x: Any, copy: bool = True, nan: Any = 0.0, posinf: Any = None, neginf: Any = None) -> Any:
+def nan_to_num(
+    x: Any, copy: bool = True, nan: Any = 0.0, posinf: Any = None, neginf: Any = None
+) -> Any:
     """nan replaced by 0 and infinities by the largest finite numbers, or by values given."""
     x = as_array(x)
     if kind(x.dtype) == "c":
-        return ew.complex_of(nan_to_num(ew.real(x), copy, nan, posinf, neginf),
-                             nan_to_num(ew.imag(x), copy, nan, posinf, neginf))
+        return ew.complex_of(
+            nan_to_num(ew.real(x), copy, nan, posinf, neginf),
+            nan_to_num(ew.imag(x), copy, nan, posinf, neginf),
+        )
     if kind(x.dtype) in "biu":
         return x
     largest = float(np.finfo(np.float32).max) if x.dtype.itemsize == 4 else None
     if largest is None:
-        largest = 3.3895313892515355e38 if x.dtype == DTYPES["bf16"] else float(np.finfo(x.dtype).max)
+        largest = (
+            3.3895313892515355e38 if x.dtype == DTYPES["bf16"] else float(np.finfo(x.dtype).max)
+        )
     x = ew.select(ew.isnan(x), nan, x)
     x = ew.select(ew.isposinf(x), largest if posinf is None else posinf, x)
     return ew.select(ew.isneginf(x), -largest if neginf is None else neginf, x)
@@ -260,7 +278,9 @@ def unwrap(p: Any, discont: Any = None, axis: int = -1, period: Any = 2 * np.pi)
     steps = ew.subtract(shaping.cut(p, number, 1, n), shaping.cut(p, number, 0, n - 1))
     half = period / 2
     wrapped = ew.subtract(ew.remainder(ew.add(steps, half), period), half)
-    wrapped = ew.select(ew.logical_and(ew.equal(wrapped, -half), ew.greater(steps, 0)), half, wrapped)
+    wrapped = ew.select(
+        ew.logical_and(ew.equal(wrapped, -half), ew.greater(steps, 0)), half, wrapped
+    )
     fix = ew.subtract(wrapped, steps)
     fix = ew.select(ew.less(ew.absolute(steps), half if discont is None else discont), 0, fix)
     moved = ew.add(shaping.cut(p, number, 1, n), reductions.cumsum(fix, number))
@@ -270,8 +290,15 @@ def unwrap(p: Any, discont: Any = None, axis: int = -1, period: Any = 2 * np.pi)
 # ---- choice --------------------------------------------------------------------------------------
 
 
-def where(condition: Any, x: Any = None, y: Any = None, /, *, size: int | None = None,
-          fill_value: Any = None) -> Any:
+def where(
+    condition: Any,
+    x: Any = None,
+    y: Any = None,
+    /,
+    *,
+    size: int | None = None,
+    fill_value: Any = None,
+) -> Any:
     """``x`` where ``condition`` holds, ``y`` elsewhere; with the condition only, ``nonzero(condition)``."""
     if x is None and y is None:
         return ordering.nonzero(condition, size=size, fill_value=fill_value)
@@ -283,7 +310,9 @@ def where(condition: Any, x: Any = None, y: Any = None, /, *, size: int | None =
 def select(condlist: Any, choicelist: Any, default: Any = 0) -> Any:
     """The choice of the first condition that holds, ``default`` where none does."""
     if len(condlist) != len(choicelist) or not len(condlist):
-        raise ArgumentError(f"select: {len(condlist)} conditions, {len(choicelist)} choices", at=here())
+        raise ArgumentError(
+            f"select: {len(condlist)} conditions, {len(choicelist)} choices", at=here()
+        )
     found = default
     for condition, choice in zip(reversed(list(condlist)), reversed(list(choicelist)), strict=True):
         found = ew.select(condition, choice, found)
@@ -300,7 +329,9 @@ def piecewise(x: Any, condlist: Any, funclist: Any, *args: Any, **kw: Any) -> An
     elif len(functions) == len(conditions):
         default = 0
     else:
-        raise ArgumentError(f"piecewise: {len(conditions)} conditions, {len(functions)} functions", at=here())
+        raise ArgumentError(
+            f"piecewise: {len(conditions)} conditions, {len(functions)} functions", at=here()
+        )
 
     def value(f: Any) -> Any:
         return convert(as_array(f(x, *args, **kw) if callable(f) else f), x.dtype)

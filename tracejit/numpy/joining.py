@@ -1,8 +1,8 @@
 """Joining, splitting, padding and rearranging arrays.
 
-    >>> vstack([jnp.zeros(2), jnp.ones(2)])
-    Array([[0., 0.],
-           [1., 1.]], dtype=float32)
+>>> vstack([jnp.zeros(2), jnp.ones(2)])
+Array([[0., 0.],
+       [1., 1.]], dtype=float32)
 """
 
 from __future__ import annotations
@@ -183,7 +183,9 @@ def array_split(ary: Any, indices_or_sections: Any, axis: int = 0) -> list[Any]:
     a = as_array(ary)
     number = axis_number("array_split", axis, a.ndim)
     n = a.shape[number]
-    if isinstance(indices_or_sections, Sequence | np.ndarray | Array) and np.ndim(indices_or_sections):
+    if isinstance(indices_or_sections, Sequence | np.ndarray | Array) and np.ndim(
+        indices_or_sections
+    ):
         inner = [slice(None, int(k)).indices(n)[1] for k in np.asarray(indices_or_sections)]
         begins, ends = [0, *inner], [*inner, n]
     else:
@@ -203,7 +205,8 @@ def split(ary: Any, indices_or_sections: Any, axis: int = 0) -> list[Any]:
         n = a.shape[axis_number("split", axis, a.ndim)]
         if n % integer(indices_or_sections, "split: sections"):
             raise ShapeError(
-                f"split: an axis of {n} does not divide into {indices_or_sections} equal parts", at=here(),
+                f"split: an axis of {n} does not divide into {indices_or_sections} equal parts",
+                at=here(),
                 hint="use array_split for parts that differ by one",
             )
     return array_split(a, indices_or_sections, axis)
@@ -261,8 +264,17 @@ def roll(a: Any, shift: Any, axis: Any = None) -> Any:
     a = as_array(a)
     if axis is None:
         return reshaped(roll(shaping.ravel(a), shift, 0), a.shape)
-    axes = axes_list("roll", axis, a.ndim) if not isinstance(axis, int) else (axis_number("roll", axis, a.ndim),)
-    if isinstance(shift, Array) and shift._data is None or isinstance(shift, Array) and shift._trace is not None:
+    axes = (
+        axes_list("roll", axis, a.ndim)
+        if not isinstance(axis, int)
+        else (axis_number("roll", axis, a.ndim),)
+    )
+    if (
+        isinstance(shift, Array)
+        and shift._data is None
+        or isinstance(shift, Array)
+        and shift._trace is not None
+    ):
         return _roll_traced(a, shift, axes)
     shifts = np.broadcast_to(np.asarray(shift), (len(axes),)).tolist()
     for number, s in zip(axes, shifts, strict=True):
@@ -294,22 +306,36 @@ def _widths(pad_width: Any, ndim: int) -> list[tuple[int, int]]:
         return found
     widths = np.asarray(pad_width)
     if widths.dtype.kind not in "iu" or (widths < 0).any():
-        raise ArgumentError(f"pad: pad_width {pad_width!r} must hold non-negative integers", at=here())
+        raise ArgumentError(
+            f"pad: pad_width {pad_width!r} must hold non-negative integers", at=here()
+        )
     try:
         return [tuple(w) for w in np.broadcast_to(widths, (ndim, 2)).tolist()]
     except ValueError:
-        raise ShapeError(f"pad: pad_width {pad_width!r} does not fit {ndim} axes", at=here()) from None
+        raise ShapeError(
+            f"pad: pad_width {pad_width!r} does not fit {ndim} axes", at=here()
+        ) from None
 
 
 def _pair(values: Any, ndim: int) -> list[tuple[Any, Any]]:
     """Padding values as (before, after) per axis; they may be traced."""
     flat = as_array(values)
-    wide = promotion.broadcast_to(flat, (ndim, 2)) if flat.ndim < 2 or flat.shape[0] != ndim else flat
+    wide = (
+        promotion.broadcast_to(flat, (ndim, 2)) if flat.ndim < 2 or flat.shape[0] != ndim else flat
+    )
     return [(wide[k, 0], wide[k, 1]) for k in range(ndim)]
 
 
-def pad(array: Any, pad_width: Any, mode: Any = "constant", *, constant_values: Any = 0,
-        stat_length: Any = None, end_values: Any = 0, reflect_type: str = "even") -> Any:
+def pad(
+    array: Any,
+    pad_width: Any,
+    mode: Any = "constant",
+    *,
+    constant_values: Any = 0,
+    stat_length: Any = None,
+    end_values: Any = 0,
+    reflect_type: str = "even",
+) -> Any:
     """``array`` with borders of ``pad_width`` = ((before, after), ...), filled as ``mode`` says."""
     a = as_array(array)
     widths = _widths(pad_width, a.ndim)
@@ -322,13 +348,24 @@ def pad(array: Any, pad_width: Any, mode: Any = "constant", *, constant_values: 
             a = _pad_from_inside(a, axis, low, high, mode, reflect_type)
         return a
     if mode == "linear_ramp":
-        for axis, ((low, high), ends) in enumerate(zip(widths, _pair(end_values, a.ndim), strict=True)):
+        for axis, ((low, high), ends) in enumerate(
+            zip(widths, _pair(end_values, a.ndim), strict=True)
+        ):
             a = _pad_ramp(a, axis, low, high, ends)
         return a
-    statistics = {"maximum": reductions.max, "minimum": reductions.min, "mean": reductions.mean, "median": _median}
+    statistics = {
+        "maximum": reductions.max,
+        "minimum": reductions.min,
+        "mean": reductions.mean,
+        "median": _median,
+    }
     if mode not in statistics:
         raise ArgumentError(f"pad: there is no mode {mode!r}", at=here())
-    lengths = [(None, None)] * a.ndim if stat_length is None else np.broadcast_to(stat_length, (a.ndim, 2)).tolist()
+    lengths = (
+        [(None, None)] * a.ndim
+        if stat_length is None
+        else np.broadcast_to(stat_length, (a.ndim, 2)).tolist()
+    )
     for axis, ((low, high), (first, last)) in enumerate(zip(widths, lengths, strict=True)):
         a = _pad_statistic(a, axis, (low, high), (first, last), statistics[mode])
     return a
@@ -338,7 +375,9 @@ def _pad_constant(a: Any, widths: list[tuple[int, int]], values: Any) -> Any:
     if as_array(values).size == 1:
         value = reshaped(as_array(values), ())
         return shaping.padded(a, [(low, high, 0) for low, high in widths], value)
-    for axis, ((low, high), (before, after)) in enumerate(zip(widths, _pair(values, a.ndim), strict=True)):
+    for axis, ((low, high), (before, after)) in enumerate(
+        zip(widths, _pair(values, a.ndim), strict=True)
+    ):
         a = shaping.padded(a, [(low if k == axis else 0, 0, 0) for k in range(a.ndim)], before)
         a = shaping.padded(a, [(0, high if k == axis else 0, 0) for k in range(a.ndim)], after)
     return a
@@ -350,10 +389,15 @@ def _pad_from_inside(a: Any, axis: int, low: int, high: int, mode: str, reflect_
     if low == high == 0:
         return a
     if n == 0:
-        raise ShapeError(f"pad: axis {axis} of {a.type} is empty, mode {mode!r} has nothing to repeat", at=here())
+        raise ShapeError(
+            f"pad: axis {axis} of {a.type} is empty, mode {mode!r} has nothing to repeat", at=here()
+        )
     if mode == "edge":
         parts = [cut(a, axis, 0, 1)] * bool(low) + [cut(a, axis, n - 1, n)] * bool(high)
-        wide = [shaping.broadcast_to(p, _resized(a, axis, w)) for p, w in zip(parts, filter(None, (low, high)), strict=True)]
+        wide = [
+            shaping.broadcast_to(p, _resized(a, axis, w))
+            for p, w in zip(parts, filter(None, (low, high)), strict=True)
+        ]
         before, after = ([wide[0]] if low else []), ([wide[-1]] if high else [])
         return concatenate([*before, a, *after], axis)
     places = np.pad(np.arange(n), (low, high), mode=mode)
@@ -361,7 +405,9 @@ def _pad_from_inside(a: Any, axis: int, low: int, high: int, mode: str, reflect_
     if reflect_type == "even" or mode == "wrap":
         return found
     edge = np.clip(np.arange(-low, n + high), 0, n - 1)
-    inside = (np.arange(-low, n + high) == edge).reshape([-1 if k == axis else 1 for k in range(a.ndim)])
+    inside = (np.arange(-low, n + high) == edge).reshape(
+        [-1 if k == axis else 1 for k in range(a.ndim)]
+    )
     mirrored = ew.subtract(ew.multiply(indexing.take(a, edge, axis), 2), found)
     return ew.select(inside, found, mirrored)
 
@@ -372,11 +418,16 @@ def _resized(a: Any, axis: int, size: int) -> tuple[int, ...]:
 
 def _pad_ramp(a: Any, axis: int, low: int, high: int, ends: tuple[Any, Any]) -> Any:
     parts = []
-    for width, end, edge, forward in ((low, ends[0], 0, True), (high, ends[1], a.shape[axis] - 1, False)):
+    for width, end, edge, forward in (
+        (low, ends[0], 0, True),
+        (high, ends[1], a.shape[axis] - 1, False),
+    ):
         steps = np.arange(width) if forward else np.arange(width - 1, -1, -1)
         t = (steps / max(width, 1)).reshape([-1 if k == axis else 1 for k in range(a.ndim)])
         last = promotion.to_inexact(cut(a, axis, edge, edge + 1))
-        ramp = ew.add(end, ew.multiply(ew.subtract(last, end), promotion.convert(as_array(t), last.dtype)))
+        ramp = ew.add(
+            end, ew.multiply(ew.subtract(last, end), promotion.convert(as_array(t), last.dtype))
+        )
         ramp = ew.trunc(ramp) if a.dtype.kind in "iu" else ramp
         parts.append(promotion.convert(ramp, a.dtype))
     return concatenate([parts[0], a, parts[1]], axis)
@@ -388,7 +439,9 @@ def _median(a: Any, axis: int, keepdims: bool) -> Any:
     return reductions.mean(cut(ordered, axis, (n - 1) // 2, n // 2 + 1), axis, keepdims=keepdims)
 
 
-def _pad_statistic(a: Any, axis: int, widths: Any, lengths: Any, statistic: Callable[..., Any]) -> Any:
+def _pad_statistic(
+    a: Any, axis: int, widths: Any, lengths: Any, statistic: Callable[..., Any]
+) -> Any:
     n = a.shape[axis]
     first = cut(a, axis, 0, n if lengths[0] is None else min(lengths[0], n))
     last = cut(a, axis, 0 if lengths[1] is None else max(n - lengths[1], 0), n)
@@ -396,7 +449,9 @@ def _pad_statistic(a: Any, axis: int, widths: Any, lengths: Any, statistic: Call
     for part, width in ((first, widths[0]), (last, widths[1])):
         value = statistic(part, axis=axis, keepdims=True)
         value = ew.round(value) if a.dtype.kind in "iu" else value
-        parts.append(shaping.broadcast_to(promotion.convert(value, a.dtype), _resized(a, axis, width)))
+        parts.append(
+            shaping.broadcast_to(promotion.convert(value, a.dtype), _resized(a, axis, width))
+        )
     return concatenate([parts[0], a, parts[1]], axis)
 
 
@@ -427,7 +482,11 @@ def diagflat(v: Any, k: int = 0) -> Any:
 def fill_diagonal(a: Any, val: Any, wrap: bool = False, *, inplace: bool = True) -> Any:
     """A copy of ``a`` with ``val`` on its main diagonal; pass inplace=False, arrays are immutable."""
     if inplace:
-        raise ArgumentError("fill_diagonal: arrays are immutable", at=here(), hint="pass inplace=False and use the result")
+        raise ArgumentError(
+            "fill_diagonal: arrays are immutable",
+            at=here(),
+            hint="pass inplace=False and use the result",
+        )
     a = as_array(a)
     n = min(a.shape)
     steps = np.arange(n)

@@ -1,7 +1,7 @@
 """Ranges, grids, index helpers and windows.
 
-    >>> linspace(0, 1, 5)
-    Array([0.  , 0.25, 0.5 , 0.75, 1.  ], dtype=float32)
+>>> linspace(0, 1, 5)
+Array([0.  , 0.25, 0.5 , 0.75, 1.  ], dtype=float32)
 """
 
 from __future__ import annotations
@@ -26,8 +26,17 @@ from tracejit.source import here
 I64 = DTYPES["i64"]
 
 
-def linspace(start: Any, stop: Any, num: int = 50, endpoint: bool = True, retstep: bool = False,
-             dtype: Any = None, axis: int = 0, *, device: Any = None) -> Any:
+def linspace(
+    start: Any,
+    stop: Any,
+    num: int = 50,
+    endpoint: bool = True,
+    retstep: bool = False,
+    dtype: Any = None,
+    axis: int = 0,
+    *,
+    device: Any = None,
+) -> Any:
     """``num`` evenly spaced numbers from ``start`` to ``stop``, which is left out without ``endpoint``."""
     num = integer(num, "linspace: num")
     if num < 0:
@@ -36,7 +45,12 @@ def linspace(start: Any, stop: Any, num: int = 50, endpoint: bool = True, retste
     wanted = a.dtype if dtype is None else canonical(dtype)
     parts = num - 1 if endpoint else num
     step = ew.divide(ew.subtract(b, a), float(parts)) if parts > 0 else ew.multiply(a, np.nan)
-    if a._trace is None and b._trace is None and isinstance(start, int | float) and isinstance(stop, int | float):
+    if (
+        a._trace is None
+        and b._trace is None
+        and isinstance(start, int | float)
+        and isinstance(stop, int | float)
+    ):
         # numbers: computed in float64 and rounded once
         exact = np.linspace(start, stop, num, endpoint)
         exact = np.floor(exact) if kind(wanted) in "iu" else exact
@@ -52,8 +66,15 @@ def linspace(start: Any, stop: Any, num: int = 50, endpoint: bool = True, retste
     return (found, step) if retstep else found
 
 
-def logspace(start: Any, stop: Any, num: int = 50, endpoint: bool = True, base: Any = 10.0,
-             dtype: Any = None, axis: int = 0) -> Any:
+def logspace(
+    start: Any,
+    stop: Any,
+    num: int = 50,
+    endpoint: bool = True,
+    base: Any = 10.0,
+    dtype: Any = None,
+    axis: int = 0,
+) -> Any:
     """``num`` numbers from base**start to base**stop, evenly spaced in their exponents."""
     powers = linspace(start, stop, num, endpoint, axis=axis)
     if isinstance(base, int | float):
@@ -64,11 +85,15 @@ def logspace(start: Any, stop: Any, num: int = 50, endpoint: bool = True, base: 
     return found if dtype is None else convert(found, canonical(dtype))
 
 
-def geomspace(start: Any, stop: Any, num: int = 50, endpoint: bool = True, dtype: Any = None, axis: int = 0) -> Any:
+def geomspace(
+    start: Any, stop: Any, num: int = 50, endpoint: bool = True, dtype: Any = None, axis: int = 0
+) -> Any:
     """``num`` numbers from ``start`` to ``stop`` with a constant ratio."""
     a, b = ew.float_operands("geomspace", start, stop)
     ratio = ew.log(ew.divide(b, a))
-    found = ew.multiply(a, ew.exp(ew.multiply(ratio, linspace(0.0, 1.0, num, endpoint).reshape(-1, *(1,) * a.ndim))))
+    found = ew.multiply(
+        a, ew.exp(ew.multiply(ratio, linspace(0.0, 1.0, num, endpoint).reshape(-1, *(1,) * a.ndim)))
+    )
     found = shaping.moveaxis(found, 0, axis)
     return found if dtype is None else convert(found, canonical(dtype))
 
@@ -88,7 +113,9 @@ def empty_like(prototype: Any, dtype: Any = None, shape: Any = None, *, device: 
     return creation.zeros_like(prototype, dtype, shape)
 
 
-def fromfunction(function: Callable[..., Any], shape: Any, *, dtype: Any = float, **kwargs: Any) -> Any:
+def fromfunction(
+    function: Callable[..., Any], shape: Any, *, dtype: Any = float, **kwargs: Any
+) -> Any:
     """``function`` of the index arrays of ``shape``."""
     return function(*indices(shape, dtype=dtype), **kwargs)
 
@@ -281,7 +308,9 @@ def ravel_multi_index(multi_index: Any, dims: Any, mode: str = "raise", order: s
     sizes = shape_tuple(dims)
     parts = [as_array(x) for x in multi_index]
     if len(parts) != len(sizes):
-        raise ArgumentError(f"ravel_multi_index: {len(parts)} indices for {len(sizes)} axes", at=here())
+        raise ArgumentError(
+            f"ravel_multi_index: {len(parts)} indices for {len(sizes)} axes", at=here()
+        )
     found: Any = 0
     pairs = list(zip(parts, sizes, strict=True))
     for index, n in pairs if order == "C" else pairs[::-1]:
@@ -292,7 +321,9 @@ def ravel_multi_index(multi_index: Any, dims: Any, mode: str = "raise", order: s
         elif mode == "raise":
             data = index.concrete("ravel_multi_index() with mode='raise'")
             if data.size and not (0 <= data.min() and data.max() < n):
-                raise OutOfBoundsError(f"ravel_multi_index: an index is outside an axis of size {n}", at=here())
+                raise OutOfBoundsError(
+                    f"ravel_multi_index: an index is outside an axis of size {n}", at=here()
+                )
         found = ew.add(ew.multiply(found, n), index)
     return found
 

@@ -9,6 +9,7 @@ from tracejit.ops import (
     arith,
     bits,
     broadcast,
+    callback,
     conv,
     cumulative,
     dot,
@@ -40,7 +41,7 @@ MODULES: tuple[ModuleType, ...] = (
     bits,
 )
 MODULES += (fill, layout, reduce, dot, conv)
-MODULES += (dynamic, indexing, cumulative, sort, window, random_bits)
+MODULES += (callback, dynamic, indexing, cumulative, sort, window, random_bits)
 
 
 def collect(modules: tuple[ModuleType, ...]) -> dict[str, Primitive]:

@@ -23,7 +23,12 @@ from tracejit.ops.conv import sizes
 Ints = tuple[int, ...]
 Triple = tuple[int, int, int]
 
-PLANS = ("pixels", "features", "window")
+#: lanes of float32 that costs are reckoned for
+LANES = 16
+#: cycles for a vector of elements that lie apart
+JUMP = 25
+#: cycles to move one element of the right operand to where the lanes want it
+PACK = 3
 
 
 @dataclass(frozen=True)
@@ -93,28 +98,76 @@ def _triple(values: Ints) -> Triple:
     return one, two, three
 
 
-def choose_plan(g: Geometry) -> str:
-    """The plan that keeps most lanes of a vector busy with loads of adjacent elements.
+# ---- cost ----------------------------------------------------------------------------------------
 
-    Loads that jump cost about as much as 16 multiplications, so whatever avoids them wins.
-    """
-    width_last = g.rank > 0 and g.lhs_spec[-1] == g.rank + 1
-    channels_last = max(g.lhs_spec[:2]) == g.rank + 1
-    kernel_width_last = g.rank > 0 and g.rhs_spec[-1] == g.rank + 1
-    large_kernel = math.prod(g.kernel) > math.prod(g.out)
-    if width_last and kernel_width_last and g.dilation[2] == 1 and large_kernel:
-        if g.kernel[2] >= 8:
-            return "window"
-    if channels_last or large_kernel:
-        return "features"
-    if not width_last or g.strides[2] > 1:
-        # a tile of one feature reads each pixel for one multiplication: lanes may as well jump
-        return "pixels" if g.depthwise else "features"
-    if g.outs >= 16 and g.kernel[2] > 1 and g.out[2] < 10:
-        return "features"
-    return "pixels"
+
+def choose_plan(g: Geometry) -> str:
+    """The plan that takes the fewest cycles: vectors of multiplications, and what surrounds them."""
+    costs = {"pixels": _pixel_cycles(g), "features": _feature_cycles(g), "window": _window_cycles(g)}
+    return min(costs, key=lambda plan: costs[plan])
+
+
+def row_vectors(g: Geometry, lanes: int) -> tuple[int, bool]:
+    """Vectors that cover the pixels of one image plane, and whether rows are read as one."""
+    _, height, width = g.out
+    apart = height * -(-width // lanes)
+    rows_last = g.rank >= 2 and g.lhs_spec[-2:] == (g.rank, g.rank + 1)
+    if rows_last and g.strides[1:] == (1, 1) and width % lanes:
+        span = (height - 1) * g.spatial[2] + width
+        joined = -(-span // lanes)
+        if joined <= apart:
+            return joined, True
+    return apart, False
 
 
 def wants_packed(g: Geometry) -> bool:
-    """Whether the plan wants output features side by side in the right operand in vain."""
-    return choose_plan(g) == "features" and g.rhs_spec[0] != g.rank + 1 and g.groups * g.outs > 1
+    """Whether the plan reads features of the right operand side by side, and they lie apart."""
+    return g.rhs_spec[0] != g.rank + 1 and g.groups * g.outs > 1 and choose_plan(g) == "features"
+
+
+def _taps(g: Geometry) -> int:
+    return g.features * math.prod(g.kernel)
+
+
+def _pixel_cycles(g: Geometry) -> float:
+    vectors, _ = row_vectors(g, LANES)
+    count = g.batch * g.groups * g.out[0] * vectors * _taps(g)
+    adjacent = g.rank > 0 and g.lhs_spec[-1] == g.rank + 1 and g.strides[2] == 1
+    loads = 0 if adjacent else JUMP / min(g.outs, 8)
+    stores = 0 if g.out_spec[-1] == g.rank + 1 else 2 * JUMP / _taps(g)
+    return count * g.outs * (1 + loads + stores)
+
+
+def _feature_cycles(g: Geometry) -> float:
+    pixels = g.batch * math.prod(g.out)
+    lanes_of = g.groups if g.depthwise else g.groups * g.outs
+    vectors = -(-g.groups // LANES) if g.depthwise else g.groups * -(-g.outs // LANES)
+    spots = g.batch if g.lhs_spec[0] == g.rank + 1 else g.out[1] * g.out[2]
+    # a sum waits some cycles for the one before it: eight at a time hide that
+    waits = max(1.0, 8 / (spots * min(vectors, 4)))
+    if g.depthwise and not _groups_last(g):
+        waits += JUMP
+    cycles = pixels * vectors * _taps(g) * waits
+    if g.out_spec[1] != g.rank + 1:
+        cycles += pixels * vectors * JUMP
+    if g.rhs_spec[0] != g.rank + 1:
+        cycles += PACK * lanes_of * _taps(g)
+    return cycles
+
+
+def _groups_last(g: Geometry) -> bool:
+    """Whether the elements that adjacent groups read lie side by side."""
+    if g.batch_grouped:
+        return g.lhs_spec[0] == g.rank + 1 and g.batch == 1
+    return g.lhs_spec[1] == g.rank + 1 and g.features == 1
+
+
+def _window_cycles(g: Geometry) -> float:
+    last = g.rank + 1
+    if g.rank == 0 or (g.lhs_spec[-1], g.rhs_spec[-1]) != (last, last) or g.dilation[2] != 1:
+        return math.inf
+    results = g.batch * g.groups * g.outs * math.prod(g.out)
+    depth, height, width = g.kernel
+    # what is left of a row takes half a vector where that is enough
+    vectors = -(-2 * width // LANES) / 2
+    return results * (g.features * depth * height * vectors + 16)

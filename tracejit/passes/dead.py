@@ -17,7 +17,7 @@ from tracejit.passes.subgraphs import has_effect, map_subgraphs
 
 
 def drop_dead(graph: Graph) -> Graph:
-    """Remove every node that reaches neither an output nor an effect; the same object when all do."""
+    """Remove nodes that reach neither output nor effect; the same object when all do."""
     return _Sweeper().sweep(graph)
 
 
@@ -49,7 +49,7 @@ class _Sweeper:
         return graph
 
     def trim(self, node: Node, live: set[Value]) -> Node:
-        """``node`` with the graphs inside it swept, without operands and results that nobody reads."""
+        """``node`` with its graphs swept, without operands and results that nobody reads."""
         cut = _TRIM.get(node.prim.name)
         while True:
             # what is dropped inside may be the last reader of an operand, and the other way round
@@ -83,17 +83,16 @@ def chosen(items: Sequence[Any], keep: Sequence[bool]) -> tuple[Any, ...]:
 
 
 def narrowed(graph: Graph, ins: Sequence[bool], outs: Sequence[bool] | None = None) -> Graph:
-    """``graph`` without some inputs and outputs; nodes that read a missing input reach no output."""
+    """``graph`` without some outputs, and without inputs that the others do not need."""
     outputs = graph.outputs if outs is None else chosen(graph.outputs, outs)
-    return _Sweeper().sweep(
-        Graph(chosen(graph.inputs, ins), graph.nodes, outputs, graph.name)
-    )
+    return _Sweeper().sweep(Graph(chosen(graph.inputs, ins), graph.nodes, outputs, graph.name))
 
 
 def closure(wanted: set[int], masks: Sequence[int], needed: int, carry: range) -> int:
     """The inputs that ``wanted`` outputs need, step after step.
 
-    Output k < len(carry) is the next value of input carry[k]; ``wanted`` grows by the carries that are needed.
+    Output k < len(carry) is the next value of input carry[k]; ``wanted`` grows by the carries
+    that are needed.
     """
     while True:
         for k in wanted:
@@ -154,7 +153,7 @@ def _trim_while(node: Node, live: Sequence[bool]) -> Node:
 
 
 def _trim_branches(node: Node, live: Sequence[bool]) -> Node:
-    """cond: the index is the first operand and stays. A call is a cond of one branch without an index."""
+    """cond, whose first operand, the index, stays; call is like one branch without index."""
     is_call = node.prim.name == "call"
     branches = (node.params["graph"],) if is_call else node.params["branches"]
     needed = 0

@@ -4,9 +4,9 @@
     mul(constant [1 2 3], Literal 2)          ->  constant [2 4 6], up to a size limit
     constant [7 7 7]                          ->  Literal 7
 
-The meaning is that of the NumPy rules. What repeats or counts (broadcast, iota) stays an operation: it costs no memory.
-Effects, barriers and operations that hold graphs are never folded, nor is an index that is out of bounds: it fails
-when the program runs.
+The meaning is that of the NumPy rules. What repeats or counts (broadcast, iota) stays an
+operation: it costs no memory. Effects, barriers and operations that hold graphs are never folded,
+nor is an index that is out of bounds: it fails when the program runs.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from tracejit.ir import interp
 from tracejit.ir.graph import ConstArray, Graph, Literal, Node, Value, literal
 from tracejit.ir.types import type_of
 from tracejit.ops import arith, bits, family, logic, math, parts, powers, special
+from tracejit.passes.dead import drop_dead
 from tracejit.passes.rule import Known, RuleSet, Shortcut, rewrite
 
 #: operations that are there for a reason other than their value
@@ -35,7 +36,8 @@ LIMIT = 1 << 16
 
 def fold_constants(graph: Graph, *, limit: int = LIMIT) -> Graph:
     """Compute what is known; ``limit`` is the number of bytes a folded node may read or make."""
-    return rewrite(graph, RuleSet(()), shortcut=folding(limit))
+    new = rewrite(graph, RuleSet(()), shortcut=folding(limit))
+    return graph if new is graph else drop_dead(new)
 
 
 def folding(limit: int = LIMIT) -> Shortcut:

@@ -1,9 +1,9 @@
-"""Calls are replaced by what they call: nested jits, functions with custom derivatives, checkpoints.
+"""Calls are replaced by what they call: nested jits, custom derivatives, checkpoints.
 
     %3 = call(%0, graph={%a = sin(%x); return %a})   ->   %3 = sin(%0)
 
-Passes run when all transforms are done, so the boundaries that only transforms need may go. What a checkpoint computes
-twice stays apart from the first time by its barriers.
+Passes run when all transforms are done, so the boundaries that only transforms need may go. What
+a checkpoint computes twice stays apart from the first time by its barriers.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _BODY = {
 
 
 def inline_calls(graph: Graph) -> Graph:
-    """Put the nodes of called graphs in the place of the calls, at any depth; the same object when there is none."""
+    """Put called graphs in the place of calls, at any depth; the same object without calls."""
     done: dict[int, tuple[Graph, Graph]] = {}
 
     def walk(graph: Graph) -> Graph:

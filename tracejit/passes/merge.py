@@ -2,7 +2,8 @@
 
     a = exp(x); b = exp(x); add(a, b)   ->   a = exp(x); add(a, a)
 
-Effects and barriers do not merge; a barrier is what keeps the recomputation of a checkpoint apart from the first one.
+Effects and barriers do not merge; a barrier is what keeps the recomputation of a checkpoint apart
+from the first one.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from tracejit.passes.subgraphs import has_effect, map_subgraphs
 
 
 def merge_equal(graph: Graph) -> Graph:
-    """Keep the first of equal nodes, here and in the graphs inside; the same object when all differ."""
+    """Keep the first of equal nodes, at any depth; the same object when all differ."""
     seen: dict[Any, tuple[Value, ...]] = {}
     env: dict[Value, Value] = {}
     nodes: list[Node] = []
@@ -51,7 +52,7 @@ def node_key(node: Node) -> Any:
     inputs: Any = node.inputs
     if len(inputs) == 2 and node.prim.name in COMMUTATIVE:
         a, b = inputs
-        # Literals behind Values, Values by identity: any order will do, as long as it is always the same
+        # Literals behind Values, Values by identity: any order will do that is always the same
         if isinstance(a, Literal) or (isinstance(b, Value) and id(b) < id(a)):
             inputs = (b, a)
     return (node.prim.name, inputs, params_key(node.params) if node.params else ())

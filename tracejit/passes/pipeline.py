@@ -1,8 +1,8 @@
 """The passes in their order; nothing else states it.
 
-    run_passes(graph, OPTIMISE)                                   ->  the graph that is grouped and compiled
-    run_passes(graph, OPTIMISE, off=frozenset(("merge_equal",)))  ->  without one pass, or without one rule
-    run_passes(graph, OPTIMISE, after=lambda name, graph: ...)    verify, dump or replay each result
+run_passes(graph, OPTIMISE)                                ->  the graph to be compiled
+run_passes(graph, OPTIMISE, off=frozenset(("neg_neg",)))   ->  without one pass or rule
+run_passes(graph, OPTIMISE, after=lambda name, graph: ...)    verify, dump or replay each result
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def run_passes(
     after: Callable[[str, Graph], None] | None = None,
     off: frozenset[str] = frozenset(),
 ) -> Graph:
-    """``graph`` through ``passes``, without those named in ``off``; ``after`` sees each name and result."""
+    """``graph`` through ``passes`` but those in ``off``; ``after`` sees names and results."""
     for step in passes:
         if step.__name__ in off:
             continue

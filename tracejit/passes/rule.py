@@ -7,12 +7,13 @@
 
     rewrite(graph, RuleSet(rules))  ->  a Graph in which no rule applies any more
 
-A node is looked at after its operands, so a rule sees simplified operands, and what ``put`` builds is looked at
-in turn: one walk reaches the fixed point. Rules are found by the operation at the root of ``find`` and by one of its
-operands, so a node to which no rule could apply costs a few dictionary look-ups.
+A node is looked at after its operands, so a rule sees simplified operands, and what ``put``
+builds is looked at in turn: one walk reaches the fixed point. Rules are found by the operation at
+the root of ``find`` and by one of its operands, so a node to which no rule could apply costs a
+few dictionary look-ups.
 
-``exact=True`` promises equal bits, inf, -0.0 and subnormals included; a nan stays a nan (IEEE 754 fixes neither its
-sign nor its payload).
+``exact=True`` promises equal bits, inf, -0.0 and subnormals included; a nan stays a nan (IEEE 754
+fixes neither its sign nor its payload).
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ Captures = dict[str, Any]
 
 @dataclass(frozen=True)
 class Hole:
-    """Matches any operand or any param and captures it; twice the same name means twice the same thing.
+    """Matches any operand or param and captures it; the same name means the same thing.
 
     As an operand it may be limited to dtypes of ``kinds`` (letters of ``ir.types.kind``).
     """
@@ -64,16 +65,17 @@ class Const:
 
 @dataclass(frozen=True)
 class Rest:
-    """Matches all remaining operands and captures them as a tuple; the last operand of a pattern."""
+    """Matches all remaining operands and captures their tuple; last operand of a pattern."""
 
     name: str
 
 
 class P:
-    """Matches the result of ``prim`` on operands that match ``args``, with params that match ``params``.
+    """Matches ``prim`` on operands that match ``args`` with params that match ``params``.
 
-    A Python scalar among the operands matches the Literal that has this value (``-0.0`` is not ``0.0``).
-    Params that are not named are free. Operands of a commutative operation match in either order.
+    A Python scalar among the operands matches the Literal that has this value (``-0.0`` is not
+    ``0.0``). Params that are not named are free. Operands of a commutative operation match in
+    either order.
     """
 
     __slots__ = ("prim", "args", "params")
@@ -100,8 +102,9 @@ def case(*types_and_build: Any) -> Case:
 class Rule:
     """``find`` is replaced by ``put`` where ``when`` holds.
 
-    ``put`` is a Hole of ``find``, a pattern to build, or a function of the captures; it may answer None: the rule
-    does not apply here. ``cases`` are instances for the generated test, where it cannot draw them from ``find``.
+    ``put`` is a Hole of ``find``, a pattern to build, or a function of the captures; it may
+    answer None: the rule does not apply here. ``cases`` are instances for the generated test,
+    where it cannot draw them from ``find``.
     """
 
     name: str
@@ -116,10 +119,12 @@ class Rule:
 
 
 def orders(pattern: Any) -> list[Any]:
-    """The pattern with the operands of commutative operations in every order that makes a difference."""
+    """The pattern with operands of commutative operations in every order that matters."""
     if not isinstance(pattern, P):
         return [pattern]
-    found = [P(pattern.prim, *args, **pattern.params) for args in product(*map(orders, pattern.args))]
+    found = [
+        P(pattern.prim, *args, **pattern.params) for args in product(*map(orders, pattern.args))
+    ]
     if pattern.prim.name in COMMUTATIVE and not plain(pattern.args):
         found += [P(p.prim, *p.args[::-1], **p.params) for p in found]
     return found
@@ -131,7 +136,7 @@ def plain(args: Sequence[Any]) -> bool:
 
 
 def needs(pattern: P) -> tuple[int, str] | None:
-    """An operand that is made by one operation, or is a Literal (""), in all that ``pattern`` matches."""
+    """An operand that must be made by a certain operation, or be a Literal ("")."""
     for k, arg in enumerate(pattern.args):
         if isinstance(arg, P):
             return k, arg.prim.name
@@ -142,7 +147,7 @@ def needs(pattern: P) -> tuple[int, str] | None:
 
 
 class RuleSet:
-    """Rules, indexed by the root of their patterns; earlier rules win. ``off`` names rules left out."""
+    """Rules, indexed by the root of their patterns; earlier ones win. ``off``: left out."""
 
     def __init__(self, rules: Iterable[Rule], off: frozenset[str] = frozenset()) -> None:
         self.rules = tuple(rule for rule in rules if rule.name not in off)
@@ -155,9 +160,7 @@ class RuleSet:
                 at.setdefault(needs(pattern), []).append((number, rule, pattern))
                 number += 1
 
-    def candidates(
-        self, node: Node, producers: dict[Value, Node]
-    ) -> Sequence[tuple[int, Rule, P]]:
+    def candidates(self, node: Node, producers: dict[Value, Node]) -> Sequence[tuple[int, Rule, P]]:
         """The rules that could apply to ``node``, in order."""
         at = self.index.get(node.prim.name)
         if at is None:
@@ -230,7 +233,7 @@ def match_atom(pattern: Any, x: Atom, producers: dict[Value, Node], found: Captu
 
 
 def is_scalar(x: Literal, value: bool | int | float) -> bool:
-    """Whether ``x`` holds ``value``, the sign of a zero included; True and False match flags only."""
+    """Whether ``x`` holds ``value``, a zero's sign included; True and False are flags only."""
     if x.value != value or (isinstance(value, bool) and kind(x.type.dtype) != "b"):
         return False
     return value != 0 or bool(np.all(np.signbit(parts(x.value)) == np.signbit(value)))
@@ -251,7 +254,7 @@ Shortcut = Callable[[Node, dict[Value, Node]], Known | None]
 
 @dataclass
 class Rewriter:
-    """One walk over one graph. ``nodes`` is the new graph so far; ``counts`` says how often each rule fired."""
+    """One walk over one graph. ``nodes``: the new graph; ``counts``: which rules fired."""
 
     rules: RuleSet
     counts: dict[str, int]
@@ -374,7 +377,8 @@ def rewrite(
 ) -> Graph:
     """``graph`` and the graphs inside it with all rules applied; the same object when none did.
 
-    ``counts`` is filled with how often each rule fired. Values that are no longer read stay: ``drop_dead`` removes them.
+    ``counts`` is filled with how often each rule fired. Values that are no longer read stay:
+    ``drop_dead`` removes them.
     """
     counts = {} if counts is None else counts
     # the old graph is kept beside the new one: an id means something only while its object lives

@@ -4,8 +4,9 @@
     sub(x, neg(y))             ->  add(x, y)
     div(x, 4.0)                ->  mul(x, 0.25)
 
-Why some familiar ones are missing: x + 0.0 turns -0.0 into 0.0, x * 0.0 and x - x may be nan, -(x - y) and y - x
-differ in the sign of zero. ``FAST`` holds such rules; nothing uses them unless asked to.
+Why some familiar ones are missing: x + 0.0 turns -0.0 into 0.0, x * 0.0 and x - x may be nan, -(x
+- y) and y - x differ in the sign of zero. ``FAST`` holds such rules; nothing uses them unless
+asked to.
 """
 
 from __future__ import annotations
@@ -57,7 +58,7 @@ def power_of_two(n: Literal) -> int | None:
 
 
 def products_merge(a: Literal, b: Literal, **_: Any) -> bool:
-    """(t * a) * b = t * (a * b): integers wrap; for floats no rounding may happen in between, whatever t is."""
+    """(t * a) * b = t * (a * b): integers wrap; for floats t * a must never round."""
     if kind(a.type.dtype) in "biu":
         return True
     if kind(a.type.dtype) != "f":
@@ -217,7 +218,7 @@ POWERS = (
 
 RULES = (*SIGNS, *SUMS, *PRODUCTS, *QUOTIENTS, *POWERS)
 
-#: not exact: wrong for some of nan, inf, -0.0, or rounded otherwise. Only for those who ask for them
+#: not exact: wrong for some of nan, inf, -0.0, or rounded otherwise
 FAST = (
     Rule("fast_add_zero", find=P(add, x, 0.0), put=x, exact=False),
     Rule("fast_mul_zero", find=P(mul, float_x, 0), put=lambda x: full_like(x, 0), exact=False),

@@ -1,9 +1,9 @@
-"""Rules for operations that hold graphs: what is known outside moves in, what does not change moves out.
+"""Rules for loops and branches: what is known moves in, what does not change moves out.
 
-    cond(2, x, branches=(f, g, h))             ->  h(x)
-    scan with a carry that no step changes     ->  a scan with one more const
-    scan of length 1                           ->  its body
-    scan(..., 0.5, body={... mul(%x, %c) ...}) ->  scan(..., body={... mul(%x, 0.5) ...})
+cond(2, x, branches=(f, g, h))             ->  h(x)
+scan with a carry that no step changes     ->  a scan with one more const
+scan of length 1                           ->  its body
+scan(..., 0.5, body={... mul(%x, %c) ...}) ->  scan(..., body={... mul(%x, 0.5) ...})
 """
 
 from __future__ import annotations
@@ -142,7 +142,7 @@ def with_known(outs: Sequence[Atom], known: Mapping[int, Atom]) -> Atoms:
 
 
 def scan_known_results(xs: Atoms, **params: Any) -> Any:
-    """Stacked results that are Literals, consts, the stacked operands themselves, or given twice."""
+    """Stacked results that are Literals, consts, stacked operands, or given twice."""
     s = Scan(**params)
     c, k = s.n_consts, s.n_carry
     place = {v: at for at, v in enumerate(s.body.inputs)}

@@ -1,8 +1,8 @@
 """Rules for operations that move elements: they compose, and on Literals they are Literals.
 
-    transpose(transpose(x, permutation=p), permutation=q)  ->  one transpose
-    broadcast_in_dim(broadcast_in_dim(x, ...), ...)        ->  one broadcast
-    transpose that moves axes of extent 1 only             ->  reshape, which is free
+transpose(transpose(x, permutation=p), permutation=q)  ->  one transpose
+broadcast_in_dim(broadcast_in_dim(x, ...), ...)        ->  one broadcast
+transpose that moves axes of extent 1 only             ->  reshape, which is free
 """
 
 from __future__ import annotations
@@ -162,7 +162,7 @@ def broadcast_to_reshape(x: Any, shape: Axes, dims: Axes) -> Any:
 
 
 def broadcast_of_expanded(x: Any, p: Axes, shape: Axes, dims: Axes) -> Any:
-    """A broadcast of x with axes of extent 1 put in: straight from x, each axis to where it went."""
+    """A broadcast of x with axes of extent 1 put in: straight from x."""
     where: list[int] = []
     k = 0
     for size in x.type.shape:

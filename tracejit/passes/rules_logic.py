@@ -1,8 +1,8 @@
 """Rules for comparisons, bitwise logic, extrema and choice.
 
-    not(eq(x, y))            ->  ne(x, y)
-    select(True, x, y)       ->  x
-    max(max(x, 1), 3)        ->  max(x, 3)
+not(eq(x, y))            ->  ne(x, y)
+select(True, x, y)       ->  x
+max(max(x, 1), 3)        ->  max(x, 3)
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def is_highest(n: Literal, **_: Any) -> bool:
 
 
 def not_zero(a: Literal, b: Literal, **_: Any) -> bool:
-    """Which zero an extremum of 0.0 and -0.0 is depends on their order: such literals do not merge."""
+    """Which zero max(0.0, -0.0) is depends on the order: such literals do not merge."""
     return kind(a.type.dtype) != "f" or bool(a.value != 0 and b.value != 0)
 
 

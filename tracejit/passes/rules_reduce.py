@@ -1,9 +1,9 @@
 """Rules for reductions, contractions and reads at known positions.
 
-    reduce_max(x, axes=())                  ->  x
-    dot_general(transpose(x), y, ...)       ->  dot_general(x, y, ...) with other dimension numbers
-    gather(x, 3, ...)                       ->  slice(x, ...)
-    dynamic_slice(x, 2, ...)                ->  slice(x, ...)
+reduce_max(x, axes=())                  ->  x
+dot_general(transpose(x), y, ...)       ->  dot_general(x, y, ...) with other dimension numbers
+gather(x, 3, ...)                       ->  slice(x, ...)
+dynamic_slice(x, 2, ...)                ->  slice(x, ...)
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def sum_of_ones(x: Any, axes: Axes) -> Any:
 
 
 def repeats(x: Atom, shape: Axes, dims: Axes, axes: Axes) -> int | None:
-    """How often each element of ``x`` occurs in what is reduced, where ``axes`` are axes that the broadcast added."""
+    """How often each element of ``x`` is reduced; None where own axes of it are."""
     return None if set(axes) & set(dims) else int(np.prod([shape[a] for a in axes], dtype=np.int64))
 
 
@@ -190,7 +190,7 @@ def joined(x: Atom, first: Axes, second: Axes) -> Axes:
 
 
 def through_transpose(x: Atom, p: Axes, numbers: DimensionNumbers, side: int) -> Any:
-    """The dimension numbers for ``x`` in place of its transpose; None where free axes change their order."""
+    """The numbers for ``x`` without its transpose; None where its free axes change order."""
     contract, batch = numbers
     free = [p[axis] for axis in free_axes(x.type.ndim, contract[side], batch[side])]
     if free != sorted(free):

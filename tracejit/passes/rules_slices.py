@@ -1,8 +1,8 @@
 """Rules for slices, pads and concatenations.
 
-    slice(slice(x, ...), ...)            ->  one slice
-    slice(concatenate(x, y), ...)        ->  slice(x, ...), where only x is read
-    concatenate(x[0:2], x[2:5])          ->  x[0:5]
+slice(slice(x, ...), ...)            ->  one slice
+slice(concatenate(x, y), ...)        ->  slice(x, ...), where only x is read
+concatenate(x[0:2], x[2:5])          ->  x[0:5]
 """
 
 from __future__ import annotations
@@ -116,9 +116,7 @@ def slice_concatenate(
     )
 
 
-def slice_pad(
-    x: Any, value: Atom, config: Config, start: Axes, limit: Axes, strides: Axes
-) -> Any:
+def slice_pad(x: Any, value: Atom, config: Config, start: Axes, limit: Axes, strides: Axes) -> Any:
     """A slice that reads no padding is a slice of x."""
     firsts, ends = [], []
     sizes = extents(start, limit, strides)
@@ -228,9 +226,7 @@ SLICES = (
     ),
     Rule(
         "slice_pad",
-        find=P(
-            slice_, P(pad, x, value, config=config), start=start, limit=limit, strides=strides
-        ),
+        find=P(slice_, P(pad, x, value, config=config), start=start, limit=limit, strides=strides),
         put=slice_pad,
         cases=(
             case(
@@ -313,9 +309,7 @@ PADS = (
         find=P(pad, x, value, config=config),
         put=x,
         when=pads_nothing,
-        cases=(
-            case("f32[2,1]", "f32[]", lambda x, y: pad(x, y, config=((0, 0, 0), (0, 0, 2)))),
-        ),
+        cases=(case("f32[2,1]", "f32[]", lambda x, y: pad(x, y, config=((0, 0, 0), (0, 0, 2)))),),
     ),
     Rule(
         "pad_to_slice",
@@ -363,8 +357,11 @@ def join_literals(parts: tuple[Any, ...], axis: int) -> Any:
     kept: list[Any] = []
     for part in parts:
         last = kept[-1] if kept else None
-        both = isinstance(part, Literal) and isinstance(last, Literal)
-        if both and scalar_key(part) == scalar_key(last):
+        if (
+            isinstance(part, Literal)
+            and isinstance(last, Literal)
+            and scalar_key(part) == scalar_key(last)
+        ):
             size = last.type.shape[axis] + part.type.shape[axis]
             kept[-1] = repeated(last, with_axis(last.type.shape, axis, size))
         else:
@@ -374,9 +371,7 @@ def join_literals(parts: tuple[Any, ...], axis: int) -> Any:
 
 def join_slices(x: Any, a: Axes, b: Axes, start: Axes, limit: Axes, s: Axes, axis: int) -> Any:
     """Two slices of the same thing, side by side."""
-    same = all(
-        k == axis or (a[k], b[k]) == (start[k], limit[k]) for k in range(len(a))
-    )
+    same = all(k == axis or (a[k], b[k]) == (start[k], limit[k]) for k in range(len(a)))
     if not same or s[axis] != 1 or b[axis] != start[axis]:
         return None
     return slice_(x, start=a, limit=with_axis(b, axis, limit[axis]), strides=s)
@@ -393,9 +388,7 @@ CONCATENATIONS = (
         "concatenate_empty",
         find=P(concatenate, parts, dimension=axis),
         put=drop_empty,
-        cases=(
-            case("f32[2,3]", "f32[2,0]", lambda x, y: concatenate(x, y, dimension=1)),
-        ),
+        cases=(case("f32[2,3]", "f32[2,0]", lambda x, y: concatenate(x, y, dimension=1)),),
     ),
     Rule(
         "concatenate_literals",
@@ -417,9 +410,7 @@ CONCATENATIONS = (
         cases=(
             case(
                 "f32[3,5]",
-                lambda x: concatenate(
-                    contiguous(x, 1, 1, 2), contiguous(x, 1, 2, 5), dimension=1
-                ),
+                lambda x: concatenate(contiguous(x, 1, 1, 2), contiguous(x, 1, 2, 5), dimension=1),
             ),
         ),
     ),

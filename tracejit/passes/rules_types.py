@@ -1,8 +1,8 @@
 """Rules for conversions, complex numbers, rounding, and identities that only transforms need.
 
-    convert(convert(x: f32, f64), f32)  ->  x
-    real(complex(x, y))                 ->  x
-    floor(ceil(x))                      ->  ceil(x)
+convert(convert(x: f32, f64), f32)  ->  x
+real(complex(x, y))                 ->  x
+floor(ceil(x))                      ->  ceil(x)
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """All exact rules, in the order in which they are tried, and the pass that applies them.
 
-    simplify(graph)                                  every rule
-    simplify(graph, off=frozenset(("neg_neg",)))     all but that one
+simplify(graph)                                  every rule
+simplify(graph, off=frozenset(("neg_neg",)))     all but that one
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def simplify(
     limit: int = LIMIT,
     counts: dict[str, int] | None = None,
 ) -> Graph:
-    """Apply all rules until none applies, folding constants on the way; ``counts`` says which rules fired how often."""
+    """Apply all rules until none applies, folding on the way; ``counts``: which rules fired."""
     shortcut = None if "fold_constants" in off else folding(limit)
     new = rewrite(graph, rule_set(off, fast), shortcut=shortcut, counts=counts)
     return graph if new is graph else drop_dead(new)

@@ -1,6 +1,6 @@
 """Passes work on the graphs inside a node (loop bodies, branches) as on the outer one.
 
-    map_subgraphs(node, drop_dead)  ->  the node with every graph among its params passed through drop_dead
+map_subgraphs(node, drop_dead)  ->  the node with drop_dead applied to all its graphs
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from tracejit.ir.graph import Graph, Node, walk_nodes
 
 
 def map_subgraphs(node: Node, function: Callable[[Graph], Graph]) -> Node:
-    """``node`` with ``function`` applied to the graphs among its params; the same object when nothing changed."""
+    """``node`` with ``function`` applied to its graphs; the same object when none changed."""
     changed: dict[str, Any] = {}
     for name, value in node.params.items():
         if isinstance(value, Graph):

@@ -1,7 +1,7 @@
 """Arguments of the samplers, checked: dtypes, shapes, and parameters that broadcast to the shape.
 
-    dtype = float_dtype("gamma", None)                    -> config.default_float
-    shape, (a,) = parameters("gamma", None, dtype, a)     -> a.shape, [a in dtype]
+dtype = float_dtype("gamma", None)                    -> config.default_float
+shape, (a,) = parameters("gamma", None, dtype, a)     -> a.shape, [a in dtype]
 """
 
 from __future__ import annotations

@@ -14,11 +14,12 @@ from typing import Any
 import numpy as np
 
 from tracejit.frontend import elementwise as ew
-from tracejit.frontend import promotion, reductions, shaping
-from tracejit.frontend.array import Array, as_array
+from tracejit.frontend import reductions
+from tracejit.frontend.array import Array
 from tracejit.frontend.axes import shape_tuple
 from tracejit.frontend.promotion import convert
-from tracejit.ir.types import bfloat16, kind, real_dtype
+from tracejit.ir.types import DTYPES, kind, real_dtype
+from tracejit.ops import bits as bit_ops
 from tracejit.random.arguments import (
     constant,
     erf,
@@ -27,13 +28,12 @@ from tracejit.random.arguments import (
     float_info,
     one_of,
     parameters,
-    real_array,
-    result_shape,
 )
 from tracejit.random.draws import bits_of, uniform_of
 from tracejit.random.keys import single, split_into
 
 Shape = tuple[int, ...]
+F32 = DTYPES["f32"]
 
 # ---- normal --------------------------------------------------------------------------------------
 
@@ -93,7 +93,7 @@ def _maxwell(words: Array, shape: Shape, dtype: np.dtype) -> Array:
 
 def signs(words: Array, shape: Shape, dtype: np.dtype) -> Array:
     """-1 or 1 with equal probability."""
-    u = uniform_of(words, shape, np.dtype(np.float32))
+    u = uniform_of(words, shape, F32)
     return ew.select(u < 0.5, constant(1, dtype), constant(-1, dtype))
 
 
@@ -182,7 +182,9 @@ def weibull_min(
     """Weibull numbers with shape parameter ``concentration``."""
     words = single("weibull_min", key)
     found = float_dtype("weibull_min", dtype)
-    sizes, (scale, power) = parameters("weibull_min", shape_tuple(shape), found, scale, concentration)
+    sizes, (scale, power) = parameters(
+        "weibull_min", shape_tuple(shape), found, scale, concentration
+    )
     return ew.power(exponential_of(words, sizes, found), 1 / power) * scale
 
 
@@ -191,7 +193,7 @@ def gumbel_of(words: Array, shape: Shape, dtype: np.dtype, mode: str | None) -> 
     one_of("gumbel", "mode", mode, None, "low", "high", "highest")
     if mode in (None, "low"):
         return -ew.log(-ew.log(_positive_uniform(words, shape, dtype)))
-    if mode == "highest" and dtype == np.float32:
+    if mode == "highest" and dtype == F32:
         return _gumbel_of_64_bits(words, shape)
     info = float_info(dtype)
     pair = uniform_of(words, (2, *shape), dtype)
@@ -201,7 +203,7 @@ def gumbel_of(words: Array, shape: Shape, dtype: np.dtype, mode: str | None) -> 
 
 def _gumbel_of_64_bits(words: Array, shape: Shape) -> Array:
     """Gumbel numbers from 64-bit fixed point numbers x in (0, 1), by the nearer of x and 1 - x."""
-    pair = convert(bits_of(words, (2, *shape), 32), np.dtype(np.uint64))
+    pair = convert(bits_of(words, (2, *shape), 32), DTYPES["u64"])
     wide = ew.bitwise_or(ew.left_shift(pair[0], constant(32, pair.dtype)), pair[1])
     small = wide < constant(2**63, wide.dtype)
     number = ew.select(small, wide, ew.add(ew.bitwise_not(wide), constant(1, wide.dtype)))
@@ -211,6 +213,39 @@ def _gumbel_of_64_bits(words: Array, shape: Shape) -> Array:
 
 def _truncated_fraction(number: Array) -> Array:
     """number / 2**64 as float32, rounded down: the 24 leading bits are kept."""
-    from_top = convert(_leading_zeros(number), number.dtype)
-    keep = ew.left_shift(ew.right_shift(ew.left_shift(number, from_top), constant(40, number.dtype)), constant(40, number.dtype))
-    return convert(ew.right_shift(keep, from_top), np.dtype(np.float32)) * constant(2.0**-64, np.dtype(np.float32))
+    from_top = ew.run(bit_ops.clz, number)
+    cut = constant(40, number.dtype)
+    top = ew.left_shift(ew.right_shift(ew.left_shift(number, from_top), cut), cut)
+    return convert(ew.right_shift(top, from_top), F32) * constant(2.0**-64, F32)
+
+
+def gumbel(key: Any, shape: Any = (), dtype: Any = None, mode: str | None = None) -> Array:
+    """Gumbel numbers. ``mode``: "low" (the default), or "high" for rare events at twice the cost."""
+    words = single("gumbel", key)
+    return gumbel_of(words, shape_tuple(shape), float_dtype("gumbel", dtype), mode)
+
+
+# ---- others --------------------------------------------------------------------------------------
+
+
+def cauchy(key: Any, shape: Any = (), dtype: Any = None) -> Array:
+    """Cauchy numbers of scale 1."""
+    words = single("cauchy", key)
+    found = float_dtype("cauchy", dtype)
+    low = constant(float_info(found).eps, found)
+    u = uniform_of(words, shape_tuple(shape), found, low, constant(1, found))
+    return ew.tan((u - 0.5) * constant(np.pi, found))
+
+
+def triangular(
+    key: Any, left: Any, mode: Any, right: Any, shape: Any = None, dtype: Any = None
+) -> Array:
+    """Numbers in [left, right] with a density that rises linearly to ``mode`` and falls from there."""
+    words = single("triangular", key)
+    found = float_dtype("triangular", dtype)
+    sizes, (left, mode, right) = parameters("triangular", shape, found, left, mode, right)
+    width = right - left
+    u = uniform_of(words, sizes, found)
+    rising = left + ew.sqrt(u * width * (mode - left))
+    falling = right - ew.sqrt((1 - u) * width * (right - mode))
+    return ew.select(u < (mode - left) / width, rising, falling)

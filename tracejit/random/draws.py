@@ -22,7 +22,8 @@ from tracejit.frontend.array import Array, apply, as_array
 from tracejit.frontend.axes import shape_tuple
 from tracejit.frontend.promotion import canonical, constant_of, convert
 from tracejit.ir.types import DTYPES, kind
-from tracejit.ops import arith, bits as bit_ops, logic, parts, powers
+from tracejit.ops import arith, logic, parts, powers
+from tracejit.ops import bits as bit_ops
 from tracejit.ops.random_bits import random_bits
 from tracejit.random.arguments import (
     constant,

@@ -285,7 +285,9 @@ def _integer_scalar(name: str, what: str, x: Any) -> Array:
             f"{name}: the {what} is an integer, not {x!r}", at=source.here()
         ) from error
     if kind(number.dtype) not in "biu":
-        raise ArgumentError(f"{name}: the {what} is an integer, not {number.type}", at=source.here())
+        raise ArgumentError(
+            f"{name}: the {what} is an integer, not {number.type}", at=source.here()
+        )
     if number.ndim:
         raise ArgumentError(
             f"{name}: the {what} is a scalar, not {number.type}",
@@ -380,5 +382,3 @@ def fold_in(key: Any, data: Any) -> Any:
     number = convert(_integer_scalar("fold_in", "data", data), U32)
     pair = apply(threefry2x32, words[0], words[1], filled(0, number.type), number)
     return like_given(shaping.stack(list(pair)), typed)
-
-

@@ -52,9 +52,7 @@ def scan(body: Callable[[Any, Any], Any], init: Any, xs: Any, length: int) -> tu
     """``body(carry, x) -> (carry, y)`` along the leading axis of ``xs``: (final carry, stacked ys)."""
     call = FlatCall.of(body, (init, xs), {})
     n_carry = len(optree.tree_leaves(init, namespace=NAMESPACE))
-    types = [
-        t if k < n_carry else t.with_shape(t.shape[1:]) for k, t in enumerate(call.types)
-    ]
+    types = [t if k < n_carry else t.with_shape(t.shape[1:]) for k, t in enumerate(call.types)]
     step = trace_call(call, "scan", types=types)
     outs = apply(
         loops.scan,

@@ -21,7 +21,7 @@ from tracejit.ops.broadcast import broadcast_in_dim
 from tracejit.ops.logic import eq, le, select
 from tracejit.transform.backward import transpose_graph
 from tracejit.transform.batch import batch_graph
-from tracejit.transform.forward import jvp_graph, linearize_graph
+from tracejit.transform.forward import jvp_graph, linearize_graph, push_forward
 
 
 def check_operands(name: str, graph: Graph, types: Sequence[TensorType]) -> None:
@@ -46,6 +46,14 @@ def given(dxs: Sequence[Atom | None]) -> tuple[Atom, ...]:
 def present(xs: Sequence[Any]) -> tuple[bool, ...]:
     """Which entries are not None."""
     return tuple(x is not None for x in xs)
+
+
+def out_tangents(graph: Graph, mask: Sequence[bool], mode: str) -> tuple[bool, ...]:
+    """Which outputs of ``graph`` have a tangent when the inputs at ``mask`` have one."""
+    with build.building() as builder:
+        xs = [builder.input(v.type) for v in graph.inputs]
+        dxs = [builder.input(v.type) if m else None for v, m in zip(xs, mask, strict=True)]
+        return present(push_forward(graph, xs, dxs, mode)[1])
 
 
 # ---- call ----------------------------------------------------------------------------------------
@@ -124,7 +132,7 @@ def _numpy_cond(index: Any, *arrays: Any, branches: tuple[Graph, ...]) -> Any:
 def _push_cond(mode: str, xs: Any, dxs: Any, *, branches: tuple[Graph, ...]) -> Any:
     mask = present(dxs[1:])
     n = len(branches[0].outputs)
-    masks = [jvp_graph(branch, mask)[1] for branch in branches]
+    masks = [out_tangents(branch, mask, mode) for branch in branches]
     out_mask = tuple(any(column) for column in zip(*masks, strict=True))
     if mode == "jvp":
         both = tuple(jvp_graph(branch, mask, out_mask)[0] for branch in branches)

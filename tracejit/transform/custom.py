@@ -17,7 +17,14 @@ from tracejit.ops.broadcast import reduce_sum
 from tracejit.ops.parts import barrier
 from tracejit.transform.backward import pull_back
 from tracejit.transform.batch import batch_graph
-from tracejit.transform.branch import call, check_operands, given, present, scatter_tangents
+from tracejit.transform.branch import (
+    call,
+    check_operands,
+    given,
+    out_tangents,
+    present,
+    scatter_tangents,
+)
 from tracejit.transform.forward import jvp_graph, linearize_graph
 
 
@@ -30,10 +37,24 @@ def _numpy_body(*arrays: Any, body: Graph, **_: Any) -> tuple[Any, ...]:
     return tuple(interp.run(body, arrays))
 
 
-# ---- custom_jvp: rule is a graph (xs, dxs of inexact xs) -> (ys, dys of inexact ys) ------------------
+# ---- custom_jvp: rule is a graph (xs, dxs of inexact xs) -> (ys, dys of inexact ys) --------------
+# the first n_consts operands are values that the function closes over
 
 
-def _push_custom_jvp(mode: str, xs: Any, dxs: Any, *, body: Graph, rule: Graph) -> Any:
+def refuse_captured(kind: str, body: Graph, dxs: Any, n_consts: int) -> None:
+    """Raise GradError when a value that the function closes over has a tangent: the user's rule ignores it."""
+    if any(dx is not None for dx in dxs[:n_consts]):
+        raise GradError(
+            f"the {kind} function `{body.name}` closes over a value that is being differentiated; "
+            "its rule says nothing of that derivative",
+            hint="pass the value as an argument",
+        )
+
+
+def _push_custom_jvp(
+    mode: str, xs: Any, dxs: Any, *, body: Graph, rule: Graph, n_consts: int
+) -> Any:
+    refuse_captured("custom_jvp", body, dxs, n_consts)
     tangents = [
         full_like(x, 0) if dx is None else dx
         for x, dx in zip(xs, dxs, strict=True)
@@ -45,17 +66,19 @@ def _push_custom_jvp(mode: str, xs: Any, dxs: Any, *, body: Graph, rule: Graph) 
     return outs[:n], scatter_tangents(mask, outs[n:])
 
 
-def _batch_custom_jvp(size: int, mask: Any, xs: Any, *, body: Graph, rule: Graph) -> Any:
+def _batch_custom_jvp(
+    size: int, mask: Any, xs: Any, *, body: Graph, rule: Graph, n_consts: int
+) -> Any:
     floats = tuple(m for m, v in zip(mask, body.inputs, strict=True) if is_inexact(v.type.dtype))
     every = (True,) * len(body.outputs)
     new_body, _ = batch_graph(body, size, mask, every)
     new_rule, _ = batch_graph(rule, size, (*mask, *floats), (True,) * len(rule.outputs))
-    return custom_jvp_call(*xs, body=new_body, rule=new_rule)
+    return custom_jvp_call(*xs, body=new_body, rule=new_rule, n_consts=n_consts)
 
 
 custom_jvp_call = Primitive(
     "custom_jvp_call",
-    params=("body", "rule"),
+    params=("body", "rule", "n_consts"),
     infer=_infer_body,
     numpy=_numpy_body,
     push=_push_custom_jvp,
@@ -67,7 +90,10 @@ custom_jvp_call = Primitive(
 # ---- custom_vjp: fwd is a graph xs -> (ys, residuals), bwd (residuals, ct of inexact ys) -> ct of inexact xs
 
 
-def _push_custom_vjp(mode: str, xs: Any, dxs: Any, *, body: Graph, fwd: Graph, bwd: Graph) -> Any:
+def _push_custom_vjp(
+    mode: str, xs: Any, dxs: Any, *, body: Graph, fwd: Graph, bwd: Graph, n_consts: int
+) -> Any:
+    refuse_captured("custom_vjp", body, dxs, n_consts)
     if mode == "jvp":
         raise GradError(
             f"forward-mode derivative of `{body.name}`, which has only a custom_vjp",
@@ -85,14 +111,16 @@ def _push_custom_vjp(mode: str, xs: Any, dxs: Any, *, body: Graph, fwd: Graph, b
     return outs[:n], scatter_tangents(mask, dys)
 
 
-def _batch_custom_vjp(size: int, mask: Any, xs: Any, *, body: Graph, fwd: Graph, bwd: Graph) -> Any:
+def _batch_custom_vjp(
+    size: int, mask: Any, xs: Any, *, body: Graph, fwd: Graph, bwd: Graph, n_consts: int
+) -> Any:
     n = len(body.outputs)
     new_body, _ = batch_graph(body, size, mask, (True,) * n)
     new_fwd, found = batch_graph(fwd, size, mask, (True,) * n + (False,) * (len(fwd.outputs) - n))
     residual_mask = found[n:]
     floats = tuple(m for m, v in zip(mask, body.inputs, strict=True) if is_inexact(v.type.dtype))
     new_bwd = _batched_bwd(bwd, size, residual_mask, floats)
-    return custom_vjp_call(*xs, body=new_body, fwd=new_fwd, bwd=new_bwd)
+    return custom_vjp_call(*xs, body=new_body, fwd=new_fwd, bwd=new_bwd, n_consts=n_consts)
 
 
 def _batched_bwd(bwd: Graph, size: int, residuals: tuple[bool, ...], wanted: tuple[bool, ...]) -> Graph:
@@ -108,7 +136,7 @@ def _batched_bwd(bwd: Graph, size: int, residuals: tuple[bool, ...], wanted: tup
 
 custom_vjp_call = Primitive(
     "custom_vjp_call",
-    params=("body", "fwd", "bwd"),
+    params=("body", "fwd", "bwd", "n_consts"),
     infer=_infer_body,
     numpy=_numpy_body,
     push=_push_custom_vjp,
@@ -161,7 +189,7 @@ def _push_checkpoint(mode: str, xs: Any, dxs: Any, *, body: Graph) -> Any:
         n = len(body.outputs)
         outs = call(*xs, *given(dxs), graph=both)
         return outs[:n], scatter_tangents(out_mask, outs[n:])
-    out_mask = jvp_graph(body, mask)[1]
+    out_mask = out_tangents(body, mask, mode)
     dys = checkpoint_tangent(*xs, *given(dxs), body=body, mask=mask, out_mask=out_mask)
     return checkpoint(*xs, body=body), scatter_tangents(out_mask, dys)
 

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from tracejit.errors import ShapeError, TreeError
+from tracejit.errors import GradError, ShapeError, TreeError
 from tracejit.ir import build, interp
 from tracejit.ir.build import full_like
 from tracejit.ir.graph import Atom, Graph, Value
@@ -33,6 +33,7 @@ from tracejit.transform.batch import batch_graph
 from tracejit.transform.branch import (
     check_operands,
     given,
+    out_tangents,
     per_example,
     present,
     scatter_tangents,
@@ -118,10 +119,10 @@ def _push_scan(mode: str, operands: Any, dxs: Any, **params: Any) -> Any:
     s = Scan(**params)
     m_consts, m_carry, m_xs = s.split(present(dxs))
     m_carry = fixpoint(
-        m_carry, lambda m: jvp_graph(s.body, (*m_consts, *m, *m_xs))[1][: s.n_carry]
+        m_carry, lambda m: out_tangents(s.body, (*m_consts, *m, *m_xs), mode)[: s.n_carry]
     )
     mask = (*m_consts, *m_carry, *m_xs)
-    found = jvp_graph(s.body, mask)[1]
+    found = out_tangents(s.body, mask, mode)
     out_mask = (*m_carry, *found[s.n_carry :])
     tangents = tuple(
         (full_like(x, 0) if dx is None else dx) if m else None
@@ -364,7 +365,17 @@ def _push_while(
         body=Graph(body_ins, both.nodes, both.outputs, body.name),
         n_consts=n_consts + k,
     )
-    return outs[: len(carry)], scatter_tangents(m_carry, outs[len(carry) :])
+    tangents = scatter_tangents(m_carry, outs[len(carry) :])
+    if mode == "linearize":  # values must not depend on tangents: they come from a loop of their own
+        return while_(*operands, cond=cond, body=body, n_consts=n_consts), tangents
+    return outs[: len(carry)], tangents
+
+
+def _transpose_while(cts: Any, operands: Any, **params: Any) -> Any:
+    raise GradError(
+        "while: a loop of unknown length has no reverse-mode derivative",
+        hint="use scan, or fori_loop with bounds that are not traced, or a forward-mode derivative (jvp, jacfwd)",
+    )
 
 
 def _batch_while(
@@ -414,6 +425,7 @@ while_ = Primitive(
     infer=_infer_while,
     numpy=_numpy_while,
     push=_push_while,
+    transpose=_transpose_while,
     batch=_batch_while,
     doc="Repeat body while cond holds.",
 )

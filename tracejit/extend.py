@@ -1,0 +1,61 @@
+"""Operations of your own, on the same terms as the built-in ones.
+
+    from tracejit import extend
+    from tracejit.extend import scalar
+
+    softsign = extend.elementwise(
+        "softsign",
+        lambda x: x / (1 + abs(x)),                                    # NumPy meaning
+        kinds="f",
+        jvp=lambda dx, y, x: div(dx, square(add(abs_(x), 1.0))),       # primitives; makes grad, hessian ... work
+        scalar=lambda x: scalar("div", x, scalar("add", scalar("abs", x), 1.0)),   # fuses into kernels
+    )
+    softsign_fn = extend.function(softsign)
+
+``tracejit.testing.check_op(softsign)`` tests the record. Primitives for rules are in ``tracejit.ops``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from tracejit.frontend.array import apply, as_array
+from tracejit.ir.expr import Const, Expr, Op
+from tracejit.ir.prim import Linear, Partly, Primitive, Reduce, Spell, is_linear
+from tracejit.ops.family import elementwise
+
+__all__ = [
+    "Linear",
+    "Partly",
+    "Primitive",
+    "Reduce",
+    "Spell",
+    "elementwise",
+    "function",
+    "is_linear",
+    "scalar",
+]
+
+
+def function(prim: Primitive) -> Callable[..., Any]:
+    """A function of arrays that applies ``prim``; operands must agree in shape and dtype as the primitive asks."""
+
+    def run(*xs: Any, **params: Any) -> Any:
+        return apply(prim, *[as_array(x) for x in xs], **params)
+
+    run.__name__ = prim.name
+    run.__doc__ = prim.doc or f"Apply the primitive `{prim.name}`."
+    return run
+
+
+def scalar(fn: str, *args: Expr | bool | int | float) -> Expr:
+    """The scalar operation ``fn`` in a ``scalar`` or ``element`` rule; numbers take the dtype of the first expression.
+
+    The result has that dtype too, or bool for comparisons.
+    """
+    model = next(a for a in args if isinstance(a, Expr))
+    full = tuple(a if isinstance(a, Expr) else Const(a, model.dtype) for a in args)
+    compares = fn in ("eq", "ne", "lt", "le", "gt", "ge", "is_nan", "is_finite")
+    dtype = "bool" if compares else full[1].dtype if fn == "select" else model.dtype
+    return Op(fn, full, dtype)

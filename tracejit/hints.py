@@ -1,0 +1,126 @@
+"""Remedies: fixed mechanical checks on shapes, dtypes, names and the user's expression.
+
+In: what does not fit. Out: one sentence that would make it fit, or an empty string. Pure functions.
+
+    broadcasting((2, 3), (3, 2))     "the shapes would agree if operand 2 were transposed"
+    broadcasting((4, 3), (4,))       "give operand 2 an axis: x[:, None] has shape (4, 1)"
+    concrete("while x > 0:", "x > 0")   names lax.while_loop
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+import re
+from collections.abc import Iterable
+
+Shape = tuple[int, ...]
+
+
+def broadcasting(a: Shape, b: Shape) -> str:
+    """How two shapes that do not broadcast could be made to."""
+    if len(a) > 1 and a == b[::-1]:
+        return "the shapes would agree if operand 2 were transposed"
+    for number, small, large in ((2, b, a), (1, a, b)):
+        axis = _missing_axis(small, large)
+        if axis is not None:
+            index = ", ".join([":"] * axis + ["None"] + [":"] * (len(small) - axis))
+            wide = (*small[:axis], 1, *small[axis:])
+            return f"give operand {number} an axis: x[{index}] has shape {wide}"
+    if math.prod(a) == math.prod(b) and len(a) != len(b):
+        return f"both have {math.prod(a)} elements: reshape one of them"
+    return ""
+
+
+def _missing_axis(small: Shape, large: Shape) -> int | None:
+    """Where one more axis of size 1 in ``small`` makes it broadcast to ``large``."""
+    if not small or len(small) >= len(large):
+        return None
+    for axis in range(len(small), 0, -1):
+        if broadcasts((*small[:axis], 1, *small[axis:]), large):
+            return axis
+    return None
+
+
+def broadcasts(a: Shape, b: Shape) -> bool:
+    """Whether two shapes have a common one by NumPy's rules."""
+    return all(
+        m == n or 1 in (m, n) for m, n in zip(reversed(a), reversed(b), strict=False)
+    )
+
+
+def contraction(a: Shape, b: Shape) -> str:
+    """How two operands of a matrix product could be made to fit."""
+    if len(a) == len(b) == 2:
+        if a[1] == b[1]:
+            return "the shapes would agree if operand 2 were transposed"
+        if a[0] == b[0]:
+            return "the shapes would agree if operand 1 were transposed"
+        if a[0] == b[1]:
+            return "the shapes would agree if the operands changed places"
+    return ""
+
+
+def reshape(shape: Shape, sizes: Shape) -> str:
+    """What is wrong with a new shape of another size."""
+    size, known = math.prod(shape), math.prod(n for n in sizes if n != -1)
+    if -1 in sizes:
+        return f"{size} elements are no multiple of {known}"
+    for axis, n in enumerate(sizes):
+        rest = known // n if n else 0
+        if rest and size % rest == 0:
+            fitted = (*sizes[:axis], size // rest, *sizes[axis + 1 :])
+            return f"{fitted} has the right number of elements"
+    return ""
+
+
+def name(wrong: str, known: Iterable[str]) -> str:
+    """A known name close to a wrong one, or the list of all."""
+    listed = list(known)
+    close = difflib.get_close_matches(str(wrong), listed, n=1)
+    if close:
+        return f"did you mean {close[0]!r}?"
+    return f"there are: {', '.join(listed)}" if listed else ""
+
+
+#: Python functions that need concrete numbers, and what to call instead; others have the same name
+_PYTHON = {"pow": "power", "fabs": "abs", "gamma": "exp(lgamma(x))", "fmod": "fmod", "dist": "linalg.norm"}
+_BUILTIN = {"float": "x.astype(float)", "int": "x.astype(int)", "complex": "x.astype(complex)"}
+
+
+def called(expression: str) -> str:
+    """What to call instead of a function of ``math`` or NumPy, or of ``float``, ``int`` ..., on a traced value."""
+    found = re.match(r"(?:\w+\.)*?(math|cmath|np|numpy|onp)\.([\w.]+)\(", expression)
+    if found:
+        own = _PYTHON.get(found[2], found[2]) if "math" in found[1] else found[2]
+        return f"call tracejit.numpy.{own}, which works on traced values, instead of {found[1]}.{found[2]}"
+    built_in = re.match(r"(\w+)\(", expression)
+    if built_in and built_in[1] in _BUILTIN:
+        return f"use {_BUILTIN[built_in[1]]} to convert the dtype and stay traced"
+    return ""
+
+
+STATIC = "or mark the argument static with static_argnums"
+
+
+def concrete(line: str, expression: str) -> str:
+    """What to write instead of Python's control flow on a traced value."""
+    text = line.strip()
+    if re.match(r"while\b", text):
+        return f"use lax.while_loop, {STATIC}"
+    if re.match(r"assert\b", text):
+        return "return the condition from the function and check it outside, or check shapes and dtypes"
+    if re.search(r"\bin\b", expression):
+        return "use numpy.isin or (x == v).any(), which stay traced"
+    if re.search(r"\b(min|max|sorted)\(", expression):
+        return "use numpy.minimum, numpy.maximum or numpy.sort, which stay traced"
+    if _chained(expression) or re.search(r"\b(and|or|not)\b", text.partition(":")[0]):
+        return f"use & | ~ (numpy.logical_and, ...) for and, or, not; then numpy.where or lax.cond, {STATIC}"
+    if re.match(r"(if|elif)\b", text) or re.search(r"\bif\b.*\belse\b", text):
+        return f"use numpy.where or lax.cond, {STATIC}"
+    return f"use numpy.where, lax.cond or lax.while_loop, {STATIC}"
+
+
+def _chained(expression: str) -> bool:
+    """Whether the text is a chain of comparisons such as ``0 < x < 1``."""
+    return len(re.findall(r"(?<![<>=!])(?:<=?|>=?|==|!=)(?![<>=])", expression)) > 1

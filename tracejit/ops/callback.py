@@ -1,0 +1,133 @@
+"""Python inside programs: pure_callback for values, host_effect for printing and logging.
+
+    pure_callback(x; function, types)     results of a Python function of arrays, of the types promised
+    host_effect(x; function)              calls the function when the program runs; has no result
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from tracejit.errors import ArgumentError
+from tracejit.ir.prim import Primitive
+from tracejit.ir.types import TensorType
+from tracejit.ops.broadcast import with_batch_axis
+
+
+def _numpy_callback(*arrays: Any, function: Any, types: tuple[TensorType, ...]) -> tuple[Any, ...]:
+    found = function(*[np.asarray(a) for a in arrays])
+    results = found if isinstance(found, tuple | list) else (found,)
+    if len(results) != len(types):
+        raise ArgumentError(f"pure_callback: {_name(function)} returned {len(results)} arrays, not {len(types)}")
+    outs = tuple(np.asarray(r, t.dtype) for r, t in zip(results, types, strict=True))
+    for out, type in zip(outs, types, strict=True):
+        if out.shape != type.shape:
+            raise ArgumentError(
+                f"pure_callback: {_name(function)} returned shape {out.shape} where {type} was promised"
+            )
+    return outs
+
+
+def _name(function: Any) -> str:
+    return f"`{getattr(function, '__name__', type(function).__name__)}`"
+
+
+class OneByOne:
+    """A callback over a batch: ``function`` on each example, results stacked."""
+
+    def __init__(self, function: Any, mask: tuple[bool, ...], size: int) -> None:
+        self.function, self.mask, self.size = function, mask, size
+        self.__name__ = getattr(function, "__name__", "callback")
+
+    def _key(self) -> Any:
+        return (self.function, self.mask, self.size)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, OneByOne) and self._key() == other._key()
+
+    def __hash__(self) -> int:
+        return hash(self._key())
+
+    def __call__(self, *arrays: Any) -> Any:
+        rows = []
+        for k in range(self.size):
+            found = self.function(*[a[k] if m else a for a, m in zip(arrays, self.mask, strict=True)])
+            rows.append(found if isinstance(found, tuple | list) else (found,))
+        return tuple(np.stack([np.asarray(r) for r in column]) for column in zip(*rows, strict=True))
+
+
+def _batch_callback(size: int, mask: Any, xs: Any, *, function: Any, types: Any) -> Any:
+    batched = tuple(t.with_shape((size, *t.shape)) for t in types)
+    return pure_callback(*xs, function=OneByOne(function, tuple(mask), size), types=batched)
+
+
+pure_callback = Primitive(
+    "pure_callback",
+    params=("function", "types"),
+    infer=lambda *xs, function, types: types,
+    numpy=_numpy_callback,
+    batch=_batch_callback,
+    cases=lambda: [],
+    doc="Results of a Python function that depends on its arguments only; it may run any number of times.",
+)
+
+
+def _numpy_effect(*arrays: Any, function: Any) -> tuple[Any, ...]:
+    function(*[np.array(a) for a in arrays])
+    return ()
+
+
+def _batch_effect(size: int, mask: Any, xs: Any, *, function: Any) -> Any:
+    full = [with_batch_axis(x, size, m) for x, m in zip(xs, mask, strict=True)]
+    return host_effect(*full, function=EachOnce(function, size))
+
+
+class EachOnce:
+    """An effect over a batch: ``function`` on each example in order."""
+
+    def __init__(self, function: Any, size: int) -> None:
+        self.function, self.size = function, size
+        self.__name__ = getattr(function, "__name__", "callback")
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, EachOnce) and (self.function, self.size) == (other.function, other.size)
+
+    def __hash__(self) -> int:
+        return hash((self.function, self.size))
+
+    def __call__(self, *arrays: Any) -> None:
+        for k in range(self.size):
+            self.function(*[a[k] for a in arrays])
+
+
+class Print:
+    """Prints its arguments in a format: ``names`` are those of the last ones."""
+
+    def __init__(self, format: str, names: tuple[str, ...]) -> None:
+        self.format, self.names = format, names
+        self.__name__ = "print"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Print) and (self.format, self.names) == (other.format, other.names)
+
+    def __hash__(self) -> int:
+        return hash((self.format, self.names))
+
+    def __call__(self, *arrays: Any) -> None:
+        split = len(arrays) - len(self.names)
+        named = dict(zip(self.names, arrays[split:], strict=True))
+        print(self.format.format(*arrays[:split], **named))
+
+
+host_effect = Primitive(
+    "host_effect",
+    params=("function",),
+    infer=lambda *xs, function: (),
+    numpy=_numpy_effect,
+    batch=_batch_effect,
+    effect=True,
+    cases=lambda: [],
+    doc="Call a Python function with the operands when the program runs, in program order.",
+)
