@@ -18,7 +18,7 @@ PACKAGE = ROOT / "tracejit"
 
 #: bottom up; a module may import from its own layer and from the ones above it in this list.
 #: Names that are not listed are public namespaces (numpy, lax, nn, ...): the layer NAMESPACES.
-BASE = ("errors", "source", "config", "tree", "tree_util", "tree_nodes", "kernels", "lazy")
+BASE = ("errors", "hints", "source", "config", "tree", "tree_util", "tree_nodes", "kernels", "lazy")
 COMPILER = ("ir", "ops", "transform", "passes", "kernel", "codegen", "runtime", "frontend")
 TOP = ("api", "__init__", "__main__", "doctor", "demo")
 NAMESPACES = len(COMPILER) + 1

@@ -16,7 +16,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from types import TracebackType
+from types import FunctionType, TracebackType
 from typing import Any, TypeVar
 
 from tracejit import source
@@ -142,6 +142,31 @@ def user_traceback(function: Function) -> Function:
     return boundary  # type: ignore[return-value]
 
 
+def user_methods(*names: str) -> Callable[[type], type]:
+    """A class decorator: ``user_traceback`` for the methods named, or for all that the class defines."""
+
+    def wrap(cls: type) -> type:
+        for name, member in list(vars(cls).items()):
+            if isinstance(member, FunctionType) and (name in names or not names):
+                setattr(cls, name, user_traceback(member))
+        return cls
+
+    return wrap
+
+
+def user_functions(namespace: dict[str, Any]) -> None:
+    """``user_traceback`` for the functions of a public module: ``user_functions(globals())`` at its end.
+
+    Their ``__module__`` becomes the public one, under which pickle finds them.
+    """
+    module = namespace["__name__"]
+    for name, member in list(namespace.items()):
+        if isinstance(member, FunctionType) and not name.startswith("_"):
+            if source.is_internal(member.__code__.co_filename) and member.__qualname__ == name:
+                namespace[name] = wrapped = user_traceback(member)
+                wrapped.__module__ = module
+
+
 def hide_frames(error: BaseException) -> None:
     """Take this package's frames out of a caught error's traceback; a bare ``raise`` then adds none.
 
@@ -175,12 +200,12 @@ def _entries(tb: TracebackType | None) -> Iterator[TracebackType]:
 
 
 def _raised_by_user(tb: TracebackType | None) -> bool:
-    *_, last = (*_entries(tb), None) if tb is None else tuple(_entries(tb))
-    return last is not None and not source.is_internal(last.tb_frame.f_code.co_filename)
+    files = [entry.tb_frame.f_code.co_filename for entry in _entries(tb)]
+    return bool(files) and not source.is_internal(files[-1])
 
 
 def _without_internal(tb: TracebackType | None) -> TracebackType | None:
     kept = [t for t in _entries(tb) if not source.is_internal(t.tb_frame.f_code.co_filename)]
-    for entry, following in zip(kept, [*kept[1:], None], strict=True):
+    for entry, following in zip(kept, [*kept[1:], None], strict=False):
         entry.tb_next = following
     return kept[0] if kept else None

@@ -63,6 +63,8 @@ def contraction(a: Shape, b: Shape) -> str:
 
 def reshape(shape: Shape, sizes: Shape) -> str:
     """What is wrong with a new shape of another size."""
+    if sizes.count(-1) > 1:
+        return "only one size can be -1"
     size, known = math.prod(shape), math.prod(n for n in sizes if n != -1)
     if -1 in sizes:
         return f"{size} elements are no multiple of {known}"

@@ -75,6 +75,10 @@ class Position:
             shown += [text[indent:], lead + "^" * max(sum(map(_width, text[start:stop])), 1)]
         return shown
 
+    def text(self) -> tuple[str, str]:
+        """The whole line in which the expression begins, and the expression."""
+        return linecache.getline(self.file, self.line), self.expression()
+
     def expression(self) -> str:
         """The text of the expression; empty where there is no source."""
         return "\n".join(text[start:stop] for text, start, stop in _parts(self))

@@ -163,6 +163,15 @@ def test_rules_that_loop_are_named() -> None:
         rewrite(graph, RuleSet((there, back)))
 
 
+def test_rules_that_multiply_are_named() -> None:
+    x, y = Hole("x"), Hole("y")
+    split = Rule("split", find=P(add, x, y), put=P(add, P(mul, x, y), P(mul, y, x)))
+    twice = Rule("twice", find=P(mul, x, y), put=P(add, x, y))
+    graph = graph_of("f32[3]", "f32[3]", lambda a, b: add(a, b))
+    with pytest.raises(InternalError, match="`(split|twice)` loops"):
+        rewrite(graph, RuleSet((split, twice)))
+
+
 def test_a_rule_that_changes_types_is_named() -> None:
     wrong = Rule("wrong", find=P(neg, Hole("x")), put=lambda x: literal(0, x.type.with_shape(())))
     with pytest.raises(InternalError, match="`wrong`"):

@@ -14,9 +14,16 @@ from typing import Any
 
 import numpy as np
 
-from tracejit import source
+from tracejit import hints, source
 from tracejit.config import config
-from tracejit.errors import ArgumentError, DTypeError, TracedValueError, TracejitError, operand_note
+from tracejit.errors import (
+    ArgumentError,
+    DTypeError,
+    TracedValueError,
+    TracejitError,
+    operand_note,
+    user_methods,
+)
 from tracejit.frontend import methods
 from tracejit.frontend.operators import Operators
 from tracejit.frontend.trace import Trace, current_trace, evaluate, leaked
@@ -26,13 +33,17 @@ from tracejit.ir.prim import Primitive
 from tracejit.ir.types import DTYPES, TensorType, type_of
 
 _KNOWN = frozenset(DTYPES.values())
-_CONTROL_HINT = "use numpy.where, lax.cond or lax.while_loop, or mark the argument static with static_argnums"
 
 
-class Array(Operators):
+@user_methods(
+    *("__bool__", "__int__", "__float__", "__complex__", "__index__", "item", "tolist"),
+    *("__array__", "__array_ufunc__", "__array_function__", "__dlpack__", "__dlpack_device__"),
+    *("__len__", "__hash__", "__format__", "__reduce__"),
+)
+class Array(user_methods()(Operators)):  # type: ignore[misc]
     """An n-dimensional array of one dtype. Made by ``tracejit.numpy.array``, never directly."""
 
-    __slots__ = ("_data", "_value", "_trace", "_weak", "__weakref__")
+    __slots__ = ("_data", "_value", "_trace", "_weak", "_address", "__weakref__")
     __array_priority__ = 100
 
     def __init__(
@@ -46,6 +57,8 @@ class Array(Operators):
         self._value = value
         self._trace = trace
         self._weak = weak
+        # of the data, once a program has needed it; 0: not known
+        self._address = 0
 
     # ---- what it is ----
 
@@ -95,18 +108,18 @@ class Array(Operators):
             return self._data
         raise self.traced_error(what)
 
-    def traced_error(self, what: str, hint: str = _CONTROL_HINT) -> TracejitError:
+    def traced_error(self, what: str, hint: str = "") -> TracejitError:
         """The error for using a traced value where a concrete one is needed."""
-        trace = self._trace
+        trace, at = self._trace, source.here()
         if not trace.alive:
             return leaked(self)
         made = self.origin()
         notes = (f"the value: {self.type}  {made}",) if made else (f"the value: {self.type}",)
         return TracedValueError(
             f"{what} needs a concrete value, but this one is traced by {trace.what} of `{trace.function}`",
-            at=source.here(),
+            at=at,
             notes=notes,
-            hint=hint,
+            hint=hint if at is None else hints.called(at.expression()) or hint or hints.concrete(*at.text()),
         )
 
     def origin(self) -> str:
@@ -168,7 +181,7 @@ class Array(Operators):
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         if self._data is None:
             raise self.traced_error(
-                "numpy.asarray()", "call the function of the same name in tracejit.numpy instead of NumPy's"
+                "conversion to a NumPy array", "call the function of the same name in tracejit.numpy instead of NumPy's"
             )
         if copy:
             return np.array(self._data, dtype=dtype)

@@ -19,7 +19,9 @@ from tracejit.frontend import array as core
 
 
 def integer(x: Any, what: str) -> int:
-    """A static int from an int, a NumPy integer or a concrete Array; ArgumentError or TracedValueError otherwise."""
+    """A static int from an int, a NumPy integer or a concrete Array; ArgumentError or
+    TracedValueError otherwise.
+    """
     try:
         return operator.index(x)
     except TracejitError:

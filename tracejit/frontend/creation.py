@@ -3,7 +3,8 @@
     >>> arange(0, 1, 0.25)
     Array([0.  , 0.25, 0.5 , 0.75], dtype=float32)
 
-Floating results have ``config.default_float``, integer ones ``config.default_int``, unless a dtype is given.
+Floating results have ``config.default_float``, integer ones ``config.default_int``, unless a dtype
+is given.
 """
 
 from __future__ import annotations
@@ -89,7 +90,8 @@ def float0_zeros(a: Any) -> np.ndarray:
 
 
 def to_numpy(x: Any) -> np.ndarray:
-    """Nested lists, tuples, buffers and objects with ``__array__`` or ``__dlpack__`` as a NumPy array.
+    """Nested lists, tuples, buffers and objects with ``__array__`` or ``__dlpack__`` as a NumPy
+    array.
 
     Python floats and ints in lists get the default dtypes. Raises TypeError for what is no array.
     """

@@ -18,7 +18,7 @@ from typing import Any
 import optree
 
 from tracejit import source
-from tracejit.errors import ArgumentError, GradError, TreeError
+from tracejit.errors import ArgumentError, GradError, TreeError, user_traceback
 from tracejit.frontend import methods
 from tracejit.frontend.array import Array, as_array
 from tracejit.frontend.call import (
@@ -100,6 +100,7 @@ def value_and_grad(
     Raises GradError when ``fun`` does not return a scalar, or such an argument is not floating.
     """
 
+    @user_traceback
     @functools.wraps(fun)
     def value_and_grad_of(*args: Any, **kwargs: Any) -> Any:
         wanted = _select_args(fun, args, argnums, "grad")
@@ -144,6 +145,7 @@ def grad(
     """A function that returns the gradient of ``fun``; with ``has_aux``, ``(gradient, aux)``."""
     both = value_and_grad(fun, argnums, has_aux, holomorphic, allow_int)
 
+    @user_traceback
     @functools.wraps(fun)
     def grad_of(*args: Any, **kwargs: Any) -> Any:
         value, grads = both(*args, **kwargs)
@@ -218,12 +220,14 @@ def _pull(
     return _Value(leaves[:n_main], main), pull, aux
 
 
+@user_traceback
 def vjp(fun: Function, *primals: Any, has_aux: bool = False) -> Any:
     """``(fun(*primals), vjp_fun)``, with ``vjp_fun(cotangent) -> tuple of cotangents of the primals``."""
     call, mask = _partial_call(fun, primals, {}, tuple(range(len(primals))))
     value, pull, aux = _pull(call, mask, has_aux, "vjp")
     out = value.build()
 
+    @user_traceback
     def vjp_fun(cotangent: Any) -> Any:
         leaves, treedef = flatten(cotangent)
         _same_tree(treedef, value.tree.treedef, "vjp: the cotangent", "the output")
@@ -251,6 +255,7 @@ def match_type(given: Array, like: Array, what: str) -> Array:
     return given
 
 
+@user_traceback
 def jvp(fun: Function, primals: Sequence[Any], tangents: Sequence[Any], has_aux: bool = False) -> Any:
     """``(fun(*primals), tangent of the output)``: the derivative of ``fun`` at ``primals`` along ``tangents``."""
     if not isinstance(primals, tuple | list) or not isinstance(tangents, tuple | list):
@@ -279,6 +284,7 @@ def jvp(fun: Function, primals: Sequence[Any], tangents: Sequence[Any], has_aux:
     return (value, tangent, notes[1].build(outs[n_main:n])) if has_aux else (value, tangent)
 
 
+@user_traceback
 def linearize(fun: Function, *primals: Any) -> tuple[Any, Function]:
     """``(fun(*primals), f_jvp)``: the linear map of tangents at ``primals``, with all non-linear work done once."""
     call = FlatCall.of(fun, primals, {})
@@ -290,6 +296,7 @@ def linearize(fun: Function, *primals: Any) -> tuple[Any, Function]:
     n = len(traced.graph.outputs)
     residuals, values = outs[n:], outs[:n]
 
+    @user_traceback
     def f_jvp(*tangents: Any) -> Any:
         leaves, treedef = flatten((tangents, {}))
         _same_tree(treedef, call.treedef, "linearize: tangents", "primals")
@@ -322,6 +329,7 @@ jacobian = jacrev
 
 
 def _jacobian(fun: Function, argnums: int | Sequence[int], has_aux: bool, compute: Any, what: str) -> Function:
+    @user_traceback
     @functools.wraps(fun)
     def jacobian_of(*args: Any, **kwargs: Any) -> Any:
         wanted = _select_args(fun, args, argnums, what)

@@ -20,7 +20,7 @@ import optree
 
 from tracejit import source
 from tracejit.config import Settings, config
-from tracejit.errors import ArgumentError
+from tracejit.errors import ArgumentError, hide_frames, user_traceback
 from tracejit.frontend.array import Array, as_array
 from tracejit.frontend.call import (
     FlatCall,
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 # the compiler proper loads when something is first compiled
 _executable = lazy("tracejit.runtime.executable")
 _replay = lazy("tracejit.runtime.replay")
+_buffers = lazy("tracejit.runtime.buffers")
 
 
 @dataclass(frozen=True)
@@ -48,12 +49,31 @@ class Compiled:
     """A program and what stands around it: arrays it captured, and the tree of its results."""
 
     executable: Executable | Interpreted
-    captured: tuple[np.ndarray, ...]
+    captured: tuple[Array, ...]
     outputs: OutTree
 
-    def __call__(self, leaves: Sequence[Array]) -> Any:
-        data = [*self.captured, *(leaf._data for leaf in leaves)]
-        return self.outputs.build([Array(d) for d in self.executable.run(data)])
+    def __call__(self, leaves: Sequence[Any]) -> Any:
+        arrays = [leaf if type(leaf) is Array else as_array(leaf) for leaf in leaves]
+        if self.captured:
+            arrays = [*self.captured, *arrays]
+        launch = getattr(self.executable, "launch", None)
+        if launch is None:
+            return self.outputs.build([Array(d) for d in self.executable.run([a._data for a in arrays])])
+        addresses = [a._address or located(a) for a in arrays]
+        results = []
+        for data, address in launch([a._data for a in arrays], addresses):
+            result = Array(data)
+            result._address = address
+            results.append(result)
+        return self.outputs.build(results)
+
+
+def located(array: Array) -> int:
+    """The address of an Array's data, made contiguous and aligned first where it is not."""
+    data = array.concrete("a compiled function")
+    array._data = _buffers.ready(data)
+    array._address = _buffers.pointer(array._data)
+    return array._address
 
 
 class Jitted:
@@ -71,11 +91,15 @@ class Jitted:
         self._fun = fun
         self._static = static
         self._backend, self._mode, self._threads = backend, mode, threads
+        self._in_class = False
         self._programs: dict[Any, Compiled] = {}
         self._graphs: dict[Any, Traced] = {}
 
     def __repr__(self) -> str:
         return f"<jit of {function_name(self._fun)}>"
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._in_class = True
 
     def __get__(self, instance: Any, owner: Any = None) -> Any:
         return self if instance is None else types.MethodType(self, instance)
@@ -84,16 +108,21 @@ class Jitted:
         return (_find, (self._fun.__module__, self._fun.__qualname__))
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        fun, args, kwargs, fixed = self._split(args, kwargs)
-        leaves, treedef = optree.tree_flatten((args, kwargs), namespace=NAMESPACE)  # type: ignore[arg-type]
-        if current_trace() is not None:
-            return self._join_trace(fun, args, kwargs, fixed)
-        settings = config.current()
-        key = (treedef, fixed, settings, *[leaf_key(leaf) for leaf in leaves])
-        program = self._programs.get(key)
-        if program is None:
-            program = self._programs[key] = self._compile(FlatCall.of(fun, args, kwargs), settings)
-        return program([as_array(leaf) for leaf in leaves])
+        try:  # in place of user_traceback: one Python call less on the fast path
+            fun, args, kwargs, fixed = self._split(args, kwargs)
+            leaves, treedef = optree.tree_flatten((args, kwargs), namespace=NAMESPACE)  # type: ignore[arg-type]
+            if current_trace() is not None:
+                return self._join_trace(fun, args, kwargs, fixed)
+            settings = config.current()
+            key = (treedef, fixed, settings, *[leaf_key(leaf) for leaf in leaves])
+            program = self._programs.get(key)
+            if program is None:
+                call = FlatCall.of(fun, args, kwargs)
+                program = self._programs[key] = self._compile(call, settings)
+            return program(leaves)
+        except Exception as error:
+            hide_frames(error)
+            raise
 
     # ---- static arguments ----
 
@@ -102,7 +131,7 @@ class Jitted:
     ) -> tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any], Any]:
         """The function of the dynamic arguments alone, these, and the static ones as a key."""
         static = {k for k in range(len(args)) if k in self._static or k - len(args) in self._static}
-        if args and isinstance(args[0], Callable) is False and self._is_instance(args[0]):  # type: ignore[arg-type]
+        if args and self._in_class and self._is_instance(args[0]):
             static.add(0)
         named = {name for name in kwargs if name in self._static}
         if not static and not named:
@@ -115,9 +144,7 @@ class Jitted:
 
     def _is_instance(self, first: Any) -> bool:
         """Whether ``first`` is the ``self`` of a method: an object of the class that holds this function."""
-        if isinstance(first, Array | np.ndarray | bool | int | float | complex | str | tuple | list | dict):
-            return False
-        held = inspect.getattr_static(type(first), self._fun.__name__, None)
+        held = inspect.getattr_static(type(first), self.__name__, None)
         return held is self and optree.tree_is_leaf(first, namespace=NAMESPACE)
 
     def _hashable(self, value: Any, name: str) -> Any:
@@ -135,11 +162,11 @@ class Jitted:
 
     def _compile(self, call: FlatCall, settings: Settings) -> Compiled:
         traced = trace_call(call, "jit")
-        captured = tuple(array.concrete("jit") for array in traced.captured)
+        captured = tuple(Array(array.concrete("jit").copy()) for array in traced.captured)
         mode = self._mode or settings.mode
         graph = traced.graph
         if mode == "debug":
-            _replay.replay_passes(graph, [*captured, *(leaf._data for leaf in call.leaves)])
+            _replay.replay_passes(graph, [a._data for a in (*captured, *call.leaves)])
         executable = _executable.compile_graph(
             graph,
             backend=self._backend or settings.backend,
@@ -164,12 +191,14 @@ class Jitted:
 
     # ---- looking inside ----
 
+    @user_traceback
     def stages(self, *args: Any, **kwargs: Any) -> Stages:
         """All stages of the program for these arguments; nothing is run."""
         fun, args, kwargs, _ = self._split(args, kwargs)
         traced = trace_call(FlatCall.of(fun, args, kwargs), "jit")
         return _executable.make_stages(traced.graph, threads=self._threads or config.current().threads)
 
+    @user_traceback
     def source(self, *args: Any, **kwargs: Any) -> str:
         """The program for these arguments as a Python module that needs only NumPy and Numba."""
         return self.stages(*args, **kwargs).sources.numba  # type: ignore[no-any-return]
@@ -231,6 +260,7 @@ def _find(module: str, name: str) -> Any:
     return found
 
 
+@user_traceback
 def jit(
     fun: Callable[..., Any] | None = None,
     *,
@@ -319,6 +349,7 @@ class ShapeDtypeStruct:
         return f"ShapeDtypeStruct(shape={self.shape}, dtype={self.dtype.name})"
 
 
+@user_traceback
 def eval_shape(fun: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     """The result of ``fun`` with a ShapeDtypeStruct for each array; nothing is computed.
 

@@ -1,4 +1,5 @@
-"""Functions of single elements, with NumPy's names: promotion and broadcasting around the scalar primitives.
+"""Functions of single elements, with NumPy's names: promotion and broadcasting around the scalar
+primitives.
 
 >>> maximum(jnp.array([1.0, 4.0]), 2)
 Array([2., 4.], dtype=float32)
@@ -233,7 +234,9 @@ def rint(x: Any, /) -> Any:
 
 
 def round(a: Any, decimals: int = 0, out: None = None) -> Any:
-    """``a`` rounded to ``decimals`` places, halves to even; negative ``decimals`` round to tens, hundreds ..."""
+    """``a`` rounded to ``decimals`` places, halves to even; negative ``decimals`` round to tens,
+    hundreds ...
+    """
     no_out("round", out)
     a = core.as_array(a)
     if kind(a.dtype) == "c":
@@ -266,7 +269,9 @@ def no_out(name: str, out: Any) -> None:
 
 
 def comparison(name: str, prim: Primitive, doc: str) -> Function:
-    """A comparison; a Python int beyond the other operand's dtype compares as a number, as in NumPy."""
+    """A comparison; a Python int beyond the other operand's dtype compares as a number, as in
+    NumPy.
+    """
 
     def function(x1: Any, x2: Any, /) -> Any:
         try:

@@ -1,10 +1,12 @@
-"""What an index means: ``x[1:, None, [0, 2]]`` read into slices, positions and the layout of the result.
+"""What an index means: ``x[1:, None, [0, 2]]`` read into slices, positions and the layout of the
+result.
 
     plan = parse(x, idx, mode="error")     Plan(slices, advanced, layout, ...)
 
-Ints and slices without arrays are *basic*: static slices of x. With an array among the indices the ints count as
-arrays too, and NumPy's rule places the axes of the arrays in the result: where the first of them stands when they
-are next to each other, in front otherwise. Concrete indices are checked and made non-negative here.
+Ints and slices without arrays are *basic*: static slices of x. With an array among the indices the
+ints count as arrays too, and NumPy's rule places the axes of the arrays in the result: where the
+first of them stands when they are next to each other, in front otherwise. Concrete indices are
+checked and made non-negative here.
 """
 
 from __future__ import annotations
@@ -38,7 +40,9 @@ _WHERE_HINT = "use numpy.where(mask, x, 0), x.at[mask].set(value), or nonzero(ma
 
 @dataclass(frozen=True)
 class Cut:
-    """A slice of one axis, normalised: ``count`` elements from ``start`` in steps of ``step`` > 0, then ``reverse``."""
+    """A slice of one axis, normalised: ``count`` elements from ``start`` in steps of ``step`` > 0,
+    then ``reverse``.
+    """
 
     start: int
     count: int
@@ -54,10 +58,11 @@ class Cut:
 class Plan:
     """An index of an array of ``shape``.
 
-    ``cuts``: for every axis of x a Cut (whole for the axes that arrays index). ``dropped``: axes indexed by a static
-    int in a basic index. ``arrays``: (axis, int Array) pairs, broadcast together, empty for a basic index;
-    ``in_front``: whether their axes come first. ``layout``: the result's basic axes in order: an axis of x or None.
-    ``before``: how many of these stand before the axes of the arrays.
+    ``cuts``: for every axis of x a Cut (whole for the axes that arrays index). ``dropped``: axes
+    indexed by a static int in a basic index. ``arrays``: (axis, int Array) pairs, broadcast
+    together, empty for a basic index; ``in_front``: whether their axes come first. ``layout``: the
+    result's basic axes in order: an axis of x or None. ``before``: how many of these stand before
+    the axes of the arrays.
     """
 
     shape: tuple[int, ...]
@@ -168,7 +173,7 @@ def _bound(part: Any) -> Any:
     if isinstance(part, core.Array) and part._data is None:
         raise part.traced_error(
             "a slice bound",
-            "use lax.dynamic_slice(x, start, size): a slice whose length is known, from a traced start",
+            "use lax.dynamic_slice(x, start, sizes): it takes a traced start and a fixed size",
         )
     try:
         return operator.index(part)
@@ -231,7 +236,9 @@ def _checked(part: Any, size: int, axis: int, mode: str, x: Any) -> tuple[Any, b
 
 
 def parse(x: Any, idx: Any, mode: str | None = None) -> Plan:
-    """The Plan of ``x[idx]``; raises OutOfBoundsError, ShapeError, ArgumentError or TracedValueError."""
+    """The Plan of ``x[idx]``; raises OutOfBoundsError, ShapeError, ArgumentError or
+    TracedValueError.
+    """
     if mode not in MODES:
         raise ArgumentError(
             f"indexing: there is no mode {mode!r}",

@@ -1,11 +1,13 @@
-"""Reading and replacing parts of arrays: ``x[idx]``, ``x.at[idx].set(v)``, ``x[idx] = v``, iteration.
+"""Reading and replacing parts of arrays: ``x[idx]``, ``x.at[idx].set(v)``, ``x[idx] = v``,
+iteration.
 
     >>> jnp.arange(5)[::-2]
     Array([4, 2, 0])
     >>> jnp.zeros(3).at[1].add(2.0)
     Array([0., 2., 0.], dtype=float32)
 
-Static slices are slices of the graph, everything else gathers and scatters. ``index_plan.py`` reads the index.
+Static slices are slices of the graph, everything else gathers and scatters. ``index_plan.py`` reads
+the index.
 """
 
 from __future__ import annotations
@@ -41,7 +43,9 @@ def getitem(
     unique: bool = False,
     is_sorted: bool = False,
 ) -> Any:
-    """``x[idx]`` by NumPy's rules. Indices outside raise OutOfBoundsError unless ``mode`` says otherwise."""
+    """``x[idx]`` by NumPy's rules. Indices outside raise OutOfBoundsError unless ``mode`` says
+    otherwise.
+    """
     x = core.as_array(x)
     plan = parse(x, idx, mode)
     found = _cut_all(x, plan)
@@ -175,7 +179,9 @@ def updated(
     unique: bool = False,
     is_sorted: bool = False,
 ) -> Any:
-    """A copy of ``x`` with ``value`` combined into ``x[idx]``; ``value`` broadcasts and takes the dtype of ``x``."""
+    """A copy of ``x`` with ``value`` combined into ``x[idx]``; ``value`` broadcasts and takes the
+    dtype of ``x``.
+    """
     x = core.as_array(x)
     value = _fitting(core.as_array(value), x)
     masked = _masked_update(x, idx, value, how)
@@ -208,7 +214,9 @@ def _fitting(value: Any, x: Any) -> Any:
 
 
 def _masked_update(x: Any, idx: Any, value: Any, how: str) -> Any:
-    """``x[mask] = value`` as a select; None where the index is no mask or a concrete mask takes one value each."""
+    """``x[mask] = value`` as a select; None where the index is no mask or a concrete mask takes one
+    value each.
+    """
     if isinstance(idx, list):
         return None
     parts = as_tuple(idx)
@@ -286,7 +294,9 @@ def _padded(part: Any, plan: Plan, value: Any) -> Any:
 
 
 def _put_back(x: Any, plan: Plan, part: Any) -> Any:
-    """``x`` with the sliced part replaced: a choice by position, which fuses with what is around it."""
+    """``x`` with the sliced part replaced: a choice by position, which fuses with what is around
+    it.
+    """
     if 0 in part.shape:
         return x
     flags = _padded(filled(True, part.type.with_dtype(BOOL)), plan, False)
@@ -348,8 +358,9 @@ class At:
 class Part:
     """``x.at[idx]``: its methods return copies of x with that part changed.
 
-    ``mode``: what happens to indices outside: None or "error" raise OutOfBoundsError; "drop" or "fill" leave them
-    out; "clip" moves them to the edge; "wrap" counts around; "promise_in_bounds" does not look.
+    ``mode``: what happens to indices outside: None or "error" raise OutOfBoundsError; "drop" or
+    "fill" leave them out; "clip" moves them to the edge; "wrap" counts around; "promise_in_bounds"
+    does not look.
     """
 
     array: Any
@@ -364,7 +375,9 @@ class Part:
         unique_indices: bool = False,
         wrap_negative_indices: bool = True,
     ) -> Any:
-        """The part; with mode="fill" elements outside are ``fill_value`` (nan, or the extreme integer)."""
+        """The part; with mode="fill" elements outside are ``fill_value`` (nan, or the extreme
+        integer).
+        """
         return getitem(self.array, self.idx, mode, fill_value)
 
     def _change(
@@ -487,7 +500,9 @@ class Part:
         mode: str | None = None,
         wrap_negative_indices: bool = True,
     ) -> Any:
-        """The part with an elementwise function applied (once, however often an element is indexed)."""
+        """The part with an elementwise function applied (once, however often an element is
+        indexed).
+        """
         if not isinstance(self.idx, tuple | list) and is_mask(self.idx):
             mask = core.as_array(self.idx)
             rest = (1,) * (self.array.ndim - mask.ndim)

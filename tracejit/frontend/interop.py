@@ -1,6 +1,8 @@
-"""NumPy's own functions called on Arrays: ``np.sin(x)`` and ``np.concatenate([x, y])`` become tracejit's.
+"""NumPy's own functions called on Arrays: ``np.sin(x)`` and ``np.concatenate([x, y])`` become
+tracejit's.
 
-A function that tracejit lacks runs in NumPy when all Arrays have data, and is an error naming it when one is traced.
+A function that tracejit lacks runs in NumPy when all Arrays have data, and is an error naming it
+when one is traced.
 """
 
 from __future__ import annotations

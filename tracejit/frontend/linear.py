@@ -10,6 +10,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from tracejit import hints
 from tracejit.errors import ShapeError
 from tracejit.frontend import array as core
 from tracejit.frontend import elementwise, promotion, reductions, shaping
@@ -40,21 +41,18 @@ def dot_general(
 
 
 def _mismatch(name: str, a: Any, b: Any, m: int, n: int) -> ShapeError:
-    hint = ""
-    if a.ndim == b.ndim == 2 and a.shape[1] == b.shape[1]:
-        hint = "the shapes would agree if operand 2 were transposed"
-    elif a.ndim == b.ndim == 2 and a.shape[0] == b.shape[0]:
-        hint = "the shapes would agree if operand 1 were transposed"
     return ShapeError(
         f"{name}: contracted sizes differ: {m} and {n}",
         at=here(),
         notes=operand_notes((a, b)),
-        hint=hint,
+        hint=hints.contraction(a.shape, b.shape),
     )
 
 
 def dot(a: Any, b: Any, *, precision: Any = None, preferred_element_type: Any = None) -> Any:
-    """The last axis of ``a`` times the second-last of ``b`` (the only one of a vector); products with scalars."""
+    """The last axis of ``a`` times the second-last of ``b`` (the only one of a vector); products
+    with scalars.
+    """
     a, b = promoted("dot", a, b)
     if a.ndim == 0 or b.ndim == 0:
         return elementwise.multiply(a, b)
@@ -65,7 +63,9 @@ def dot(a: Any, b: Any, *, precision: Any = None, preferred_element_type: Any = 
 
 
 def matmul(a: Any, b: Any, *, precision: Any = None, preferred_element_type: Any = None) -> Any:
-    """The matrix product; leading axes are a stack of matrices and broadcast; a vector is a row or a column."""
+    """The matrix product; leading axes are a stack of matrices and broadcast; a vector is a row or
+    a column.
+    """
     a, b = promoted("matmul", a, b)
     if a.ndim == 0 or b.ndim == 0:
         raise ShapeError(
@@ -83,7 +83,9 @@ def matmul(a: Any, b: Any, *, precision: Any = None, preferred_element_type: Any
 
 
 def _stacked(a: Any, b: Any, preferred: Any) -> Any:
-    """Stacks of matrices: axes present in both with the same size are batch axes, the others stay free."""
+    """Stacks of matrices: axes present in both with the same size are batch axes, the others stay
+    free.
+    """
     rank = max(a.ndim, b.ndim)
     lead_a, lead_b = (1,) * (rank - a.ndim) + a.shape[:-2], (1,) * (rank - b.ndim) + b.shape[:-2]
     if any(m != n and 1 not in (m, n) for m, n in zip(lead_a, lead_b, strict=True)):
@@ -111,7 +113,9 @@ def _stacked(a: Any, b: Any, preferred: Any) -> Any:
 def tensordot(
     a: Any, b: Any, axes: Any = 2, *, precision: Any = None, preferred_element_type: Any = None
 ) -> Any:
-    """Sums of products over ``axes``: a count of last and first axes, or a pair of axes (or lists of them)."""
+    """Sums of products over ``axes``: a count of last and first axes, or a pair of axes (or lists
+    of them).
+    """
     a, b = promoted("tensordot", a, b)
     if isinstance(axes, Sequence):
         left, right = axes
@@ -148,7 +152,9 @@ def vecdot(
     precision: Any = None,
     preferred_element_type: Any = None,
 ) -> Any:
-    """Products of vectors along ``axis``, the first operand conjugated; the other axes broadcast."""
+    """Products of vectors along ``axis``, the first operand conjugated; the other axes
+    broadcast.
+    """
     a, b = promoted("vecdot", x1, x2)
     a = shaping.moveaxis(elementwise.conjugate(a), axis, -1)
     b = shaping.moveaxis(b, axis, -1)

@@ -2,8 +2,9 @@
 
     methods.add(x, 1)      methods.reshape(x, (2, 3))      methods.getitem(x, 0)
 
-The functions are those of ``tracejit.numpy``: elementwise.py, reductions.py, shaping.py, indexing.py, linear.py,
-ordering.py, creation.py, interop.py. promotion.py makes their operands agree in dtype and shape.
+The functions are those of ``tracejit.numpy``: elementwise.py, reductions.py, shaping.py,
+indexing.py, linear.py, ordering.py, creation.py, interop.py. promotion.py makes their operands
+agree in dtype and shape.
 """
 
 from __future__ import annotations
@@ -84,19 +85,90 @@ from tracejit.ir.types import kind
 from tracejit.ops import parts
 from tracejit.source import here
 
-# fmt: off
 __all__ = [
-    "At", "absolute", "add", "all", "any", "argmax", "argmin", "argsort", "array_namespace", "astype", "bitwise_and",
-    "bitwise_not", "bitwise_or", "bitwise_xor", "broadcast_to", "clip", "compress", "concatenate", "conjugate", "copy",
-    "cumprod", "cumsum", "diagonal", "divide", "divmod", "dot", "equal", "eye", "float0_zeros", "floor_divide", "full",
-    "getitem", "greater", "greater_equal", "imag", "immutable", "is_operand", "iterate", "left_shift", "less",
-    "less_equal", "matmul", "matrix_transpose", "max", "mean", "min", "moveaxis", "multiply", "negative", "nonzero",
-    "not_equal", "numpy_function", "numpy_ufunc", "ones_like", "positive", "power", "prod", "ptp", "ravel", "real",
-    "remainder", "repeat", "reshape", "right_shift", "round", "searchsorted", "setitem", "sizes_of", "sort", "squeeze",
-    "stack", "std", "subtract", "sum", "swapaxes", "take", "to_numpy", "trace", "transpose", "var", "view",
+    "At",
+    "absolute",
+    "add",
+    "all",
+    "any",
+    "argmax",
+    "argmin",
+    "argsort",
+    "array_namespace",
+    "astype",
+    "bitwise_and",
+    "bitwise_not",
+    "bitwise_or",
+    "bitwise_xor",
+    "broadcast_to",
+    "clip",
+    "compress",
+    "concatenate",
+    "conjugate",
+    "copy",
+    "cumprod",
+    "cumsum",
+    "diagonal",
+    "divide",
+    "divmod",
+    "dot",
+    "equal",
+    "eye",
+    "float0_zeros",
+    "floor_divide",
+    "full",
+    "getitem",
+    "greater",
+    "greater_equal",
+    "imag",
+    "immutable",
+    "is_operand",
+    "iterate",
+    "left_shift",
+    "less",
+    "less_equal",
+    "matmul",
+    "matrix_transpose",
+    "max",
+    "mean",
+    "min",
+    "moveaxis",
+    "multiply",
+    "negative",
+    "nonzero",
+    "not_equal",
+    "numpy_function",
+    "numpy_ufunc",
+    "ones_like",
+    "positive",
+    "power",
+    "prod",
+    "ptp",
+    "ravel",
+    "real",
+    "remainder",
+    "repeat",
+    "reshape",
+    "right_shift",
+    "round",
+    "searchsorted",
+    "setitem",
+    "sizes_of",
+    "sort",
+    "squeeze",
+    "stack",
+    "std",
+    "subtract",
+    "sum",
+    "swapaxes",
+    "take",
+    "to_numpy",
+    "trace",
+    "transpose",
+    "var",
+    "view",
     "zeros_like",
 ]
-# fmt: on
 
 
 def is_operand(x: Any) -> bool:
@@ -116,7 +188,9 @@ def sizes_of(given: tuple[Any, ...]) -> Any:
 
 
 def astype(x: Any, dtype: Any, /, *, copy: bool = True, device: Any = None) -> Any:
-    """``x`` in another dtype: floats truncate to integers, of complex numbers the real part is taken."""
+    """``x`` in another dtype: floats truncate to integers, of complex numbers the real part is
+    taken.
+    """
     return convert(core.as_array(x), canonical(float if dtype is None else dtype))
 
 

@@ -1,4 +1,5 @@
-"""The operators and methods of ``Array``, each one line: what they do is in the modules behind ``methods``.
+"""The operators and methods of ``Array``, each one line: what they do is in the modules behind
+``methods``.
 
 class Array(Operators): ...      (frontend/array.py)
 """
@@ -12,7 +13,9 @@ from tracejit.frontend import methods
 
 
 def binary(name: str) -> Any:
-    """``a op b``; NotImplemented for operands that are no arrays, so that their own operator gets its turn."""
+    """``a op b``; NotImplemented for operands that are no arrays, so that their own operator gets
+    its turn.
+    """
 
     def operator(self: Any, other: Any) -> Any:
         return getattr(methods, name)(self, other) if methods.is_operand(other) else NotImplemented

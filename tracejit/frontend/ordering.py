@@ -3,7 +3,8 @@
     >>> argsort(jnp.array([3.0, 1.0, 2.0]))
     Array([1, 2, 0])
 
-Where the size of a result depends on values (``nonzero``), a traced call needs ``size=``, as in JAX.
+Where the size of a result depends on values (``nonzero``), a traced call needs ``size=``, as in
+JAX.
 """
 
 from __future__ import annotations
@@ -114,7 +115,9 @@ def _comes_before(a: Any, v: Any, right: bool) -> Any:
 def searchsorted(
     a: Any, v: Any, side: str = "left", sorter: Any = None, *, method: str = "scan"
 ) -> Any:
-    """Where elements of ``v`` would go into the sorted ``a``: before equal ones, or after for side="right"."""
+    """Where elements of ``v`` would go into the sorted ``a``: before equal ones, or after for
+    side="right".
+    """
     if side not in ("left", "right"):
         raise ArgumentError(f"searchsorted: side is 'left' or 'right', not {side!r}", at=here())
     a, v = promoted("searchsorted", a, v)
@@ -144,7 +147,9 @@ def searchsorted(
 
 
 def nonzero(a: Any, *, size: int | None = None, fill_value: Any = None) -> tuple[Any, ...]:
-    """Positions of the non-zero elements, one array per axis; ``size`` of them, filled up with ``fill_value``."""
+    """Positions of the non-zero elements, one array per axis; ``size`` of them, filled up with
+    ``fill_value``.
+    """
     flags = elementwise.truth(a)
     if flags.ndim == 0:
         raise ShapeError("nonzero: takes at least one axis", at=here(), hint="use atleast_1d(x)")
@@ -194,7 +199,8 @@ def compress(
 def repeat(
     a: Any, repeats: Any, axis: int | None = None, *, total_repeat_length: int | None = None
 ) -> Any:
-    """Each element of ``a`` along ``axis`` repeated: a number of times, or as often as an array says.
+    """Each element of ``a`` along ``axis`` repeated: a number of times, or as often as an array
+    says.
 
     With traced ``repeats`` the length of the result must be given as ``total_repeat_length``.
     """

@@ -1,10 +1,12 @@
-"""NumPy 2's promotion (NEP 50) and broadcasting: operands of a user's call become equal in dtype and shape.
+"""NumPy 2's promotion (NEP 50) and broadcasting: operands of a user's call become equal in dtype
+and shape.
 
-    >>> promoted("add", jnp.arange(3), 2.5)      # the Python scalar is weak: int64 and float give default_float
-    [Array([0., 1., 2.], dtype=float32), Array(2.5, dtype=float32)]
+    >>> promoted("add", jnp.arange(3), 2.5)      # the Python scalar is weak: int64 and float give
+    default_float [Array([0., 1., 2.], dtype=float32), Array(2.5, dtype=float32)]
 
-Dtypes of arrays combine as in NumPy (int64 and float32 give float64; bfloat16 with float16 gives float32). A Python
-scalar, and a traced one, only raises the kind: an int among float32 arrays stays float32.
+Dtypes of arrays combine as in NumPy (int64 and float32 give float64; bfloat16 with float16 gives
+float32). A Python scalar, and a traced one, only raises the kind: an int among float32 arrays stays
+float32.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from tracejit import source
+from tracejit import hints, source
 from tracejit.config import config
 from tracejit.errors import DTypeError, ShapeError
 from tracejit.frontend import array as core
@@ -55,7 +57,11 @@ def canonical(dtype: Any) -> np.dtype:
     try:
         found = np.dtype(dtype)
     except TypeError:
-        raise DTypeError(f"{dtype!r} is not a dtype", at=source.here()) from None
+        raise DTypeError(
+            f"{dtype!r} is not a dtype",
+            at=source.here(),
+            hint=hints.name(str(dtype), [known.name for known in DTYPES.values()]),
+        ) from None
     found = found.newbyteorder("=")
     if found not in _KNOWN:
         raise DTypeError(f"arrays of dtype {found} are not supported", at=source.here())
@@ -150,7 +156,9 @@ def spread(value: Any, type: TensorType, *, weak: bool = False) -> Any:
 
 
 def convert(array: Any, dtype: np.dtype, *, weak: bool = False) -> Any:
-    """``array`` in ``dtype``; nothing where it has that already. Python ints that do not fit are a DTypeError."""
+    """``array`` in ``dtype``; nothing where it has that already. Python ints that do not fit are a
+    DTypeError.
+    """
     if array.dtype == dtype:
         return array if array._weak == weak else relabelled(array, weak)
     value = constant_of(array)
@@ -245,7 +253,9 @@ def to_inexact(x: Any) -> Any:
 
 
 def reshaped(array: Any, shape: tuple[int, ...]) -> Any:
-    """``array`` under another shape of the same size; no node where it has that or is one repeated scalar."""
+    """``array`` under another shape of the same size; no node where it has that or is one repeated
+    scalar.
+    """
     if array.shape == shape:
         return array
     value = constant_of(array)

@@ -1,4 +1,5 @@
-"""Reductions over axes: sums, extrema, means, logic, arg-extrema, running sums. Axes and ``keepdims`` are static.
+"""Reductions over axes: sums, extrema, means, logic, arg-extrema, running sums. Axes and
+``keepdims`` are static.
 
 >>> mean(jnp.arange(4.0).reshape(2, 2), axis=1)
 Array([0.5, 2.5], dtype=float32)
@@ -79,7 +80,9 @@ def sum(
     where: Any = None,
     promote_integers: bool = True,
 ) -> Any:
-    """The sum over ``axis`` (all axes by default), of elements where ``where`` holds, starting at ``initial``."""
+    """The sum over ``axis`` (all axes by default), of elements where ``where`` holds, starting at
+    ``initial``.
+    """
     no_out("sum", out)
     if dtype is None and not promote_integers:
         dtype = core.as_array(a).dtype
@@ -298,7 +301,9 @@ def var(
     where: Any = None,
     correction: float | None = None,
 ) -> Any:
-    """The variance over ``axis``, dividing by n - ddof (``correction`` is another name of ``ddof``)."""
+    """The variance over ``axis``, dividing by n - ddof (``correction`` is another name of
+    ``ddof``).
+    """
     no_out("var", out)
     less = ddof if correction is None else correction
     a = _computing(a, dtype)

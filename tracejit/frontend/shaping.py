@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from tracejit import hints
 from tracejit.errors import ArgumentError, ShapeError
 from tracejit.frontend import array as core
 from tracejit.frontend import promotion
@@ -22,7 +23,9 @@ from tracejit.source import here
 
 
 def reshape(a: Any, shape: Any, order: str = "C", *, copy: bool | None = None) -> Any:
-    """The elements of ``a`` under another shape; one size may be -1. ``order`` "F" runs the first axis fastest."""
+    """The elements of ``a`` under another shape; one size may be -1. ``order`` "F" runs the first
+    axis fastest.
+    """
     a = core.as_array(a)
     given = tuple(shape) if isinstance(shape, tuple | list) else (shape,)
     sizes = _resolved(a, tuple(integer(n, "reshape: a size") for n in given))
@@ -42,7 +45,7 @@ def _resolved(a: Any, sizes: tuple[int, ...]) -> tuple[int, ...]:
         raise ShapeError(
             f"reshape: {a.type} with {a.size} elements does not fit shape {sizes}",
             at=here(),
-            hint="only one size can be -1" if len(unknown) > 1 else "",
+            hint=hints.reshape(a.shape, sizes),
         )
     return tuple(a.size // rest if n == -1 else n for n in sizes)
 
@@ -53,7 +56,9 @@ def ravel(a: Any, order: str = "C") -> Any:
 
 
 def transpose(a: Any, axes: Any = None) -> Any:
-    """``a`` with its axes permuted: axis k of the result is ``axes[k]`` of ``a``; reversed by default."""
+    """``a`` with its axes permuted: axis k of the result is ``axes[k]`` of ``a``; reversed by
+    default.
+    """
     a = core.as_array(a)
     order = tuple(range(a.ndim))[::-1] if axes is None else axes_list("transpose", axes, a.ndim)
     if len(order) != a.ndim:
@@ -158,7 +163,9 @@ def cut(a: Any, axis: int, start: int, stop: int, step: int = 1) -> Any:
 
 
 def padded(a: Any, config: Sequence[tuple[int, int, int]], value: Any = 0) -> Any:
-    """``a`` with ``(low, high, interior)`` copies of a scalar around and between elements, per axis."""
+    """``a`` with ``(low, high, interior)`` copies of a scalar around and between elements, per
+    axis.
+    """
     fill = promotion.convert(core.as_array(value), a.dtype)
     return core.apply(layout.pad, a, fill, config=tuple(config))
 

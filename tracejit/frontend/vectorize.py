@@ -15,7 +15,7 @@ from typing import Any
 import optree
 
 from tracejit import source
-from tracejit.errors import ArgumentError, ShapeError, TreeError
+from tracejit.errors import ArgumentError, ShapeError, TreeError, user_traceback
 from tracejit.frontend import methods
 from tracejit.frontend.array import Array
 from tracejit.frontend.call import FlatCall, function_name, run_graph, trace_call
@@ -37,6 +37,7 @@ def vmap(
     Raises ShapeError when mapped sizes differ and ArgumentError when nothing is mapped and no ``axis_size`` is given.
     """
 
+    @user_traceback
     @functools.wraps(fun)
     def vmap_of(*args: Any, **kwargs: Any) -> Any:
         call = FlatCall.of(fun, args, kwargs)

@@ -35,7 +35,7 @@ from tracejit.kernel.conv_parts import (
 )
 from tracejit.kernel.nodes import Kernel, Param
 from tracejit.ops.dot import accumulator
-from tracejit.passes.conv_plan import choose_plan, geometry, row_vectors
+from tracejit.passes.conv_plan import choose_plan, features_inside, geometry, row_vectors
 
 #: bytes of scratch a task may use: it should stay in the first-level cache
 SCRATCH_BYTES = 40 << 10
@@ -345,8 +345,7 @@ def _feature_tile(
     totals = conv.zeros(len(spots))
     group: Expr = iadd(at.first, lane) if g.depthwise else at.group
     feature = group if g.depthwise else iadd(imul(group, g.outs), iadd(at.first, lane))
-    inside = max(g.lhs_spec[2:], default=0) < g.lhs_spec[1]
-    with conv.taps(features_inside=inside) as (c, tap):
+    with conv.taps(features_inside=features_inside(g)) as (c, tap):
         weight = k.local(conv.dtype, conv.right(feature, c, tap), "w")
         for (i, r, column), total in zip(spots, totals, strict=True):
             place = _sources(conv, (at.depth, iadd(at.row, r), iadd(x, column)), tap)

@@ -1,10 +1,11 @@
-"""NumPy's namespace on tracejit's Arrays: the same names, argument order and meaning, composed of primitives.
+"""NumPy's namespace on tracejit's Arrays: the same names, argument order and meaning.
 
     >>> import tracejit.numpy as jnp
     >>> jnp.linspace(0, 1, 3) @ jnp.ones(3)
     Array(1.5, dtype=float32)
 
-Arrays are immutable; creation functions default to ``config.default_float`` and ``config.default_int``.
+Arrays are immutable; creation functions default to ``config.default_float`` and
+``config.default_int``.
 """
 
 from __future__ import annotations

@@ -51,7 +51,9 @@ def _from_lists(operands: Sequence[Any]) -> tuple[str, list[Any]]:
 
 @lru_cache(maxsize=1024)
 def parse(spec: str, shapes: tuple[tuple[int, ...], ...]) -> tuple[tuple[str, ...], str]:
-    """Labels of every operand and of the result, the ellipsis written out; ArgumentError or ShapeError if wrong."""
+    """Labels of every operand and of the result, the ellipsis written out; ArgumentError or
+    ShapeError if wrong.
+    """
     text = spec.replace(" ", "")
     inputs, arrow, output = text.partition("->")
     terms = inputs.split(",")
@@ -141,7 +143,9 @@ def _without(term: Term, kept: set[str]) -> Term:
 
 
 def _squeezed(term: Term, sizes: dict[str, int]) -> Term:
-    """Axes of size 1 whose label is wider elsewhere are dropped: the product broadcasts over them."""
+    """Axes of size 1 whose label is wider elsewhere are dropped: the product broadcasts over
+    them.
+    """
     thin = tuple(k for k, c in enumerate(term.labels) if term.array.shape[k] == 1 and sizes[c] != 1)
     if not thin:
         return term
@@ -175,7 +179,8 @@ def _product(a: Term, b: Term, kept: set[str], preferred: Any) -> Term:
 
 
 def plan(labels: Sequence[str], output: str, sizes: dict[str, int]) -> list[tuple[int, int]]:
-    """Which two terms to contract next, each time the pair whose product takes the fewest multiplications.
+    """Which two terms to contract next, each time the pair whose product takes the fewest
+    multiplications.
 
     Positions are those in the list of terms at that time; the product is appended to it.
     """
@@ -234,7 +239,8 @@ def einsum(
 ) -> Any:
     """Sums of products named by subscripts: "ij,jk->ik", "...ij->...ji", "bhqd,bhkd->bhqk".
 
-    A subscript missing from the result is summed over; without "->" those that occur once stay, in alphabetic order.
+    A subscript missing from the result is summed over; without "->" those that occur once stay, in
+    alphabetic order.
     """
     elementwise.no_out("einsum", out)
     spec, arrays = _read(subscripts, operands)

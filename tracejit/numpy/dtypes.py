@@ -135,7 +135,9 @@ def issubdtype(arg1: Any, arg2: Any) -> bool:
 
 
 def isdtype(dtype: Any, kind: Any) -> bool:
-    """Whether a dtype is of a kind named as in the array API standard: "integral", "real floating" ..."""
+    """Whether a dtype is of a kind named as in the array API standard: "integral", "real floating"
+    ...
+    """
     kinds = kind if isinstance(kind, tuple) else (kind,)
     found = canonical(dtype)
     for wanted in kinds:

@@ -299,7 +299,9 @@ def where(
     size: int | None = None,
     fill_value: Any = None,
 ) -> Any:
-    """``x`` where ``condition`` holds, ``y`` elsewhere; with the condition only, ``nonzero(condition)``."""
+    """``x`` where ``condition`` holds, ``y`` elsewhere; with the condition only,
+    ``nonzero(condition)``.
+    """
     if x is None and y is None:
         return ordering.nonzero(condition, size=size, fill_value=fill_value)
     if x is None or y is None:
@@ -320,7 +322,9 @@ def select(condlist: Any, choicelist: Any, default: Any = 0) -> Any:
 
 
 def piecewise(x: Any, condlist: Any, funclist: Any, *args: Any, **kw: Any) -> Any:
-    """Function k (or constant) where condition k holds; one function more than conditions is the default."""
+    """Function k (or constant) where condition k holds; one function more than conditions is the
+    default.
+    """
     x = as_array(x)
     conditions = list(condlist) if isinstance(condlist, list | tuple) else [condlist]
     functions = list(funclist)

@@ -81,7 +81,8 @@ def _parse_signature(signature: str, count: int) -> list[tuple[str, ...]]:
 def vectorize(
     pyfunc: Callable[..., Any], *, excluded: Any = frozenset(), signature: str | None = None
 ) -> Any:
-    """A function of single elements (or of the core axes of ``signature``) as one that broadcasts over arrays.
+    """A function of single elements (or of the core axes of ``signature``) as one that broadcasts
+    over arrays.
 
     ``excluded``: positions and names of arguments that are handed over as they are.
     """
@@ -105,7 +106,9 @@ def vectorize(
 
 
 def _broadcasting(fun: Callable[..., Any], xs: list[Any], cores: Sequence[tuple[str, ...]]) -> Any:
-    """``fun`` mapped over the axes in front of the core ones, without copying what only broadcasts."""
+    """``fun`` mapped over the axes in front of the core ones, without copying what only
+    broadcasts.
+    """
     sizes: dict[str, int] = {}
     leads = []
     for x, names in zip(xs, cores, strict=True):
@@ -121,7 +124,8 @@ def _broadcasting(fun: Callable[..., Any], xs: list[Any], cores: Sequence[tuple[
     stand_ins = [as_array(np.broadcast_to(np.False_, lead)) for lead in leads]
     shape = promotion.broadcast_shapes("vectorize", stand_ins) if stand_ins else ()
     mapped = fun
-    # from the innermost axis outward: an argument that lacks an axis, or has size 1 there, is not mapped over it
+    # from the innermost axis outward: an argument that lacks an axis, or has size 1 there, is not
+    # mapped over it
     for k in range(len(shape)):
         axis = len(shape) - 1 - k
         in_axes = tuple(_mapped_axis(lead, len(shape), axis, shape[axis]) for lead in leads)
@@ -193,7 +197,9 @@ def savez(file: Any, *args: Any, **kwds: Any) -> None:
 
 
 def load(file: Any, mmap_mode: Any = None, allow_pickle: bool = False) -> Any:
-    """Read an .npy file as an array, or an .npz file as NumPy's mapping from names to NumPy arrays."""
+    """Read an .npy file as an array, or an .npz file as NumPy's mapping from names to NumPy
+    arrays.
+    """
     found = np.load(file, mmap_mode=mmap_mode, allow_pickle=allow_pickle)
     return as_array(found) if isinstance(found, np.ndarray) else found
 

@@ -25,7 +25,9 @@ I64 = DTYPES["i64"]
 
 
 def bincount(x: Any, weights: Any = None, minlength: int = 0, *, length: int | None = None) -> Any:
-    """How often each non-negative integer occurs (or the sum of its weights); a traced call needs ``length``."""
+    """How often each non-negative integer occurs (or the sum of its weights); a traced call needs
+    ``length``.
+    """
     x = as_array(x)
     if kind(x.dtype) not in "biu" or x.ndim != 1:
         raise ArgumentError(f"bincount: takes a vector of integers, not {x.type}", at=here())
@@ -43,7 +45,9 @@ def bincount(x: Any, weights: Any = None, minlength: int = 0, *, length: int | N
 
 
 def histogram_bin_edges(a: Any, bins: Any = 10, range: Any = None, weights: Any = None) -> Any:
-    """The edges of ``bins`` equal bins over ``range`` (the extent of the data by default), or ``bins`` itself."""
+    """The edges of ``bins`` equal bins over ``range`` (the extent of the data by default), or
+    ``bins`` itself.
+    """
     if isinstance(bins, str):
         raise ArgumentError("histogram_bin_edges: bins is a number or the edges", at=here())
     if np.ndim(bins) == 1:
@@ -82,7 +86,9 @@ def histogram(
 
 
 def _binned(columns: Sequence[Any], edges: Sequence[Any], weights: Any) -> Any:
-    """Counts of points in a grid of bins; points outside go to no bin, those on the last edge to the last."""
+    """Counts of points in a grid of bins; points outside go to no bin, those on the last edge to
+    the last.
+    """
     shape = tuple(e.size - 1 for e in edges)
     places = []
     for x, e in zip(columns, edges, strict=True):

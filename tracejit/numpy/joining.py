@@ -260,7 +260,9 @@ def rot90(m: Any, k: int = 1, axes: tuple[int, int] = (0, 1)) -> Any:
 
 
 def roll(a: Any, shift: Any, axis: Any = None) -> Any:
-    """Elements moved by ``shift`` along ``axis``; those that leave come in again at the other end."""
+    """Elements moved by ``shift`` along ``axis``; those that leave come in again at the other
+    end.
+    """
     a = as_array(a)
     if axis is None:
         return reshaped(roll(shaping.ravel(a), shift, 0), a.shape)
@@ -480,7 +482,9 @@ def diagflat(v: Any, k: int = 0) -> Any:
 
 
 def fill_diagonal(a: Any, val: Any, wrap: bool = False, *, inplace: bool = True) -> Any:
-    """A copy of ``a`` with ``val`` on its main diagonal; pass inplace=False, arrays are immutable."""
+    """A copy of ``a`` with ``val`` on its main diagonal; pass inplace=False, arrays are
+    immutable.
+    """
     if inplace:
         raise ArgumentError(
             "fill_diagonal: arrays are immutable",

@@ -31,7 +31,9 @@ def _copies(name: str, inplace: bool) -> None:
 
 
 def put(a: Any, ind: Any, v: Any, mode: str | None = None, *, inplace: bool = True) -> Any:
-    """A copy of ``a`` with elements of the flattened array replaced; ``v`` is repeated as needed."""
+    """A copy of ``a`` with elements of the flattened array replaced; ``v`` is repeated as
+    needed.
+    """
     _copies("put", inplace)
     a, places, values = as_array(a), shaping.ravel(ind), shaping.ravel(v)
     if places.size == 0:
@@ -51,7 +53,9 @@ def put_along_axis(
     *,
     mode: str | None = None,
 ) -> Any:
-    """A copy of ``arr`` with ``values`` at ``indices`` along ``axis``: what take_along_axis reads, written."""
+    """A copy of ``arr`` with ``values`` at ``indices`` along ``axis``: what take_along_axis reads,
+    written.
+    """
     _copies("put_along_axis", inplace)
     arr, index = as_array(arr), as_array(indices)
     if axis is None:
@@ -63,7 +67,9 @@ def put_along_axis(
 
 
 def place(arr: Any, mask: Any, vals: Any, *, inplace: bool = True) -> Any:
-    """A copy of ``arr`` with the elements where ``mask`` holds replaced by ``vals`` in turn, repeated as needed."""
+    """A copy of ``arr`` with the elements where ``mask`` holds replaced by ``vals`` in turn,
+    repeated as needed.
+    """
     _copies("place", inplace)
     a, values = as_array(arr), shaping.ravel(vals)
     flags = shaping.ravel(ew.truth(mask))
@@ -75,7 +81,9 @@ def place(arr: Any, mask: Any, vals: Any, *, inplace: bool = True) -> Any:
 
 
 def extract(condition: Any, arr: Any, *, size: int | None = None, fill_value: Any = 0) -> Any:
-    """The elements of the flattened array where ``condition`` holds; a traced call needs ``size``."""
+    """The elements of the flattened array where ``condition`` holds; a traced call needs
+    ``size``.
+    """
     return ordering.compress(
         shaping.ravel(condition), shaping.ravel(arr), size=size, fill_value=fill_value
     )
@@ -99,7 +107,9 @@ def argwhere(a: Any, *, size: int | None = None, fill_value: Any = None) -> Any:
 
 
 def partition(a: Any, kth: int, axis: int | None = -1) -> Any:
-    """``a`` with element ``kth`` where sorting would put it, smaller ones before it (here: all sorted)."""
+    """``a`` with element ``kth`` where sorting would put it, smaller ones before it (here: all
+    sorted).
+    """
     _check_kth("partition", a, kth, axis)
     return ordering.sort(a, axis)
 

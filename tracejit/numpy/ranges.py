@@ -37,7 +37,9 @@ def linspace(
     *,
     device: Any = None,
 ) -> Any:
-    """``num`` evenly spaced numbers from ``start`` to ``stop``, which is left out without ``endpoint``."""
+    """``num`` evenly spaced numbers from ``start`` to ``stop``, which is left out without
+    ``endpoint``.
+    """
     num = integer(num, "linspace: num")
     if num < 0:
         raise ArgumentError(f"linspace: num is {num}", at=here())
@@ -145,7 +147,9 @@ def from_dlpack(x: Any, /, *, device: Any = None, copy: bool | None = None) -> A
 
 
 def meshgrid(*xi: Any, copy: bool = True, sparse: bool = False, indexing: str = "xy") -> list[Any]:
-    """Coordinate matrices from coordinate vectors; with indexing="xy" the first two axes are exchanged."""
+    """Coordinate matrices from coordinate vectors; with indexing="xy" the first two axes are
+    exchanged.
+    """
     if indexing not in ("xy", "ij"):
         raise ArgumentError(f"meshgrid: indexing is 'xy' or 'ij', not {indexing!r}", at=here())
     xs = [shaping.ravel(x) for x in xi]

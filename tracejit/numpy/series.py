@@ -59,7 +59,9 @@ def ediff1d(ary: Any, to_end: Any = None, to_begin: Any = None) -> Any:
 
 
 def gradient(f: Any, *varargs: Any, axis: Any = None, edge_order: int | None = None) -> Any:
-    """Central differences inside, one-sided ones at the ends (first order); ``varargs``: spacings or coordinates."""
+    """Central differences inside, one-sided ones at the ends (first order); ``varargs``: spacings
+    or coordinates.
+    """
     if edge_order not in (None, 1, 2):
         raise ArgumentError(f"gradient: edge_order is 1 or 2, not {edge_order}", at=here())
     f = to_inexact(f)
@@ -202,7 +204,9 @@ def correlate(
     precision: Any = None,
     preferred_element_type: Any = None,
 ) -> Any:
-    """Sums of products of ``a`` with ``v`` (conjugated) moved along it: "valid", "same" or "full"."""
+    """Sums of products of ``a`` with ``v`` (conjugated) moved along it: "valid", "same" or
+    "full".
+    """
     a, v = promotion.promoted("correlate", a, ew.conjugate(v))
     if a.size < v.size:  # as if the longer one stood still, read backwards
         found = _slide("correlate", v, a, mode, preferred_element_type)

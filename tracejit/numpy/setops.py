@@ -1,4 +1,5 @@
-"""Sets in sorted arrays. Sizes depend on values: a traced call needs ``size=``, and the rest is filled up.
+"""Sets in sorted arrays. Sizes depend on values: a traced call needs ``size=``, and the rest is
+filled up.
 
 >>> unique(jnp.array([3, 1, 3]))
 Array([1, 3])
@@ -49,9 +50,11 @@ def unique(
     fill_value: Any = None,
     sorted: bool = True,
 ) -> Any:
-    """The distinct elements in ascending order, and on request where they are, how they rebuild ``ar``, how many.
+    """The distinct elements in ascending order, and on request where they are, how they rebuild
+    ``ar``, how many.
 
-    ``size`` fixes the number of results: fewer are filled up with ``fill_value`` (the smallest by default).
+    ``size`` fixes the number of results: fewer are filled up with ``fill_value`` (the smallest by
+    default).
     """
     a = as_array(ar)
     shape = a.shape

@@ -26,7 +26,9 @@ I64 = DTYPES["i64"]
 def average(
     a: Any, axis: Any = None, weights: Any = None, returned: bool = False, keepdims: bool = False
 ) -> Any:
-    """The mean over ``axis``, weighted by ``weights`` (of the shape of ``a``, or one per position of the axis)."""
+    """The mean over ``axis``, weighted by ``weights`` (of the shape of ``a``, or one per position
+    of the axis).
+    """
     a = to_inexact(a)
     if weights is None:
         found = reductions.mean(a, axis, keepdims=keepdims)
@@ -227,7 +229,9 @@ def _virtual(method: str, q: Any, count: Any) -> Any:
 
 
 def _pick(ordered: Any, places: Any, lead: int) -> Any:
-    """Elements of sorted rows; ``places`` has ``lead`` axes of quantiles in front of those of the rows."""
+    """Elements of sorted rows; ``places`` has ``lead`` axes of quantiles in front of those of the
+    rows.
+    """
     rows = ordered.shape[:-1]
     places = promotion.broadcast_to(places, (*places.shape[:lead], *rows))
     wide = promotion.broadcast_to(
@@ -418,7 +422,9 @@ def nanstd(
 def cumulative(
     name: str, fold: Any, neutral: int, x: Any, axis: int | None, dtype: Any, initial: bool
 ) -> Any:
-    """A running fold of the array API standard: one axis need not be named, the start can be included."""
+    """A running fold of the array API standard: one axis need not be named, the start can be
+    included.
+    """
     x = as_array(x)
     if axis is None:
         if x.ndim != 1:

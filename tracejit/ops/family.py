@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from tracejit.errors import DTypeError, ShapeError
+from tracejit.hints import broadcasting as shape_hint
 from tracejit.ir.build import full_like
 from tracejit.ir.expr import Op
 from tracejit.ir.prim import Primitive, Spell, is_linear
@@ -42,15 +43,6 @@ def same_shape(name: str, types: Sequence[TensorType]) -> tuple[int, ...]:
                 hint=shape_hint(shape, other.shape),
             )
     return shape
-
-
-def shape_hint(a: tuple[int, ...], b: tuple[int, ...]) -> str:
-    """A mechanical remedy for two shapes that differ, or an empty string."""
-    if len(a) > 1 and a == b[::-1]:
-        return "the shapes would agree if operand 2 were transposed"
-    if np.prod(a) == np.prod(b):
-        return "both have the same number of elements: reshape one of them"
-    return ""
 
 
 def same_dtype(name: str, types: Sequence[TensorType], kinds: str) -> np.dtype:

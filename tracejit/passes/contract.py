@@ -26,7 +26,7 @@ from tracejit.ops.broadcast import broadcast_in_dim, reduce_sum
 from tracejit.ops.conv import conv_general_dilated
 from tracejit.ops.dot import as_matmul, dot_general, free_axes, narrowed, permuted
 from tracejit.ops.fill import full
-from tracejit.passes.conv_plan import Geometry, geometry, wants_packed
+from tracejit.passes.conv_plan import Geometry, geometry, packed_spec, wants_packed
 from tracejit.passes.subgraphs import map_subgraphs
 
 #: products of a matrix and a vector up to so many multiplications are fused maps and sums
@@ -177,9 +177,8 @@ def _conv(xs: tuple[Atom, ...], out: TensorType, params: dict[str, Any]) -> Atom
     if found is not None:
         return found
     if wants_packed(g):
-        spatial = tuple(range(g.rank))
-        rhs = permuted(rhs, (*g.rhs_spec[2:], g.rhs_spec[1], g.rhs_spec[0]))
-        spec = (g.rank + 1, g.rank, *spatial)
+        spec = packed_spec(g)
+        rhs = permuted(rhs, tuple(g.rhs_spec[spec.index(axis)] for axis in range(rhs.type.ndim)))
         params["dimension_numbers"] = (g.lhs_spec, spec, g.out_spec)
     if (lhs, rhs) == xs:
         return None

@@ -27,6 +27,8 @@ Triple = tuple[int, int, int]
 LANES = 16
 #: cycles for a vector of elements that lie apart
 JUMP = 25
+#: cycles lost where a tile of so many vectors moves to another cache line
+LINE, TILE = 10, 28
 #: cycles to move one element of the right operand to where the lanes want it
 PACK = 3
 
@@ -125,6 +127,19 @@ def wants_packed(g: Geometry) -> bool:
     return g.rhs_spec[0] != g.rank + 1 and g.groups * g.outs > 1 and choose_plan(g) == "features"
 
 
+def packed_spec(g: Geometry) -> Ints:
+    """How the right operand lies best for the order in which the ``features`` plan reads it."""
+    spatial = tuple(range(g.rank))
+    if features_inside(g):
+        return (g.rank + 1, g.rank, *spatial)
+    return (g.rank + 1, 0, *(axis + 1 for axis in spatial))
+
+
+def features_inside(g: Geometry) -> bool:
+    """Whether the left operand has features inside pixels, so that loops should too."""
+    return max(g.lhs_spec[2:], default=0) < g.lhs_spec[1]
+
+
 def _taps(g: Geometry) -> int:
     return g.features * math.prod(g.kernel)
 
@@ -148,6 +163,9 @@ def _feature_cycles(g: Geometry) -> float:
     if g.depthwise and not _groups_last(g):
         waits += JUMP
     cycles = pixels * vectors * _taps(g) * waits
+    if not features_inside(g):
+        # each feature of a tile is in another plane of memory, each kernel row in another line
+        cycles += pixels * vectors * g.features * g.kernel[0] * g.kernel[1] * LINE / TILE
     if g.out_spec[1] != g.rank + 1:
         cycles += pixels * vectors * JUMP
     if g.rhs_spec[0] != g.rank + 1:
@@ -170,4 +188,4 @@ def _window_cycles(g: Geometry) -> float:
     depth, height, width = g.kernel
     # what is left of a row takes half a vector where that is enough
     vectors = -(-2 * width // LANES) / 2
-    return results * (g.features * depth * height * vectors + 16)
+    return results * (g.features * depth * height * vectors + 4)

@@ -264,6 +264,8 @@ class Rewriter:
     producers: dict[Value, Node] = field(default_factory=dict)
     env: dict[Value, Atom] = field(default_factory=dict)
     changed: bool = False
+    fired: int = 0
+    budget: int = 1_000
 
     def add(self, node: Node) -> None:
         """Take over ``node`` of the old graph, simplified."""
@@ -316,12 +318,12 @@ class Rewriter:
         self, rule: Rule, node: Node, found: Captures, chain: tuple[str, ...]
     ) -> tuple[Atom, ...] | None:
         """What ``rule`` puts in the place of ``node``, settled; None when it declines."""
-        if len(chain) >= MAX_CHAIN:
+        if len(chain) >= MAX_CHAIN or self.fired >= self.budget:
             raise InternalError(
-                f"the rewrite rule `{chain[-1]}` loops on `{node.prim.name}`: "
-                f"the last rules were {', '.join(chain[-6:])}",
+                f"the rewrite rule `{rule.name}` loops on `{node.prim.name}`: "
+                f"the last rules were {', '.join((*chain[-5:], rule.name))}",
                 at=node.at,
-                hint=f"leave it out with TRACEJIT_OFF={chain[-1]}",
+                hint=f"leave it out with TRACEJIT_OFF={rule.name}",
             )
         with building() as b:
             b.at = node.at
@@ -329,6 +331,7 @@ class Rewriter:
         if result is None:
             return None
         self.changed = True
+        self.fired += 1
         self.counts[rule.name] = self.counts.get(rule.name, 0) + 1
         chain = (*chain, rule.name)
         local: dict[Value, Atom] = {}
@@ -388,6 +391,7 @@ def rewrite(
         if id(graph) in done:
             return done[id(graph)][1]
         rewriter = Rewriter(rules, counts, walk, shortcut)
+        rewriter.budget += 100 * len(graph.nodes)
         for node in graph.nodes:
             rewriter.add(node)
         env = rewriter.env

@@ -29,6 +29,6 @@ def map_subgraphs(node: Node, function: Callable[[Graph], Graph]) -> Node:
 
 def has_effect(node: Node) -> bool:
     """Whether a node, or one in a graph inside it, must run whether or not its results are read."""
-    if node.prim.effect:
-        return True
+    if node.prim.effect or not node.params:
+        return node.prim.effect
     return any(inner.prim.effect for sub in node.subgraphs for inner in walk_nodes(sub))

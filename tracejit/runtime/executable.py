@@ -29,7 +29,7 @@ from tracejit.passes.outputs import own_outputs
 from tracejit.passes.pipeline import OPTIMISE, run_passes
 from tracejit.passes.place import Plan, place_buffers
 from tracejit.runtime import cpu, driver
-from tracejit.runtime.buffers import ALIGN, empty, pointer
+from tracejit.runtime.buffers import ALIGN, empty, pointer, ready
 from tracejit.runtime.native import host_target
 
 
@@ -103,9 +103,12 @@ class Executable:
         self.backend = backend
         self.program = stages.program
         self.lock = threading.Lock()
-        self.arenas: list[np.ndarray] = []
+        self.arenas: list[tuple[np.ndarray, int]] = []
         self.failure: BaseException | None = None
         plan = self.program.plan
+        self.output_types = self.stages.graph.output_types
+        self.args_table = ctypes.c_void_p * max(len(stages.graph.inputs), 1)
+        self.outs_table = ctypes.c_void_p * max(len(self.output_types), 1)
         self.constants = [node.params["value"].array for node in plan.constants]
         if backend == "numba":
             self.numba = {k: compile_numba(k) for k in self.program.kernels}
@@ -118,26 +121,36 @@ class Executable:
 
     def run(self, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
         """The results on ``arrays``, which must have the graph's input types."""
-        ready = [
-            a if a.flags.c_contiguous and a.flags.aligned else np.ascontiguousarray(np.require(a, requirements="A"))
-            for a in arrays
-        ]
-        results = [empty(t) for t in self.graph.output_types]
-        arena = self._take_arena()
+        inputs = [ready(a) for a in arrays]
+        return [array for array, _ in self.launch(inputs, [pointer(a) for a in inputs])]
+
+    def launch(
+        self, arrays: Sequence[np.ndarray], pointers: Sequence[int]
+    ) -> list[tuple[np.ndarray, int]]:
+        """Run on contiguous arrays at known addresses; results come with theirs."""
+        results = [empty(t) for t in self.output_types]
+        try:
+            arena = self.arenas.pop()
+        except IndexError:
+            arena = self._new_arena()
         if self.backend == "numba":
-            self._check_flags(driver.run_plan(self.program, ready, results, arena, self.constants, self.numba))
+            outs = [array for array, _ in results]
+            self._check_flags(
+                driver.run_plan(self.program, arrays, outs, arena[0], self.constants, self.numba)
+            )
         else:
-            self._run_native(ready, results, arena)
+            args = self.args_table(*pointers)
+            outs_table = self.outs_table(*[address for _, address in results])
+            self.main.call(args, outs_table, arena[1], self.env_pointer)
+            if self.failure is not None or self.main.env.flags:
+                self._raise_failures()
         self.arenas.append(arena)
         return results
 
-    def _take_arena(self) -> np.ndarray:
-        try:
-            return self.arenas.pop()
-        except IndexError:
-            raw = np.empty(self.program.plan.arena + ALIGN, np.uint8)
-            start = -pointer(raw) % ALIGN
-            return raw[start:]
+    def _new_arena(self) -> tuple[np.ndarray, int]:
+        raw = np.empty(self.program.plan.arena + ALIGN, np.uint8)
+        start = -pointer(raw) % ALIGN
+        return raw[start:], pointer(raw) + start
 
     # ---- native ----
 
@@ -159,19 +172,15 @@ class Executable:
         self.env_table = table
         self.env_pointer = pointer(table)
 
-    def _run_native(
-        self, arrays: list[np.ndarray], results: list[np.ndarray], arena: np.ndarray
-    ) -> None:
-        args = np.array([pointer(a) for a in arrays] or [0], np.uint64)
-        outs = np.array([pointer(r) for r in results] or [0], np.uint64)
-        self.main.call(pointer(args), pointer(outs), pointer(arena), self.env_pointer)
+    def _raise_failures(self) -> None:
+        """Raise what a host call raised, or what a kernel's flag says."""
         if self.failure is not None:
             failure, self.failure = self.failure, None
             raise failure
-        if self.main.env.flags and self.flags.any():
-            failed = [(call, code) for call, code in zip(self.main.env.flags, self.flags.tolist(), strict=True)]
+        if self.flags.any():
+            flags, codes = self.main.env.flags, self.flags.tolist()
             self.flags[:] = 0
-            self._check_flags(failed)
+            self._check_flags(list(zip(flags, codes, strict=True)))
 
     def _check_flags(self, failed: Sequence[tuple[KernelCall, int]]) -> None:
         for call, code in failed:

@@ -51,10 +51,20 @@ def refuse_captured(kind: str, body: Graph, dxs: Any, n_consts: int) -> None:
         )
 
 
+def too_deep(kind: str, body: Graph) -> GradError:
+    """The error for a derivative of a call that stands inside the function's own rules, inside each other."""
+    return GradError(
+        f"the rules of the {kind} function `{body.name}` call it again; no derivative of so high an order is traced",
+        hint="write the rules without calling the function itself",
+    )
+
+
 def _push_custom_jvp(
-    mode: str, xs: Any, dxs: Any, *, body: Graph, rule: Graph, n_consts: int
+    mode: str, xs: Any, dxs: Any, *, body: Graph, rule: Graph | None, n_consts: int
 ) -> Any:
     refuse_captured("custom_jvp", body, dxs, n_consts)
+    if rule is None:
+        raise too_deep("custom_jvp", body)
     tangents = [
         full_like(x, 0) if dx is None else dx
         for x, dx in zip(xs, dxs, strict=True)
@@ -67,12 +77,14 @@ def _push_custom_jvp(
 
 
 def _batch_custom_jvp(
-    size: int, mask: Any, xs: Any, *, body: Graph, rule: Graph, n_consts: int
+    size: int, mask: Any, xs: Any, *, body: Graph, rule: Graph | None, n_consts: int
 ) -> Any:
     floats = tuple(m for m, v in zip(mask, body.inputs, strict=True) if is_inexact(v.type.dtype))
     every = (True,) * len(body.outputs)
     new_body, _ = batch_graph(body, size, mask, every)
-    new_rule, _ = batch_graph(rule, size, (*mask, *floats), (True,) * len(rule.outputs))
+    new_rule = None
+    if rule is not None:
+        new_rule, _ = batch_graph(rule, size, (*mask, *floats), (True,) * len(rule.outputs))
     return custom_jvp_call(*xs, body=new_body, rule=new_rule, n_consts=n_consts)
 
 
@@ -91,9 +103,11 @@ custom_jvp_call = Primitive(
 
 
 def _push_custom_vjp(
-    mode: str, xs: Any, dxs: Any, *, body: Graph, fwd: Graph, bwd: Graph, n_consts: int
+    mode: str, xs: Any, dxs: Any, *, body: Graph, fwd: Graph | None, bwd: Graph | None, n_consts: int
 ) -> Any:
     refuse_captured("custom_vjp", body, dxs, n_consts)
+    if fwd is None or bwd is None:
+        raise too_deep("custom_vjp", body)
     if mode == "jvp":
         raise GradError(
             f"forward-mode derivative of `{body.name}`, which has only a custom_vjp",
@@ -112,10 +126,12 @@ def _push_custom_vjp(
 
 
 def _batch_custom_vjp(
-    size: int, mask: Any, xs: Any, *, body: Graph, fwd: Graph, bwd: Graph, n_consts: int
+    size: int, mask: Any, xs: Any, *, body: Graph, fwd: Graph | None, bwd: Graph | None, n_consts: int
 ) -> Any:
     n = len(body.outputs)
     new_body, _ = batch_graph(body, size, mask, (True,) * n)
+    if fwd is None or bwd is None:
+        return custom_vjp_call(*xs, body=new_body, fwd=None, bwd=None, n_consts=n_consts)
     new_fwd, found = batch_graph(fwd, size, mask, (True,) * n + (False,) * (len(fwd.outputs) - n))
     residual_mask = found[n:]
     floats = tuple(m for m, v in zip(mask, body.inputs, strict=True) if is_inexact(v.type.dtype))

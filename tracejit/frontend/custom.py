@@ -1,0 +1,561 @@
+"""Derivatives given by the user, and recomputation: custom_jvp, custom_vjp, custom_gradient, checkpoint, stop_gradient.
+
+    @custom_vjp
+    def clip_gradient(low, high, x): return x
+    clip_gradient.defvjp(lambda low, high, x: (x, (low, high)),
+                         lambda res, ct: (None, None, clip(ct, *res)))
+
+Outside of any trace a decorated function just runs. Inside, the function and its rules are traced at each call and
+become sub-graphs of one node. Names and argument order are JAX's.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from tracejit.errors import ArgumentError, GradError, TracejitError
+from tracejit.frontend import methods
+from tracejit.frontend.array import Array, apply, as_array
+from tracejit.frontend.bodies import share_captured, trace_body
+from tracejit.frontend.call import FlatCall, arrays_of, flatten, function_name, leaf_names, run_graph
+from tracejit.frontend.derivatives import match_type
+from tracejit.frontend.trace import Traced, current_trace
+from tracejit.frontend.vectorize import broadcast_prefix
+from tracejit.ir.build import full_like
+from tracejit.ir.graph import Graph, Value
+from tracejit.ir.types import TensorType, is_inexact
+from tracejit.ops import parts
+from tracejit.source import here
+from tracejit.transform import custom
+from tracejit.tree_util import (
+    check_same_structure,
+    tree_map,
+    tree_structure,
+    tree_unflatten,
+)
+
+Function = Callable[..., Any]
+
+#: a rule may call its own function; its rules are then traced inside, down to this depth. It bounds the order of
+#: derivatives of such functions, and a derivative of higher order is an error
+DEPTH = 3
+
+
+# ---- calls with static arguments -----------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Split:
+    """A call whose arguments at ``static`` are passed as they are; the others are leaves of arrays."""
+
+    fun: Function
+    args: tuple[Any, ...]
+    static: frozenset[int]
+    leaves: tuple[Array, ...]
+    treedef: Any
+    names: tuple[str, ...]
+
+    @staticmethod
+    def of(fun: Function, args: tuple[Any, ...], argnums: Sequence[int]) -> Split:
+        static = frozenset(k + len(args) if k < 0 else k for k in argnums)
+        masked = tuple(None if k in static else a for k, a in enumerate(args))
+        leaves, treedef = flatten(masked)
+        names = leaf_names(fun, masked, {})
+        return Split(fun, args, static, arrays_of(leaves, names, function_name(fun)), treedef, names)
+
+    @property
+    def eager(self) -> bool:
+        """Whether the values at hand travel with the traced ones (under grad outside of jit)."""
+        trace = current_trace()
+        return trace is not None and trace.eager and all(leaf._data is not None for leaf in self.leaves)
+
+    @property
+    def fixed(self) -> tuple[Any, ...]:
+        """The static arguments."""
+        return tuple(a for k, a in enumerate(self.args) if k in self.static)
+
+    def merged(self, given: tuple[Any, ...]) -> tuple[Any, ...]:
+        """All arguments, those that are arrays from ``given`` (None at the static ones)."""
+        return tuple(self.args[k] if k in self.static else g for k, g in enumerate(given))
+
+    def arrays(self, leaves: Sequence[Any]) -> tuple[Any, ...]:
+        """The arguments that are arrays, rebuilt of ``leaves``."""
+        given = tree_unflatten(self.treedef, leaves)
+        return tuple(g for k, g in enumerate(given) if k not in self.static)
+
+    def trace(self, fun: Function, what: str, finish: Function | None = None) -> Traced:
+        """Trace ``fun`` at all arguments."""
+
+        @functools.wraps(fun)
+        def body(*given: Any) -> Any:
+            return fun(*self.merged(given))
+
+        return trace_body(
+            body, self.leaves, self.treedef, what, names=self.names, eager=self.eager, finish=finish
+        )
+
+
+def positional(fun: Function, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, ...]:
+    """Keyword and default arguments put in their positions."""
+    try:
+        bound = inspect.signature(fun).bind(*args, **kwargs)
+    except ValueError:  # a function without a signature
+        if kwargs:
+            raise ArgumentError(f"`{function_name(fun)}` takes no keyword arguments here", at=here()) from None
+        return args
+    except TypeError as error:
+        raise ArgumentError(f"`{function_name(fun)}`: {error}", at=here()) from None
+    bound.apply_defaults()
+    if bound.kwargs:
+        names = ", ".join(bound.kwargs)
+        raise ArgumentError(
+            f"`{function_name(fun)}` has derivatives of its own; its keyword-only arguments {names} have no position",
+            at=here(),
+            hint="make them positional, and static with nondiff_argnums where they are no arrays",
+        )
+    return bound.args
+
+
+def placeholder(type: TensorType, like: Array | None = None) -> Array:
+    """An Array that only has a type (and the data of ``like``), to trace a rule at."""
+    return Array(None if like is None else like._data, Value(type), None, like is not None and like._weak)
+
+
+def inexact(leaves: Sequence[Any]) -> list[Any]:
+    """Those of floating or complex dtype."""
+    return [leaf for leaf in leaves if is_inexact(leaf.type.dtype)]
+
+
+def with_float0(leaves: Sequence[Any], tangents: Sequence[Any]) -> list[Any]:
+    """``tangents`` at the inexact leaves, float0 zeros at the others."""
+    rest = iter(tangents)
+    return [
+        next(rest) if is_inexact(leaf.type.dtype) else methods.float0_zeros(leaf.type) for leaf in leaves
+    ]
+
+
+def checked_outputs(what: str, result: Any, body: Traced) -> list[Array]:
+    """A rule's primal outputs as leaves, of the types that the function itself returns."""
+    leaves, treedef = flatten(result)
+    check_same_structure(
+        f"{what}: the rule's output differs from the function's",
+        body.outputs.treedef,
+        treedef,
+        ("function", "rule"),
+    )
+    found = []
+    for k, (leaf, y) in enumerate(zip(leaves, body.graph.outputs, strict=True)):
+        array = as_array(leaf)
+        if array._weak and array.dtype != y.type.dtype:
+            array = methods.astype(array, y.type.dtype)
+        if array.type != y.type:
+            raise GradError(
+                f"{what}: output {k} of the rule is {array.type}, the function returns {y.type}", at=here()
+            )
+        found.append(array)
+    return found
+
+
+class Nesting(threading.local):
+    """How many rules of one function are being traced inside each other."""
+
+    def __init__(self) -> None:
+        self.depth = 0
+
+    @contextmanager
+    def deeper(self) -> Iterator[None]:
+        self.depth += 1
+        try:
+            yield
+        finally:
+            self.depth -= 1
+
+
+# ---- custom_jvp ----------------------------------------------------------------------------------
+
+
+class custom_jvp:  # noqa: N801 - a decorator
+    """A function whose forward derivative the user gives: ``f.defjvp(rule)``.
+
+    ``rule(primals, tangents) -> (output, tangent of the output)``, with the arguments at ``nondiff_argnums`` in front.
+    The rule must be linear in the tangents; reverse mode transposes it.
+    """
+
+    def __init__(self, fun: Function, nondiff_argnums: Sequence[int] = ()) -> None:
+        functools.update_wrapper(self, fun)
+        self.fun = fun
+        self.nondiff_argnums = _argnums(nondiff_argnums)
+        self.jvp: Function | None = None
+        self.nesting = Nesting()
+
+    def defjvp(self, jvp: Function, symbolic_zeros: bool = False) -> Function:
+        """Give the rule; returns it, so this can decorate it."""
+        if symbolic_zeros:
+            raise ArgumentError("defjvp: symbolic_zeros is not provided: tangents are arrays", at=here())
+        self.jvp = jvp
+        return jvp
+
+    def defjvps(self, *jvps: Function | None) -> None:
+        """Give one rule ``(tangent, output, *primals) -> tangent`` per argument; None is zero."""
+        if self.nondiff_argnums:
+            raise ArgumentError("defjvps: use defjvp with nondiff_argnums", at=here())
+
+        def jvp(primals: tuple[Any, ...], tangents: tuple[Any, ...]) -> tuple[Any, Any]:
+            out = self(*primals)
+            zeros = tree_map(methods.zeros_like, out)
+            terms = [rule(t, out, *primals) for t, rule in zip(tangents, jvps, strict=True) if rule]
+            return out, functools.reduce(lambda a, b: tree_map(methods.add, a, b), terms, zeros)
+
+        self.jvp = jvp
+
+    def __get__(self, instance: Any, owner: Any = None) -> Any:
+        return self if instance is None else functools.partial(self, instance)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        name = function_name(self)
+        if self.jvp is None:
+            raise ArgumentError(f"`{name}` has no derivative rule", at=here(), hint=f"call {name}.defjvp(rule)")
+        if current_trace() is None:
+            return self.fun(*args, **kwargs)
+        call = Split.of(self.fun, positional(self.fun, args, kwargs), self.nondiff_argnums)
+        body = call.trace(self.fun, "custom_jvp")
+        if self.nesting.depth == DEPTH:
+            return _emit_body(custom.custom_jvp_call, call, body, rule=None)
+        with self.nesting.deeper():
+            rule = _trace_jvp_rule(call, body, self.jvp)
+        captured, (body_graph, rule_graph) = share_captured((body, rule))
+        n = len(captured) + len(call.leaves)
+        tangents = tuple(Value(a.type) for a in inexact(captured))
+        inputs = (*rule_graph.inputs[:n], *tangents, *rule_graph.inputs[n:])
+        rule_graph = Graph(inputs, rule_graph.nodes, rule_graph.outputs, rule_graph.name)
+        outs = apply(
+            custom.custom_jvp_call,
+            *captured,
+            *call.leaves,
+            body=body_graph,
+            rule=rule_graph,
+            n_consts=len(captured),
+        )
+        return body.outputs.build(outs)
+
+
+def _emit_body(prim: Any, call: Split, body: Traced, **rules: None) -> Any:
+    """The node without rules: for calls nested too deeply in the function's own rules."""
+    captured = body.captured
+    outs = apply(prim, *captured, *call.leaves, body=body.graph, n_consts=len(captured), **rules)
+    return body.outputs.build(outs)
+
+
+def _argnums(argnums: int | Sequence[int]) -> tuple[int, ...]:
+    return (argnums,) if isinstance(argnums, int) else tuple(argnums)
+
+
+def _trace_jvp_rule(call: Split, body: Traced, jvp: Function) -> Traced:
+    """The graph (primals, tangents of the inexact ones) -> (outputs, tangents of the inexact ones)."""
+    what = f"custom_jvp of `{function_name(call.fun)}`"
+    tangents = [placeholder(leaf.type) for leaf in inexact(call.leaves)]
+    n = len(call.leaves)
+
+    @functools.wraps(jvp)
+    def rule(*xs: Any) -> Any:
+        primals = call.arrays(xs[:n])
+        return jvp(*call.fixed, primals, call.arrays(with_float0(call.leaves, xs[n:])))
+
+    def finish(result: Any) -> Any:
+        if not isinstance(result, tuple | list) or len(result) != 2:
+            raise ArgumentError(f"{what}: the rule must return a pair (output, tangent)", at=here())
+        ys = checked_outputs(what, result[0], body)
+        dys, treedef = flatten(result[1])
+        check_same_structure(
+            f"{what}: the tangent differs from the output", body.outputs.treedef, treedef, ("output", "tangent")
+        )
+        return ys, [
+            match_type(as_array(dy), y, f"{what}: the tangent of output {k}")
+            for k, (y, dy) in enumerate(zip(ys, dys, strict=True))
+            if is_inexact(y.dtype)
+        ]
+
+    leaves = (*call.leaves, *tangents)
+    names = (*call.names, *(f"tangent {k}" for k in range(len(tangents))))
+    return trace_body(
+        rule, leaves, tree_structure(leaves), "custom_jvp", names=names, eager=call.eager, finish=finish
+    )
+
+
+# ---- custom_vjp ----------------------------------------------------------------------------------
+
+
+class custom_vjp:  # noqa: N801 - a decorator
+    """A function whose backward derivative the user gives: ``f.defvjp(fwd, bwd)``.
+
+    ``fwd(*args) -> (output, residuals)`` and ``bwd(residuals, cotangent) -> tuple of cotangents``, one per argument;
+    None is zero. Arguments at ``nondiff_argnums`` come first in ``bwd`` and have no cotangent.
+    """
+
+    def __init__(self, fun: Function, nondiff_argnums: Sequence[int] = ()) -> None:
+        functools.update_wrapper(self, fun)
+        self.fun = fun
+        self.nondiff_argnums = _argnums(nondiff_argnums)
+        self.fwd: Function | None = None
+        self.bwd: Function | None = None
+        self.nesting = Nesting()
+
+    def defvjp(
+        self, fwd: Function, bwd: Function, symbolic_zeros: bool = False, optimize_remat: bool = False
+    ) -> None:
+        """Give the rules."""
+        if symbolic_zeros:
+            raise ArgumentError("defvjp: symbolic_zeros is not provided: cotangents are arrays", at=here())
+        self.fwd, self.bwd = fwd, bwd
+
+    def __get__(self, instance: Any, owner: Any = None) -> Any:
+        return self if instance is None else functools.partial(self, instance)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        name = function_name(self)
+        if self.fwd is None or self.bwd is None:
+            raise ArgumentError(f"`{name}` has no derivative rules", at=here(), hint=f"call {name}.defvjp(fwd, bwd)")
+        if current_trace() is None:
+            return self.fun(*args, **kwargs)
+        what = f"custom_vjp of `{name}`"
+        call = Split.of(self.fun, positional(self.fun, args, kwargs), self.nondiff_argnums)
+        body = call.trace(self.fun, "custom_vjp")
+        residuals: list[Any] = []
+        if self.nesting.depth == DEPTH:
+            return _emit_body(custom.custom_vjp_call, call, body, fwd=None, bwd=None)
+
+        def finish(result: Any) -> Any:
+            if not isinstance(result, tuple | list) or len(result) != 2:
+                raise ArgumentError(f"{what}: fwd must return a pair (output, residuals)", at=here())
+            leaves, treedef = flatten(result[1])
+            residuals[:] = [arrays_of(leaves, [f"residual {k}" for k in range(len(leaves))], name), treedef]
+            return checked_outputs(what, result[0], body), residuals[0]
+
+        with self.nesting.deeper():
+            fwd = call.trace(self.fwd, "custom_vjp", finish)
+            found, treedef = residuals
+            bwd = functools.partial(self.bwd, *call.fixed)
+            functools.update_wrapper(bwd, self.bwd)
+            back = _trace_bwd(what, call, body, bwd, found, treedef)
+        return _emit_vjp(call, body, fwd, back, back.captured)
+
+
+def _trace_bwd(
+    what: str, call: Split, body: Traced, bwd: Function, residuals: Sequence[Array], treedef: Any
+) -> Traced:
+    """The graph (captured, residuals, cotangents of inexact outputs) -> cotangents of the inexact leaves."""
+    outputs = body.graph.outputs
+    n = len(residuals)
+
+    @functools.wraps(bwd)
+    def rule(*xs: Any) -> Any:
+        cts = tree_unflatten(body.outputs.treedef, with_float0(outputs, xs[n:]))
+        return bwd(tree_unflatten(treedef, xs[:n]), cts)
+
+    return _trace_cotangents(what, call, outputs, rule, residuals)
+
+
+def _trace_cotangents(
+    what: str, call: Split, outputs: Sequence[Any], rule: Function, residuals: Sequence[Array]
+) -> Traced:
+    cts = [placeholder(y.type) for y in inexact(outputs)]
+    leaves = (*(placeholder(r.type, r) for r in residuals), *cts)
+    names = (*(f"residual {k}" for k in range(len(residuals))), *(f"cotangent {k}" for k in range(len(cts))))
+    return trace_body(
+        rule,
+        leaves,
+        tree_structure(leaves),
+        "custom_vjp",
+        names=names,
+        eager=call.eager,
+        finish=lambda result: _cotangents(what, call, result),
+    )
+
+
+def _cotangents(what: str, call: Split, result: Any) -> list[Array]:
+    """What bwd returned as one cotangent per inexact leaf; None stands for zeros of a whole argument."""
+    arguments = call.arrays(call.leaves)
+    if not isinstance(result, tuple | list) or len(result) != len(arguments):
+        shown = f"{len(result)} of them" if isinstance(result, tuple | list) else f"a {type(result).__name__}"
+        raise GradError(
+            f"{what}: bwd must return a tuple of {len(arguments)} cotangents, one per argument, not {shown}",
+            at=here(),
+        )
+    try:
+        given = broadcast_prefix(tuple(result), arguments)
+    except ValueError as error:
+        raise GradError(f"{what}: the cotangents of bwd do not have the structure of the arguments", at=here()) from error
+    found = []
+    for leaf, name, ct in zip(call.leaves, call.names, given, strict=True):
+        if not is_inexact(leaf.dtype):
+            continue
+        if ct is None:
+            found.append(methods.zeros_like(leaf))
+        else:
+            found.append(match_type(as_array(ct), leaf, f"{what}: the cotangent of `{name}`"))
+    return found
+
+
+def _emit_vjp(call: Split, body: Traced, fwd: Traced, back: Traced, extra: Sequence[Array]) -> Any:
+    """The node. Values that only bwd captures (``extra``) become residuals in front of the others."""
+    through = Traced(Graph(tuple(Value(a.type) for a in extra), (), ()), tuple(extra), None)
+    captured, (body_graph, fwd_graph, _) = share_captured((body, fwd, through))
+    place = {id(a): v for a, v in zip(captured, fwd_graph.inputs, strict=False)}
+    n = len(body.graph.outputs)
+    outputs = (*fwd_graph.outputs[:n], *(place[id(a)] for a in extra), *fwd_graph.outputs[n:])
+    zeros = tuple(full_like(a.type, 0) for a in inexact(captured))
+    bwd_graph = Graph(back.graph.inputs, back.graph.nodes, (*zeros, *back.graph.outputs), back.graph.name)
+    outs = apply(
+        custom.custom_vjp_call,
+        *captured,
+        *call.leaves,
+        body=body_graph,
+        fwd=Graph(fwd_graph.inputs, fwd_graph.nodes, outputs, fwd_graph.name),
+        bwd=bwd_graph,
+        n_consts=len(captured),
+    )
+    return body.outputs.build(outs)
+
+
+def custom_gradient(fun: Function) -> Function:
+    """``fun(*args)`` returns ``(output, vjp)``; ``vjp(cotangent)`` gives the cotangents of the arguments."""
+
+    @functools.wraps(fun)
+    def with_gradient(*args: Any, **kwargs: Any) -> Any:
+        if current_trace() is None:
+            return fun(*args, **kwargs)[0]
+        what = f"custom_gradient of `{function_name(fun)}`"
+        call = Split.of(fun, positional(fun, args, kwargs), ())
+        body = call.trace(fun, "custom_gradient", lambda result: result[0])
+        backs: list[Traced] = []
+
+        def finish(result: Any) -> Any:
+            out, vjp = result
+            ys = checked_outputs(what, out, body)
+
+            @functools.wraps(vjp)
+            def rule(*cts: Any) -> Any:
+                found = vjp(tree_unflatten(body.outputs.treedef, with_float0(body.graph.outputs, cts)))
+                many = isinstance(found, tuple | list) and len(call.args) != 1
+                return found if many or isinstance(found, tuple) else (found,)
+
+            # traced while this trace is open: what the closure reads of it is captured, and is the residuals
+            backs[:] = [_trace_cotangents(what, call, body.graph.outputs, rule, ())]
+            return ys, list(backs[0].captured)
+
+        fwd = call.trace(fun, "custom_gradient", finish)
+        return _emit_vjp(call, body, fwd, backs[0], ())
+
+    return with_gradient
+
+
+# ---- checkpoint ----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Policy:
+    """Which intermediate values a checkpoint keeps."""
+
+    name: str
+    keeps_all: bool = False
+
+    def __call__(self, *args: Any, **kwargs: Any) -> bool:
+        return self.keeps_all
+
+
+class checkpoint_policies:  # noqa: N801 - a namespace
+    """The policies of ``checkpoint``; all but ``everything_saveable`` keep nothing but the arguments."""
+
+    everything_saveable = Policy("everything_saveable", keeps_all=True)
+    nothing_saveable = Policy("nothing_saveable")
+    dots_saveable = checkpoint_dots = Policy("dots_saveable")
+    dots_with_no_batch_dims_saveable = checkpoint_dots_with_no_batch_dims = Policy(
+        "dots_with_no_batch_dims_saveable"
+    )
+
+
+def checkpoint(
+    fun: Function,
+    *,
+    prevent_cse: bool = True,
+    policy: Policy | None = None,
+    static_argnums: int | Sequence[int] = (),
+) -> Function:
+    """``fun``, whose intermediate values are computed again in the backward pass instead of being kept.
+
+    ``policy`` is one of ``checkpoint_policies``. ``prevent_cse`` is accepted for compatibility: the recomputation is
+    never merged with the forward pass.
+    """
+    if policy is not None and not isinstance(policy, Policy):
+        raise ArgumentError(
+            f"checkpoint: {policy!r} is not a policy", at=here(), hint="use one of tracejit.checkpoint_policies"
+        )
+    argnums = _argnums(static_argnums)
+
+    @functools.wraps(fun)
+    def checkpointed(*args: Any, **kwargs: Any) -> Any:
+        if current_trace() is None or (policy is not None and policy.keeps_all):
+            return fun(*args, **kwargs)
+        call = Split.of(fun, (*args, kwargs), argnums)
+        body = call.trace(lambda *given: fun(*given[:-1], **given[-1]), "checkpoint")
+        outs = apply(custom.checkpoint, *body.captured, *call.leaves, body=body.graph)
+        return body.outputs.build(outs)
+
+    return checkpointed
+
+
+remat = checkpoint
+
+
+# ---- constants of differentiation ----------------------------------------------------------------
+
+
+def stop_gradient(x: Any) -> Any:
+    """``x``, a pytree, taken as a constant by derivatives."""
+    return tree_map(_stop, x)
+
+
+def _stop(leaf: Any) -> Any:
+    try:
+        array = as_array(leaf)
+    except (TracejitError, TypeError, ValueError):
+        return leaf  # no array: nothing to differentiate
+    if not is_inexact(array.dtype) or current_trace() is None:
+        return array
+    found = apply(parts.stop_gradient, array)
+    found._weak = array._weak
+    return found
+
+
+def closure_convert(fun: Function, *example_args: Any) -> tuple[Function, list[Array]]:
+    """``(converted, consts)``: ``converted(*args, *consts)`` is ``fun(*args)`` with what it closes over as arguments."""
+    call = Split.of(fun, example_args, ())
+    body = call.trace(fun, "closure_convert")
+    n = len(body.captured)
+
+    def converted(*args: Any) -> Any:
+        split = len(args) - n
+        given = FlatCall.of(fun, args[:split], {})
+        check_same_structure(
+            "closure_convert: the arguments differ from the example", call.treedef, tree_structure(args[:split])
+        )
+        consts = [as_array(c) for c in args[split:]]
+        return body.outputs.build(run_graph(body.graph, [*consts, *given.leaves]))
+
+    return converted, list(body.captured)
+
+
+def zero_from_primal(val: Any) -> Any:
+    """Zeros to be the tangent of ``val``: float0 for integers."""
+
+    def zero(leaf: Any) -> Any:
+        array = as_array(leaf)
+        return methods.zeros_like(array) if is_inexact(array.dtype) else methods.float0_zeros(array)
+
+    return tree_map(zero, val)
