@@ -150,17 +150,20 @@ class Writer:
         if len(kept) > 1:
             vec = loops(kept[-1:], lane.statements, self.width, times)
             return parallel(loops(kept[:-1], outside.statements + vec))
-        return self.blocks(kept[0], outside.statements, lane.statements, times)
+        length = self.width * times if inner else BLOCK
+        return self.blocks(kept[0], outside.statements, lane.statements, times, length)
 
-    def blocks(self, axis: Axis, before: list[Stmt], body: list[Stmt], times: int) -> tuple[Stmt, ...]:
-        """One loop over the only axis, cut into blocks for the threads when it is long."""
-        if axis.extent <= BLOCK:
+    def blocks(
+        self, axis: Axis, before: list[Stmt], body: list[Stmt], times: int, length: int
+    ) -> tuple[Stmt, ...]:
+        """One loop over the only axis, cut into blocks of ``length`` for the threads when it is long."""
+        if axis.extent <= length:
             return (*before, *loops((axis,), body, self.width, times))
         block, n = Var("block", "i64"), const(axis.extent)
-        start = imul(block, BLOCK)
-        stop = Op("min", (n, iadd(start, BLOCK)), "i64")
+        start = imul(block, length)
+        stop = Op("min", (n, iadd(start, length)), "i64")
         vec = Loop("vec", axis.var, start, stop, tuple(body), self.width, times)
-        count = Op("idiv", (Op("add", (n, const(BLOCK - 1)), "i64"), const(BLOCK)), "i64")
+        count = Op("idiv", (Op("add", (n, const(length - 1)), "i64"), const(length)), "i64")
         return (Loop("par", "block", const(0), count, (*before, vec)),)
 
     def of_stage(self, stage: int, level: str) -> tuple[Item, ...]:
@@ -279,6 +282,9 @@ class Writer:
                 home = home.parent
             for kid in children(node):
                 value, where = block.find(kid) or (kid, home)
+                if where is not block and not isinstance(value, Const | Var):
+                    # computed outside: once there, not at each use inside
+                    value = where.bound[kid] = self.name(where, value)
                 kids.append(value)
                 home = where if where.depth > home.depth else home
             found = self.checked(home, kids) if is_check(node) else rebuild(node, tuple(kids))
