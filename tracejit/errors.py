@@ -157,14 +157,18 @@ def user_methods(*names: str) -> Callable[[type], type]:
 def user_functions(namespace: dict[str, Any]) -> None:
     """``user_traceback`` for the functions of a public module: ``user_functions(globals())`` at its end.
 
-    Their ``__module__`` becomes the public one, under which pickle finds them.
+    They take the public module's name, under which pickle finds them.
     """
-    module = namespace["__name__"]
+    wrapped: dict[int, Any] = {}
     for name, member in list(namespace.items()):
-        if isinstance(member, FunctionType) and not name.startswith("_"):
-            if source.is_internal(member.__code__.co_filename) and member.__qualname__ == name:
-                namespace[name] = wrapped = user_traceback(member)
-                wrapped.__module__ = module
+        if not isinstance(member, FunctionType) or name.startswith("_") or member is user_functions:
+            continue
+        if id(member) not in wrapped:
+            found = wrapped[id(member)] = user_traceback(member)
+            public = member.__name__ if namespace.get(member.__name__) is member else name
+            found.__name__ = found.__qualname__ = public
+            found.__module__ = namespace["__name__"]
+        namespace[name] = wrapped[id(member)]
 
 
 def hide_frames(error: BaseException) -> None:

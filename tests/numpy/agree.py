@@ -1,6 +1,6 @@
 """How the tests of this folder compare a function with NumPy's: on arrays, and inside a trace.
 
-    agrees("sum", x, axis=0)      jnp.sum(x, axis=0) equals np.sum(x, axis=0), at once and traced
+agrees("sum", x, axis=0)      jnp.sum(x, axis=0) equals np.sum(x, axis=0), at once and traced
 """
 
 from __future__ import annotations
@@ -27,8 +27,15 @@ def flat(result: Any) -> list[Any]:
     return list(result) if isinstance(result, tuple | list) else [result]
 
 
-def check(ours: Callable[..., Any], theirs: Callable[..., Any], *args: Any, trace: bool = True,
-          dtype: bool = True, tol: float = 1e-6, **kwargs: Any) -> None:
+def check(
+    ours: Callable[..., Any],
+    theirs: Callable[..., Any],
+    *args: Any,
+    trace: bool = True,
+    dtype: bool = True,
+    tol: float = 1e-6,
+    **kwargs: Any,
+) -> None:
     """``ours(*args)`` equals ``theirs(*args)``; NumPy arrays among ``args`` are what is traced."""
     expected = [np.asarray(e) for e in flat(theirs(*args, **kwargs))]
     found = flat(ours(*args, **kwargs))
@@ -56,5 +63,3 @@ def check(ours: Callable[..., Any], theirs: Callable[..., Any], *args: Any, trac
 def agrees(name: str, *args: Any, **options: Any) -> None:
     """``check`` for the functions of one name in both namespaces."""
     check(getattr(jnp, name), getattr(np, name), *args, **options)
-
-

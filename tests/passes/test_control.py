@@ -83,6 +83,17 @@ def test_stacked_results_that_are_known_are_not_computed() -> None:
     assert len(after.nodes[1].outputs) == 2
 
 
+def test_operands_that_repeat_are_consts() -> None:
+    s = scan(1, 1, 4, *["f32[2]"] * 4, lambda a, c, x, y: (add(c, mul(a, x)), mul(x, y)))
+
+    def build(a: Any, c: Any, x: Any, y: Any) -> Any:
+        return s(a, c, broadcast_in_dim(x, shape=(4, 2), dims=(1,)), y)
+
+    graph = graph_of("f32[2]", "f32[2]", "f32[1]", "f32[4,2]", build)
+    (node,) = check("scan_repeated_operands", graph).nodes
+    assert node.params["n_consts"] == 2
+
+
 @pytest.mark.parametrize("start", [0, 9])
 def test_while(start: int) -> None:
     """The limit is a Literal, the factor a carry that never changes."""

@@ -52,6 +52,7 @@ def instantiate(pattern: Any, atoms: dict[str, Any], dtype: np.dtype) -> Any:
 
 def drawn(rule: Rule) -> Iterator[Graph]:
     """Graphs that are instances of the pattern: one dtype for all, or bool for some."""
+    assert isinstance(rule.find, P)
     for pattern in orders(rule.find):
         named = {leaf.name: leaf for leaf in leaves(pattern)}
         for dtype, flags in itertools.product(ALL_DTYPES, subsets(tuple(named))):

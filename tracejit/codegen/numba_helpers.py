@@ -37,8 +37,8 @@ def square(x):
 
 
 def log_gamma(x):
-    """math.lgamma, but -inf at -inf as in SciPy."""
-    return x if x == -np.inf else math.lgamma(x)
+    """math.lgamma, inf at both infinities whatever the C library says."""
+    return np.inf if np.isinf(x) else math.lgamma(x)
 '''
 
 _INTEGERS = '''

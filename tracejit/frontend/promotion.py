@@ -230,9 +230,16 @@ def broadcast_to(array: Any, shape: tuple[int, ...]) -> Any:
     return found
 
 
+def operand(x: Any) -> Any:
+    """``core.as_array``, but Python ints beyond int64 are weak uint64: masks of uint64 arrays."""
+    if isinstance(x, int) and not isinstance(x, bool) and 2**63 <= x < 2**64:
+        return core.Array(np.asarray(x, DTYPES["u64"]), weak=True)
+    return core.as_array(x)
+
+
 def promoted(name: str, *xs: Any, to: np.dtype | None = None) -> list[Any]:
     """Operands as Arrays of one dtype (``to``, or the promoted one), not yet of one shape."""
-    arrays = [core.as_array(x) for x in xs]
+    arrays = [operand(x) for x in xs]
     if to is not None:
         return [convert(a, to) for a in arrays]
     dtype, weak = dtype_of(arrays)

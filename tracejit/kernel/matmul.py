@@ -16,6 +16,7 @@ Where the rows of both operands are what is contracted (``x @ w.T``), lanes run 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,10 +30,16 @@ from tracejit.kernel.nodes import Kernel, Param
 from tracejit.ops.dot import Matmul, accumulator, as_matmul
 from tracejit.ops.layout import split_index
 
+#: bytes of a copied panel: most of a second-level cache
+PANEL_BYTES = 1 << 19
+#: bytes of a right operand that is read where it lies
+DIRECT_BYTES = 1 << 20
+#: at least so many tasks, where each has that many rows
+TASKS, CHUNK = 16, 64
 #: multiplications below which one call of BLAS costs more than the loops
-SMALL = 32**3
+SMALL = 64**3
 #: the same for each of several products in one call
-SMALL_EACH = 64**3
+SMALL_EACH = 128**3
 
 
 def prefers_kernel(matmul: Matmul, dtype: np.dtype) -> bool:
@@ -128,24 +135,37 @@ def matmul_kernel(
     )
     product = Product(k, plan, left, right, result, width, short(accumulator(out.dtype)))
     if out.size:
-        (_along_rows if _rows_contracted(plan) else _along_columns)(product)
+        {"rows": _along_rows, "columns": _along_columns, "panels": _by_panels}[choose(product)](
+            product
+        )
     return Kernel(name, (), buffers, k.finish())
 
 
-def _rows_contracted(plan: Matmul) -> bool:
-    """Whether the contracted elements lie side by side in both operands."""
+def choose(p: Product) -> str:
+    """The loop nest that reads memory in order.
+
+    rows      lanes along the contracted axis, which is the last of both operands
+    columns   lanes along the columns of the right operand, read where it lies
+    panels    the same from a copy of some columns, where these lie apart or in too large a matrix
+    """
+    plan = p.plan
     left, right = plan.lhs_view, plan.rhs_view
-    if left is None or right is None or plan.k < 4:
-        return False
-    return right.transposed and (not left.transposed or plan.m == 1)
+    apart = right is None or (right.transposed and plan.n > 1)
+    if apart and left is not None and (not left.transposed or plan.m == 1) and plan.m < 8:
+        return "rows" if plan.k >= 4 else "columns"
+    size = DTYPES[p.dtype].itemsize
+    fits = plan.k > 0 and plan.k * min(plan.n, p.width * 3) * size <= PANEL_BYTES
+    large = plan.n * plan.k * size > DIRECT_BYTES
+    if fits and plan.m >= 8 and (apart or large):
+        return "panels"
+    return "columns"
 
 
 def _along_columns(p: Product) -> None:
     """``par`` over products and blocks of rows; ``vec`` over columns."""
     k, plan = p.k, p.plan
     lanes = vector_lanes(plan.n, p.width)
-    vectors = -(-plan.n // lanes)
-    unroll = min(vectors, 3 if plan.m > 1 else 6)
+    unroll = min(-(-plan.n // lanes), 3 if plan.m > 1 else 6)
     rows = balanced(plan.m, p.tile // unroll)
     blocks = -(-plan.m // rows)
     with k.loop("par", plan.b * blocks, name="task") as task:
@@ -154,16 +174,77 @@ def _along_columns(p: Product) -> None:
 
         def tile(count: int) -> None:
             with k.loop("vec", plan.n, width=lanes, unroll=unroll, name="n") as n:
-                totals = [k.local(p.dtype, _zero(p.dtype), "s") for _ in range(count)]
-                with k.loop("seq", plan.k, name="c") as c:
-                    value = k.local(p.dtype, p.right(b, c, n), "w")
-                    for i, total in enumerate(totals):
-                        left = p.left(b, iadd(first, i), c)
-                        k.set(total, multiply_add(k, left, value, total))
-                for i, total in enumerate(totals):
-                    p.write(b, iadd(first, i), n, total)
+                _column_tile(p, (b, first, n), count, lambda c: p.right(b, c, n))
 
         for_block(k, block, plan.m, rows, tile)
+
+
+def _column_tile(
+    p: Product, at: tuple[Expr, Expr, Expr], rows: int, right: Callable[[Expr], Expr]
+) -> None:
+    """``rows`` rows of one vector of columns; ``right(c)`` is the right operand there."""
+    k, (b, m, n) = p.k, at
+    totals = [k.local(p.dtype, _zero(p.dtype), "s") for _ in range(rows)]
+    with k.loop("seq", p.plan.k, name="c") as c:
+        value = k.local(p.dtype, right(c), "w")
+        for i, total in enumerate(totals):
+            k.set(total, multiply_add(k, p.left(b, iadd(m, i), c), value, total))
+    for i, total in enumerate(totals):
+        p.write(b, iadd(m, i), n, total)
+
+
+def _by_panels(p: Product) -> None:
+    """``par`` over products, panels of columns and chunks of rows; each task copies its panel."""
+    k, plan = p.k, p.plan
+    lanes = vector_lanes(plan.n, p.width)
+    unroll = min(-(-plan.n // lanes), 3)
+    across = lanes * unroll
+    rows = balanced(plan.m, p.tile // unroll)
+    panels = -(-plan.n // across)
+    # copies pay from some rows on; smaller chunks only keep threads busy
+    chunks = max(1, min(-(-TASKS // (plan.b * panels)), plan.m // CHUNK))
+    chunk = -(-plan.m // (chunks * rows)) * rows
+    chunks = -(-plan.m // chunk)
+    with k.loop("par", plan.b * chunks * panels, name="task") as task:
+        b, part, panel = decoded(k, task, (plan.b, chunks, panels), "b part panel")
+        m = k.local("i64", imul(part, chunk), "m")
+        n = k.local("i64", imul(panel, across), "n")
+        for_block(
+            k,
+            panel,
+            plan.n,
+            across,
+            lambda columns: for_block(
+                k,
+                part,
+                plan.m,
+                chunk,
+                lambda height: _panel(p, (b, m, n), (height, rows), (columns, lanes)),
+            ),
+        )
+
+
+def _panel(
+    p: Product, at: tuple[Expr, Expr, Expr], rows: tuple[int, int], columns: tuple[int, int]
+) -> None:
+    """``rows`` (all, and those of a tile) by ``columns`` (all, and lanes)."""
+    k, (b, m, n) = p.k, at
+    (height, tile), (across, lanes) = rows, columns
+    unroll = -(-across // lanes)
+    buffer = k.scratch(p.dtype, (p.plan.k, across))
+    with k.loop("seq", p.plan.k, name="c") as c:
+        with k.loop("vec", across, width=lanes, unroll=unroll, name="j") as j:
+            k.store_to(buffer, (c, j), p.right(b, c, iadd(n, j)))
+
+    def strip(first: Expr, count: int) -> None:
+        with k.loop("vec", across, width=lanes, unroll=unroll, name="j") as j:
+            _column_tile(p, (b, first, iadd(n, j)), count, lambda c: k.load_from(buffer, (c, j)))
+
+    if height >= tile:
+        with k.loop("seq", height // tile, name="r") as r:
+            strip(iadd(m, imul(r, tile)), tile)
+    if height % tile:
+        strip(iadd(m, height - height % tile), height % tile)
 
 
 def _zero(dtype: str) -> bool | int:

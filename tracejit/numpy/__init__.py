@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from tracejit import errors as _errors
 from tracejit.frontend.array import Array
 from tracejit.frontend.creation import (
     arange,
@@ -507,3 +508,5 @@ __all__ = [
     "vectorize", "vsplit", "vstack", "where", "zeros", "zeros_like",
 ]
 # fmt: on
+
+_errors.user_functions(globals())

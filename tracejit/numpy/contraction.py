@@ -104,7 +104,8 @@ def _check_sizes(spec: str, labels: Sequence[str], shapes: Sequence[tuple[int, .
             size, first = sizes.get(label, (1, k))
             if size != 1 and n not in (1, size):
                 raise ShapeError(
-                    f"einsum {spec!r}: subscript {label!r} has size {size} in operand {first} and {n} in operand {k}",
+                    f"einsum {spec!r}: subscript {label!r} has size {size} in operand {first} "
+                    f"and {n} in operand {k}",
                     at=here(),
                 )
             if label not in sizes or size == 1:

@@ -50,9 +50,11 @@ def histogram_bin_edges(a: Any, bins: Any = 10, range: Any = None, weights: Any 
     """
     if isinstance(bins, str):
         raise ArgumentError("histogram_bin_edges: bins is a number or the edges", at=here())
+    a = to_inexact(a)
+    if isinstance(bins, list | tuple):
+        return convert(as_array(np.asarray(bins, np.float64)), a.dtype)
     if np.ndim(bins) == 1:
         return as_array(bins)
-    a = to_inexact(a)
     if range is not None:
         low, high = (convert(as_array(r), a.dtype) for r in range)
     elif a.size:
@@ -115,7 +117,7 @@ def histogramdd(
     edges = [
         histogram_bin_edges(c, b, r) for c, b, r in zip(columns, per_axis, ranges, strict=True)
     ]
-    counts = _binned(columns, edges, weights)
+    counts = _binned(columns, edges, 1.0 if weights is None else weights)
     if density:
         volume: Any = counts
         for axis, e in enumerate(edges):

@@ -63,7 +63,7 @@ def unique(
     else:
         number = axis_number("unique", axis, a.ndim)
         moved = shaping.moveaxis(a, number, 0)
-        rows = reshaped(moved, (moved.shape[0], -1 if moved.size else 0))
+        rows = reshaped(moved, (n := moved.shape[0], moved.size // max(n, 1)))
     n = rows.shape[0]
     columns = [rows[:, k] for k in range(rows.shape[1])]
     keys = (*columns, creation.iota(I64, (n,), 0))

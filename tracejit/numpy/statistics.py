@@ -161,7 +161,10 @@ def _quantile(
             at=here(),
             hint=f"there are: {', '.join(METHODS)}",
         )
-    a, q = ew.float_operands(name, a, as_array(q)) if _wide(q) else (to_inexact(a), q)
+    a = to_inexact(a)
+    if _wide(q):  # an array's dtype takes part
+        q = to_inexact(q)
+        a = convert(a, promotion.promote_types(a.dtype, q.dtype))
     if kind(a.dtype) == "c":
         raise ArgumentError(f"{name}: complex numbers have no order", at=here())
     flat, kept = _last(a, axis, name)

@@ -12,7 +12,7 @@ import numpy as np
 
 from tracejit.errors import ArgumentError
 from tracejit.ir.prim import Primitive
-from tracejit.ir.types import TensorType
+from tracejit.ir.types import DTYPES, TensorType
 from tracejit.ops.broadcast import with_batch_axis
 
 
@@ -63,13 +63,26 @@ def _batch_callback(size: int, mask: Any, xs: Any, *, function: Any, types: Any)
     return pure_callback(*xs, function=OneByOne(function, tuple(mask), size), types=batched)
 
 
+def _double(x: Any) -> Any:
+    return x * 2
+
+
+def _ignore(*arrays: Any) -> None:
+    pass
+
+
+def _cases_callback() -> list[Any]:
+    types = [TensorType(DTYPES["f32"], shape) for shape in ((3,), (), (0, 2))]
+    return [((t,), {"function": _double, "types": (t,)}) for t in types]
+
+
 pure_callback = Primitive(
     "pure_callback",
     params=("function", "types"),
     infer=lambda *xs, function, types: types,
     numpy=_numpy_callback,
     batch=_batch_callback,
-    cases=lambda: [],
+    cases=_cases_callback,
     doc="Results of a Python function that depends on its arguments only; it may run any number of times.",
 )
 
@@ -126,8 +139,9 @@ host_effect = Primitive(
     params=("function",),
     infer=lambda *xs, function: (),
     numpy=_numpy_effect,
+    transpose=lambda cts, xs, *, function: (None,) * len(xs),
     batch=_batch_effect,
     effect=True,
-    cases=lambda: [],
+    cases=lambda: [((TensorType(DTYPES["f32"], (3,)),), {"function": _ignore})],
     doc="Call a Python function with the operands when the program runs, in program order.",
 )

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from tracejit.ir.graph import Graph
+from tracejit.passes.contract import canonicalise
 from tracejit.passes.dead import drop_dead
 from tracejit.passes.fold import fold_constants
 from tracejit.passes.inline import inline_calls
@@ -27,6 +28,7 @@ OPTIMISE: tuple[Pass, ...] = (
     merge_equal,  # rules make equal nodes of different ones,
     simplify,  # and merged operands make rules apply
     drop_dead,
+    canonicalise,  # last: the rules would fold the transposes it writes back into the products
 )
 
 #: passes made of named parts that ``off`` may name one by one

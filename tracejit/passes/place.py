@@ -147,7 +147,8 @@ class _Planner:
         self.constants: list[Node] = []
         self.slot_of: dict[Value, int] = {}
         self.time = 0
-        self.scopes: list[set[int]] = []
+        # open loops: when each began, and the storages touched since
+        self.scopes: list[tuple[int, set[int]]] = []
 
     # ---- slots and storages ----
 
@@ -177,8 +178,8 @@ class _Planner:
         """The slot's memory is alive now."""
         for storage in self.slots[slot].storages:
             self.storages[storage].last = self.time
-            for scope in self.scopes:
-                scope.add(storage)
+            for _, touched in self.scopes:
+                touched.add(storage)
 
     def slot(self, partition: Partition, value: Value) -> int:
         return self.slot_of[partition.base(value)]
@@ -253,15 +254,18 @@ class _Planner:
         return [self.slot_of[out] for out in group.outputs]
 
     def open_scope(self) -> None:
-        self.scopes.append(set())
+        self.scopes.append((self.time, set()))
+        self.tick()
 
     def close_scope(self) -> None:
-        """What a loop touches stays alive to its end."""
+        """What was there before a loop and is touched by it stays alive to its end: the loop comes back to it."""
         self.tick()
-        for storage in self.scopes.pop():
-            self.storages[storage].last = self.time
-            for scope in self.scopes:
-                scope.add(storage)
+        began, touched = self.scopes.pop()
+        for storage in touched:
+            if self.storages[storage].first <= began:
+                self.storages[storage].last = self.time
+                for _, outer in self.scopes:
+                    outer.add(storage)
 
     def bind_inputs(self, part: Partition, slots: Sequence[int]) -> None:
         for v, slot in zip(part.graph.inputs, slots, strict=True):

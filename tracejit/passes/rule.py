@@ -85,6 +85,17 @@ class P:
 
 
 @dataclass(frozen=True)
+class Family:
+    """Matches any of ``prims`` with an operand made by ``maker``: ``put`` gets the node itself.
+
+    For rules that hold for a whole family of operations; ``put(node, producers)`` looks closer.
+    """
+
+    prims: tuple[Primitive, ...]
+    maker: str
+
+
+@dataclass(frozen=True)
 class Case:
     """A graph for the tests of a rule: ``build`` applied to inputs of ``types``."""
 
@@ -108,7 +119,7 @@ class Rule:
     """
 
     name: str
-    find: P
+    find: P | Family
     put: Any
     when: Callable[..., bool] | None = None
     exact: bool = True
@@ -146,42 +157,57 @@ def needs(pattern: P) -> tuple[int, str] | None:
     return None
 
 
+Entry = tuple[int, Rule, P | None]
+
+
 class RuleSet:
     """Rules, indexed by the root of their patterns; earlier ones win. ``off``: left out."""
 
     def __init__(self, rules: Iterable[Rule], off: frozenset[str] = frozenset()) -> None:
         self.rules = tuple(rule for rule in rules if rule.name not in off)
         #: operation -> what an operand must be -> (number, rule, pattern)
-        self.index: dict[str, dict[Any, list[tuple[int, Rule, P]]]] = {}
-        number = 0
-        for rule in self.rules:
+        self.index: dict[str, dict[Any, list[Entry]]] = {}
+        for number, rule in enumerate(self.rules):
+            if isinstance(rule.find, Family):
+                for prim in rule.find.prims:
+                    self._enter(prim, rule.find.maker, (number, rule, None))
+                continue
             for pattern in orders(rule.find):
-                at = self.index.setdefault(pattern.prim.name, {})
-                at.setdefault(needs(pattern), []).append((number, rule, pattern))
-                number += 1
+                self._enter(pattern.prim, needs(pattern), (number, rule, pattern))
 
-    def candidates(self, node: Node, producers: dict[Value, Node]) -> Sequence[tuple[int, Rule, P]]:
+    def _enter(self, prim: Primitive, key: Any, entry: Entry) -> None:
+        self.index.setdefault(prim.name, {}).setdefault(key, []).append(entry)
+
+    def candidates(self, node: Node, producers: dict[Value, Node]) -> Sequence[Entry]:
         """The rules that could apply to ``node``, in order."""
         at = self.index.get(node.prim.name)
         if at is None:
             return ()
         found = list(at.get(None, ()))
-        several = False
+        lists = 1 if found else 0
+        makers: set[str] = set()
         for k, x in enumerate(node.inputs):
             if isinstance(x, Literal):
                 more = at.get((k, ""))
             else:
                 made = producers.get(x)
-                more = None if made is None else at.get((k, made.prim.name))
+                if made is None:
+                    continue
+                maker = made.prim.name
+                more = at.get((k, maker))
+                if maker in at and maker not in makers:
+                    makers.add(maker)
+                    found += at[maker]
+                    lists += 1
             if more:
-                several = several or bool(found)
                 found += more
-        if several:
+                lists += 1
+        if lists > 1:
             found.sort(key=_number)
         return found
 
 
-def _number(entry: tuple[int, Rule, P]) -> int:
+def _number(entry: Entry) -> int:
     return entry[0]
 
 
@@ -292,7 +318,9 @@ class Rewriter:
                 return tuple(self.held(x, node) for x in known)
         for _, rule, pattern in self.rules.candidates(node, producers):
             found: Captures = {}
-            if not match_node(pattern, node, producers, found):
+            if pattern is None:
+                found = {"node": node, "producers": producers}
+            elif not match_node(pattern, node, producers, found):
                 continue
             if rule.when is not None and not rule.when(**found):
                 continue

@@ -17,7 +17,7 @@ from tracejit.ir.graph import Atom, Graph, Literal, Node, Value, literal
 from tracejit.ir.types import TensorType
 from tracejit.ops.broadcast import broadcast_in_dim
 from tracejit.ops.layout import reshape
-from tracejit.passes.rule import Hole, P, Rest, Rule
+from tracejit.passes.rule import Family, Hole, P, Rest, Rule
 from tracejit.passes.rules_layout import repeated
 from tracejit.transform.branch import cond
 from tracejit.transform.loops import Scan, scan, while_
@@ -171,6 +171,45 @@ def scan_known_results(xs: Atoms, **params: Any) -> Any:
     return tuple(kept[twice.get(j, j)] for j in range(len(s.body.outputs)))
 
 
+def scan_repeated_operands(node: Node, producers: dict[Value, Node]) -> Any:
+    """A stacked operand that is the same at every step is a const."""
+    s = Scan(**node.params)
+    first_x = s.n_consts + s.n_carry
+    sources = {k: repeated_rows(x, producers) for k, x in enumerate(node.inputs) if k >= first_x}
+    found = {k: made for k, made in sources.items() if made is not None}
+    if not found:
+        return None
+    with build.building() as b:
+        consts = [b.input(v.type, v.name) for v in s.body.inputs[: s.n_consts]]
+        fixed = {k: b.input(made.inputs[0].type) for k, made in found.items()}
+        rest = [b.input(v.type, v.name) for v in without(s.body.inputs, found)[s.n_consts :]]
+        rows = {
+            k: broadcast_in_dim(
+                x,
+                shape=found[k].params["shape"][1:],
+                dims=tuple(d - 1 for d in found[k].params["dims"]),
+            )
+            for k, x in fixed.items()
+        }
+        others = iter((*consts, *rest))
+        outs = b.inline(
+            s.body, [rows[k] if k in rows else next(others) for k in range(len(node.inputs))]
+        )
+        body = b.graph(outs, s.body.name)
+    operands = without(node.inputs, found)
+    new = replace(s, body=body, n_consts=s.n_consts + len(found))
+    given = (made.inputs[0] for made in found.values())
+    return new(*operands[: s.n_consts], *given, *operands[s.n_consts :])
+
+
+def repeated_rows(x: Atom, producers: dict[Value, Node]) -> Node | None:
+    """The broadcast that adds the leading axis of ``x``; None where something else makes it."""
+    made = producers.get(x) if isinstance(x, Value) else None
+    if made is None or made.prim is not broadcast_in_dim or 0 in made.params["dims"]:
+        return None
+    return made
+
+
 # ---- while ---------------------------------------------------------------------------------------
 
 
@@ -267,6 +306,11 @@ RULES = (
     Rule("scan_known_operands", find=_SCAN, put=scan_known_operands),
     Rule("scan_unchanged_carry", find=_SCAN, put=scan_unchanged_carry),
     Rule("scan_known_results", find=_SCAN, put=scan_known_results),
+    Rule(
+        "scan_repeated_operands",
+        find=Family((scan,), "broadcast_in_dim"),
+        put=scan_repeated_operands,
+    ),
     Rule("while_never", find=_WHILE, put=while_never),
     Rule("while_known_operands", find=_WHILE, put=while_known_operands),
     Rule("while_unchanged_carry", find=_WHILE, put=while_unchanged_carry),

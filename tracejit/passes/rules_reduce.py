@@ -59,8 +59,7 @@ def without(x: Any, axes: Axes) -> Any:
 
 def sum_of_ones(x: Any, axes: Axes) -> Any:
     """A sum starts from 0.0, which makes 0.0 of -0.0."""
-    found = without(x, axes)
-    return add(found, 0.0) if kind(x.type.dtype) == "f" else found
+    return without(add(x, 0.0) if kind(x.type.dtype) == "f" else x, axes)
 
 
 def repeats(x: Atom, shape: Axes, dims: Axes, axes: Axes) -> int | None:

@@ -12,6 +12,7 @@ from tracejit.ir.graph import Graph
 from tracejit.passes import (
     rules_arith,
     rules_control,
+    rules_elementwise,
     rules_layout,
     rules_logic,
     rules_reduce,
@@ -29,6 +30,7 @@ RULES: tuple[Rule, ...] = (
     *rules_reduce.RULES,
     *rules_arith.RULES,
     *rules_logic.RULES,
+    *rules_elementwise.RULES,
     *rules_control.RULES,
 )
 

@@ -8,8 +8,8 @@
 A key gives the same numbers each time it is used: split it, or fold a counter into it, for fresh
 ones. Float results have ``config.default_float``, integer ones ``config.default_int``, unless a
 dtype is given; the numbers are those of JAX (threefry2x32, partitionable) for that dtype. bits,
-uniform, randint, permutation, bernoulli, split and fold_in agree in every bit; functions of log, exp and erf_inv
-agree within their rounding.
+uniform, randint, permutation, bernoulli, split and fold_in agree in every bit; functions of log,
+exp and erf_inv agree within their rounding.
 """
 
 from tracejit.random.continuous import (

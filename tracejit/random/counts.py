@@ -1,7 +1,7 @@
 """Samplers of booleans and counts: bernoulli, geometric, poisson, binomial, multinomial.
 
     >>> bernoulli(key(0), 0.5, (4,))
-    Array([False, False,  True, False])
+    Array([False, False,  True,  True])
 
 Rejection loops run until all elements have accepted, on one key for the array, as in JAX.
 """
@@ -46,7 +46,7 @@ BOOL, F32, I64 = DTYPES["bool"], DTYPES["f32"], DTYPES["i64"]
 
 
 def bernoulli(key: Any, p: Any = 0.5, shape: Any = None, mode: str = "low") -> Array:
-    """True with probability ``p``. ``mode`` "high" resolves tiny probabilities at twice the cost."""
+    """True with probability ``p``. ``mode`` "high" resolves tiny ones, at twice the work."""
     one_of("bernoulli", "mode", mode, "low", "high")
     words = single("bernoulli", key)
     p = promotion.relabelled(real_array("bernoulli", p), False)
@@ -88,7 +88,7 @@ def _until_accepted(
     limit: int,
     propose: Callable[[Array, Array], tuple[Array, Array]],
 ) -> Array:
-    """The first accepted proposal per element. ``propose(u, v) -> (k, accept)`` of uniform numbers."""
+    """The first accepted proposal per element: ``propose(u, v) -> (k, accept)``."""
 
     def draw(state: Any) -> Any:
         turn, found, accepted, words = state
@@ -110,11 +110,10 @@ def _until_accepted(
     return while_loop(unfinished, draw, first)[1]  # type: ignore[no-any-return]
 
 
-def _hormann(u: Array, v: Array, v_r: Array, k: Array, high: Any, fits: Callable[[], Array]) -> Any:
-    """Acceptance of transformed rejection: a quick region, cut-offs, and else the exact test ``fits``."""
-    distance = 0.5 - ew.absolute(u)
+def _accepted(distance: Array, v: Array, v_r: Array, outside: Array, fits: Array) -> Array:
+    """Transformed rejection: accept in a quick region, else inside the range by the exact test."""
     quick = ew.logical_and(distance >= 0.07, v <= v_r)
-    return ew.logical_or(quick, ew.logical_and(ew.logical_not(high), fits()))
+    return ew.logical_or(quick, ew.logical_and(ew.logical_not(outside), fits))
 
 
 # ---- poisson -------------------------------------------------------------------------------------
@@ -138,7 +137,9 @@ def _poisson_by_products(words: Array, lam: Array, shape: Shape, limit: int) -> 
 
 
 def _poisson_by_rejection(words: Array, lam: Array, shape: Shape, limit: int) -> Array:
-    """W. Hörmann, "The transformed rejection method for generating Poisson random variables" (1993)."""
+    """Algorithm PTRS of W. Hörmann, "The transformed rejection method for generating Poisson
+    random variables" (1993).
+    """
     log_lam = ew.log(lam)
     b = 0.931 + 2.53 * ew.sqrt(lam)
     a = -0.059 + 0.02483 * b
@@ -150,11 +151,9 @@ def _poisson_by_rejection(words: Array, lam: Array, shape: Shape, limit: int) ->
         k = ew.floor((2 * a / distance + b) * u + lam + 0.43)
         rejected = ew.logical_or(k < 0, ew.logical_and(distance < 0.013, v > distance))
 
-        def fits() -> Array:
-            s = ew.log(v * inverse_alpha / (a / (distance * distance) + b))
-            return s <= -lam + k * log_lam - lgamma(k + 1)
-
-        return k, _hormann(u, v, v_r, k, rejected, fits)
+        s = ew.log(v * inverse_alpha / (a / (distance * distance) + b))
+        fits = s <= -lam + k * log_lam - lgamma(k + 1)
+        return k, _accepted(distance, v, v_r, rejected, fits)
 
     return _until_accepted(words, shape, F32, limit, propose)
 
@@ -232,19 +231,15 @@ def _binomial_by_rejection(words: Array, n: Array, p: Array, shape: Shape, limit
     def propose(u: Array, v: Array) -> tuple[Array, Array]:
         distance = 0.5 - ew.absolute(u)
         k = ew.floor((2 * a / distance + b) * u + c)
-
-        def fits() -> Array:
-            bound = (
-                (m + 0.5) * ew.log((m + 1) / (r * (n - m + 1)))
-                + (n + 1) * ew.log((n - m + 1) / (n - k + 1))
-                + (k + 0.5) * ew.log(r * (n - k + 1) / (k + 1))
-                + (_stirling_tail(m) + _stirling_tail(n - m))
-                - (_stirling_tail(k) + _stirling_tail(n - k))
-            )
-            return ew.log(v * alpha / (a / (distance * distance) + b)) <= bound
-
-        outside = ew.logical_or(k < 0, k > n)
-        return k, _hormann(u, v, v_r, k, outside, fits)
+        bound = (
+            (m + 0.5) * ew.log((m + 1) / (r * (n - m + 1)))
+            + (n + 1) * ew.log((n - m + 1) / (n - k + 1))
+            + (k + 0.5) * ew.log(r * (n - k + 1) / (k + 1))
+            + (_stirling_tail(m) + _stirling_tail(n - m))
+            - (_stirling_tail(k) + _stirling_tail(n - k))
+        )
+        fits = ew.log(v * alpha / (a / (distance * distance) + b)) <= bound
+        return k, _accepted(distance, v, v_r, ew.logical_or(k < 0, k > n), fits)
 
     return _until_accepted(words, shape, p.dtype, limit, propose)
 
@@ -288,7 +283,7 @@ def binomial(key: Any, n: Any, p: Any, shape: Any = None, dtype: Any = None) -> 
 
 
 def multinomial(key: Any, n: Any, p: Any, *, shape: Any = None, dtype: Any = None) -> Array:
-    """How often each category of the last axis of ``p`` occurs in ``n`` trials, as floating numbers."""
+    """How often each category of the last axis of ``p`` occurs in ``n`` trials, as floats."""
     words = single("multinomial", key)
     found = float_dtype("multinomial", dtype)
     n, p = floating("multinomial", n, p)

@@ -5,8 +5,8 @@ In: a key, a shape, a dtype, bounds. Out: Arrays. Everything else in ``random`` 
     >>> uniform(key(0), (3,))
     Array([0.947667  , 0.9785799 , 0.33229148], dtype=float32)
 
-The functions of words (``bits_of``, ``unit_interval``, ``uniform_of``) take keys as u32[2] Arrays; the public ones
-take typed and raw keys.
+The functions of words (``bits_of``, ``unit_interval``, ``uniform_of``) take keys as u32[2] Arrays;
+the public ones take typed and raw keys.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ def uniform_of(
 
 
 def _scaled(u: Array, span: Array, low: Array) -> Array:
-    """u * span + low, rounded once where the dtype has it: the compiled code of JAX contracts too."""
+    """u * span + low, rounded once in 32 and 64 bits: the compiled code of JAX contracts too."""
     if u.dtype.itemsize < 4:
         return elementwise.add(elementwise.multiply(u, span), low)
     return elementwise.run(powers.fma, u, span, low)
@@ -160,7 +160,7 @@ def randint_of(
     one = constant(1, unsigned)
     empty = elementwise.less_equal(high, low)
     span = elementwise.select(empty, one, convert(elementwise.subtract(high, low), unsigned))
-    # with the maximum of the dtype included the span may wrap to 0, whose remainder is the number itself
+    # with the dtype's maximum included the span may wrap to 0: then all bits are the number
     full = elementwise.logical_and(beyond, elementwise.logical_not(empty))
     span = elementwise.select(full, elementwise.add(span, one), span)
     # upper * 2**width modulo span, where 2**width does not fit: (2**(width / 2))**2 modulo span

@@ -3,9 +3,10 @@
     gamma(key(0), jnp.array([0.5, 2.0]))        one number per shape parameter
 
 Each element runs the rejection loop of Marsaglia and Tsang, "A simple method for generating gamma
-variables" (2000), on its own key, as in JAX; so numbers agree with JAX's within rounding (about 1e-5
-relative in float32). Derivatives with respect to the parameter are those of the implicit function:
-the sample moves so that its cumulative probability stays.
+variables" (2000), on its own key, as in JAX; so numbers agree with JAX's within rounding (about
+1e-5 relative in float32; a number close to an acceptance limit may differ). Derivatives with
+respect to the parameter are those of the implicit function: the sample moves so that its
+cumulative probability stays.
 """
 
 from __future__ import annotations
@@ -84,7 +85,7 @@ def _positive_base(words: Array, c: Array) -> tuple[Array, Array]:
 
 
 def _gamma_one(words: Array, alpha: Array, log_space: bool) -> Array:
-    """One gamma number, or its logarithm. Below 1 the parameter is raised by 1 and the number boosted."""
+    """One gamma number or its logarithm. For alpha < 1: one for alpha + 1, times u**(1 / alpha)."""
     dtype = alpha.dtype
     one, third = constant(1, dtype), constant(1 / 3, dtype)
     large = alpha >= one
@@ -235,7 +236,8 @@ def generalized_normal(key: Any, p: Any, shape: Any = (), dtype: Any = None) -> 
 def ball(key: Any, d: int, p: Any = 2, shape: Any = (), dtype: Any = None) -> Array:
     """Points in the unit ball of the p-norm in ``d`` dimensions, along the last axis.
 
-    By Barthe, Guédon, Mendelson and Naor, "A probabilistic approach to the geometry of the l_p^n-ball" (2005).
+    By Barthe, Guédon, Mendelson and Naor, "A probabilistic approach to the geometry of the
+    l_p^n-ball" (2005).
     """
     words = single("ball", key)
     found = float_dtype("ball", dtype)

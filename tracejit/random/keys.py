@@ -1,8 +1,8 @@
 """Keys: typed key arrays and raw ones, made from seeds, split, and combined with data.
 
-In: an integer seed, or a key. Out: keys. ``key`` gives a typed key, a PRNGKeyArray over uint32 words;
-``PRNGKey`` gives the words themselves, uint32[2]. All samplers take either; functions that return
-keys return the kind they were given. The keys are those of JAX's threefry2x32.
+In: an integer seed, or a key. Out: keys. ``key`` gives a typed key, a PRNGKeyArray over uint32
+words; ``PRNGKey`` gives the words themselves, uint32[2]. All samplers take either; functions that
+return keys return the kind they were given. The keys are those of JAX's threefry2x32.
 
     >>> first, second = split(key(0))
     >>> first
@@ -202,7 +202,7 @@ def _compared(other: Any) -> Array:
 
 
 def checked(name: str, key: Any) -> tuple[Array, bool]:
-    """The words of keys of any shape, and whether they were typed; ArgumentError for what is no key."""
+    """The words of keys of any shape, and whether they were typed; ArgumentError for no keys."""
     if isinstance(key, PRNGKeyArray):
         return as_array(key.words), True
     if not isinstance(key, Array | np.ndarray):
@@ -253,7 +253,7 @@ def _check_implementation(name: str, impl: Any) -> None:
 
 
 def _seed_words(name: str, seed: Any) -> Array:
-    """The high and low word of a seed. Negative seeds of 32 bits have the high word 0, as in JAX."""
+    """The high and low word of a seed. Negative seeds of 32 bits have high word 0, as in JAX."""
     if isinstance(seed, PRNGKeyArray):
         raise ArgumentError(f"{name}: the seed is a key already", at=source.here())
     if isinstance(seed, int) and not isinstance(seed, np.generic):

@@ -49,7 +49,7 @@ def _with_unused(own: Traced, start: int, other: Traced) -> Graph:
 
 
 def scan(body: Callable[[Any, Any], Any], init: Any, xs: Any, length: int) -> tuple[Any, Any]:
-    """``body(carry, x) -> (carry, y)`` along the leading axis of ``xs``: (final carry, stacked ys)."""
+    """``body(carry, x) -> (carry, y)`` along axis 0 of ``xs``: (final carry, stacked ys)."""
     call = FlatCall.of(body, (init, xs), {})
     n_carry = len(optree.tree_leaves(init, namespace=NAMESPACE))
     types = [t if k < n_carry else t.with_shape(t.shape[1:]) for k, t in enumerate(call.types)]

@@ -32,7 +32,7 @@ EXPONENT = 3
 
 
 def _shuffled(words: Array, x: Array, axis: int) -> Array:
-    """``x`` with each vector along ``axis`` in random order: sorted by random keys, ties by fresh ones."""
+    """``x`` with each vector along ``axis`` in random order: repeatedly sorted by random keys."""
     rounds = math.ceil(EXPONENT * math.log(max(1, x.size)) / math.log(2**32 - 1))
     for _ in range(rounds):
         words, sub = split_into(words)
@@ -117,7 +117,7 @@ def _placed(items: Array, axis: int, sizes: tuple[int, ...]) -> tuple[int, ...]:
 def _weighted(
     words: Array, n: int, shape: tuple[int, ...], replace: bool, p: Any, mode: str | None
 ) -> Array:
-    """Places drawn with probabilities ``p``: by inversion, or the largest of Gumbel numbers + log p."""
+    """Places drawn with probabilities ``p``: by inversion, or the largest of log p + Gumbel."""
     (p,) = floating("choice", p)
     if p.shape != (n,):
         raise ShapeError(f"choice: p has shape {p.shape}, there are {n} elements", at=source.here())

@@ -1,0 +1,58 @@
+"""Every wrong program of ``programs.py``: its message, and the traceback that a user sees."""
+
+from __future__ import annotations
+
+import re
+import traceback
+from collections.abc import Callable
+from types import FunctionType
+
+import pytest
+
+from tests.errors import programs
+from tracejit import source
+from tracejit.errors import InternalError, TracejitError
+
+PROGRAMS = {
+    name: member
+    for name, member in vars(programs).items()
+    if isinstance(member, FunctionType) and member.__module__ == programs.__name__
+}
+
+#: errors whose message says it all
+WITHOUT_HINT = set()
+
+
+def failure(program: Callable[[], None]) -> TracejitError:
+    with pytest.raises(TracejitError) as caught:
+        program()
+    return caught.value
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_message(name: str, golden: Callable[..., None]) -> None:
+    error = failure(PROGRAMS[name])
+    golden(f"{type(error).__name__}: {error}")
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_the_error_is_at_the_users_line(name: str) -> None:
+    error = failure(PROGRAMS[name])
+    assert not isinstance(error, InternalError)
+    assert error.at is not None and error.at.file == programs.__file__
+    first = PROGRAMS[name].__code__.co_firstlineno
+    last = max(line for *_, line in PROGRAMS[name].__code__.co_lines() if line)
+    assert first < error.at.line <= last + 8  # functions inside may end later
+    assert "tracejit/" not in str(error)
+    assert str(error).count("hint:") == 1 or name in WITHOUT_HINT
+    assert not re.search(r"0x[0-9a-f]{6}", str(error))
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_the_traceback_shows_the_users_frames_only(name: str) -> None:
+    error = failure(PROGRAMS[name])
+    files = [frame.filename for frame in traceback.extract_tb(error.__traceback__)]
+    assert files and not any(source.is_internal(file) for file in files)
+    assert files.count(programs.__file__) >= 1
+    shown = "".join(traceback.format_exception(error))
+    assert shown.count("Traceback") == 1  # no chain of causes
