@@ -17,7 +17,7 @@ from __future__ import annotations
 import difflib
 import os
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field, fields, replace
 from functools import cache
@@ -27,7 +27,7 @@ import ml_dtypes
 import numpy as np
 
 from tracejit import source
-from tracejit.errors import ArgumentError
+from tracejit.errors import ArgumentError, user_traceback
 
 STAGES = ("graph", "passes", "groups", "plan", "kernel", "source")
 BACKENDS = ("llvm", "numba", "numpy", "cuda")
@@ -220,6 +220,7 @@ class Config:
         overrides = _OVERRIDES.get()
         return _merged(self._base, overrides) if overrides else self._base
 
+    @user_traceback
     def update(self, name: str, value: Any) -> None:
         """Set one knob for the process. A ``settings`` block that names it still overrides it."""
         changed = replace(self._base, **{name: _validated(name, value)})
@@ -247,10 +248,14 @@ def _show(value: Any) -> str:
     return ",".join(value) or "-" if isinstance(value, tuple) else str(value)
 
 
-@contextmanager
-def settings(**overrides: Any) -> Iterator[Settings]:
+@user_traceback
+def settings(**overrides: Any) -> AbstractContextManager[Settings]:
     """Override knobs inside a ``with`` block, for this thread or asyncio task only."""
-    checked = {name: _validated(name, value) for name, value in overrides.items()}
+    return _overridden({name: _validated(name, value) for name, value in overrides.items()})
+
+
+@contextmanager
+def _overridden(checked: dict[str, Any]) -> Iterator[Settings]:
     merged = {**dict(_OVERRIDES.get()), **checked}
     token = _OVERRIDES.set(tuple(sorted(merged.items())))
     try:

@@ -4,7 +4,7 @@ In: what does not fit. Out: one sentence that would make it fit, or an empty str
 
     broadcasting((2, 3), (3, 2))     "the shapes would agree if operand 2 were transposed"
     broadcasting((4, 3), (4,))       "give operand 2 an axis: x[:, None] has shape (4, 1)"
-    concrete("while x > 0:", "x > 0")   names lax.while_loop
+    concrete("bool()", "while x > 0:", "x > 0")     names lax.while_loop
 """
 
 from __future__ import annotations
@@ -105,22 +105,47 @@ def called(expression: str) -> str:
 STATIC = "or mark the argument static with static_argnums"
 
 
-def concrete(line: str, expression: str) -> str:
-    """What to write instead of Python's control flow on a traced value."""
-    text = line.strip()
+def concrete(what: str, line: str, expression: str) -> str:
+    """What to write where ``what`` needs the number behind a traced value: Python's control flow, an index ..."""
+    if found := called(expression):
+        return found
+    if what == "bool()":
+        return _control(line.strip(), expression)
+    if what == "use as an index":
+        if re.match(r"range\(", expression):
+            return f"use lax.fori_loop, {STATIC}"
+        if re.search(r"\]\s*\[", expression) or re.match(r"\w+\[", expression):
+            return f"numpy.asarray(items)[i] takes a traced index where items[i] does not; {STATIC}"
+        return f"shapes, axes and counts are static: take them from x.shape, {STATIC}"
+    if what.startswith("conversion to"):
+        return "call the function of the same name in tracejit.numpy instead of NumPy's"
+    return f"return the array and convert it outside, {STATIC}"
+
+
+def _control(text: str, expression: str) -> str:
     if re.match(r"while\b", text):
         return f"use lax.while_loop, {STATIC}"
     if re.match(r"assert\b", text):
         return "return the condition from the function and check it outside, or check shapes and dtypes"
     if re.search(r"\bin\b", expression):
         return "use numpy.isin or (x == v).any(), which stay traced"
-    if re.search(r"\b(min|max|sorted)\(", expression):
+    if re.match(r"(min|max|sorted)\(", expression):
         return "use numpy.minimum, numpy.maximum or numpy.sort, which stay traced"
     if _chained(expression) or re.search(r"\b(and|or|not)\b", text.partition(":")[0]):
-        return f"use & | ~ (numpy.logical_and, ...) for and, or, not; then numpy.where or lax.cond, {STATIC}"
+        return f"write & | ~ for and, or, not, with each side in parentheses; {STATIC}"
     if re.match(r"(if|elif)\b", text) or re.search(r"\bif\b.*\belse\b", text):
         return f"use numpy.where or lax.cond, {STATIC}"
     return f"use numpy.where, lax.cond or lax.while_loop, {STATIC}"
+
+
+def axes(count: int) -> str:
+    """Which axes there are."""
+    return f"axes are {-count} to {count - 1}" if count else "it has no axes"
+
+
+def supported(names: Iterable[str]) -> str:
+    """The dtypes there are."""
+    return f"there are: {', '.join(names)}"
 
 
 def _chained(expression: str) -> bool:

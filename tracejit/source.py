@@ -26,6 +26,9 @@ _NUMPY = os.path.dirname(os.path.abspath(np.__file__)) + os.sep
 _STDLIB = os.path.dirname(os.path.abspath(os.__file__)) + os.sep
 _SITE = tuple({sysconfig.get_path(kind) + os.sep for kind in ("purelib", "platlib")})
 
+#: the test of a statement that holds others: the position of a bare ``if x:`` is the whole statement
+_HEADER = re.compile(r"\s*(?:if|elif|while|with|for|match)\b\s*(.*?)\s*:\s*(?:#.*)?$")
+
 #: an expression over more lines than this is shown without its middle
 MAX_LINES = 5
 
@@ -99,6 +102,8 @@ def _parts(at: Position) -> list[tuple[str, int, int]]:
         if number == last and end_col is not None:
             stop = len(raw[:end_col].decode(errors="replace"))
         found.append((text, start, stop))
+    if len(found) > 1 and (header := _HEADER.match(found[0][0])):
+        found = [(found[0][0], *header.span(1))]
     # a source that changed since it was compiled: no mark is better than one elsewhere
     return found if all(start < stop <= len(text) for text, start, stop in found) else []
 

@@ -87,6 +87,22 @@ def test_bfloat16_promotes_like_a_16_bit_float() -> None:
         assert (x + jnp.asarray(np.ones(2, other))).dtype == expected
 
 
+def test_python_floats_are_rounded_once() -> None:
+    x = np.ones(2)
+    for f in (
+        lambda a: a * 0.1,
+        lambda a: a.at[0].set(0.1),
+        lambda a: jnp.where(a > 0, 0.1, a),
+        lambda a: 0.1 / a,
+        lambda a: jnp.clip(a, 0, 0.1),
+        lambda a: jnp.full(2, 0.1, "float64") * a,
+        lambda a: jnp.array([0.1, 0.1], "float64") * a,
+        lambda a: jnp.pad(a, 1, constant_values=0.1),
+    ):
+        assert np.asarray(f(jnp.asarray(x)))[0] == 0.1
+        assert traced(f, x)[0][0] == 0.1
+
+
 def test_integers_that_do_not_fit() -> None:
     x = jnp.asarray(np.ones(2, np.int8))
     with pytest.raises(DTypeError, match="300 does not fit int8"):
@@ -196,7 +212,7 @@ def test_augmented_assignment_rebinds() -> None:
 
 METHODS = [
     ("sum", ()), ("sum", (0,)), ("prod", ()), ("mean", (1,)), ("var", ()), ("std", (0,)), ("min", ()), ("max", (1,)),
-    ("argmin", ()), ("argmax", (1,)), ("any", ()), ("all", ()), ("cumsum", (1,)), ("cumprod", ()), ("sort", ()),
+    ("argmin", ()), ("argmax", (1,)), ("any", ()), ("all", ()), ("cumsum", (1,)), ("cumprod", ()), 
     ("argsort", (0,)), ("clip", (-0.5, 0.5)), ("conj", ()), ("conjugate", ()), ("diagonal", ()), ("trace", ()),
     ("take", ([0, 2],)), ("repeat", (2,)), ("round", (1,)), ("ravel", ()), ("flatten", ()), ("reshape", (4, 3)),
     ("reshape", ((2, -1),)), ("transpose", ()), ("transpose", (1, 0)), ("swapaxes", (0, 1)), ("squeeze", ()),
@@ -239,7 +255,7 @@ def test_in_place_methods_say_what_to_use() -> None:
 
 # ---- indexing ------------------------------------------------------------------------------------
 
-I, J = np.array([0, 2, -1]), np.array([[1], [3]])
+I, J = np.array([0, 2, -1]), np.array([[1], [2]])
 INDICES = [
     0, -1, (1, -2), slice(None), slice(1, None), slice(None, None, -1), slice(-2, 0, -2), slice(5, 2), slice(1, 3, 5),
     ..., None, (..., 1), (0, ..., 2), (None, 1, None), (slice(None), None, 2), (1, slice(None, None, 2), -1),
@@ -487,8 +503,7 @@ def test_numpy_functions_become_ours() -> None:
 def test_numpy_functions_that_do_not_exist_here() -> None:
     x = jnp.array([1.0, 2.0])
     assert np.nanstd(x) == pytest.approx(0.5)
-    assert np.busday_count is not None
-    with pytest.raises(TracedValueError, match="tracejit.numpy.setbufsize|there is no"):
+    with pytest.raises(TracedValueError, match="there is no tracejit.numpy"):
         make_graph(lambda a: np.real_if_close(a), x)
     assert isinstance(np.real_if_close(x), jnp.Array)
     out = np.zeros(2)

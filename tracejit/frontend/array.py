@@ -119,7 +119,7 @@ class Array(user_methods()(Operators)):  # type: ignore[misc]
             f"{what} needs a concrete value, but this one is traced by {trace.what} of `{trace.function}`",
             at=at,
             notes=notes,
-            hint=hint if at is None else hints.called(at.expression()) or hint or hints.concrete(*at.text()),
+            hint=hint or (hints.concrete(what, *at.text()) if at else ""),
         )
 
     def origin(self) -> str:
@@ -180,9 +180,7 @@ class Array(user_methods()(Operators)):  # type: ignore[misc]
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         if self._data is None:
-            raise self.traced_error(
-                "conversion to a NumPy array", "call the function of the same name in tracejit.numpy instead of NumPy's"
-            )
+            raise self.traced_error("conversion to a NumPy array")
         if copy:
             return np.array(self._data, dtype=dtype)
         return np.asarray(self._data, dtype=dtype)
@@ -204,7 +202,12 @@ class Array(user_methods()(Operators)):  # type: ignore[misc]
 
     def __len__(self) -> int:
         if not self.shape:
-            raise ArgumentError("len() of an array without axes", at=source.here())
+            raise ArgumentError(
+                "len() of an array without axes",
+                at=source.here(),
+                notes=(f"the value: {self.type}  {self.origin()}".rstrip(),),
+                hint="numpy.atleast_1d(x) has an axis",
+            )
         return self.shape[0]
 
     def __repr__(self) -> str:
@@ -271,12 +274,20 @@ def as_array(x: Any) -> Array:
         try:
             return Array(np.asarray(x, scalar_dtype(x)), weak=True)
         except OverflowError as error:
-            raise DTypeError(f"the Python integer {x} does not fit {scalar_dtype(x)}", at=source.here()) from error
+            raise DTypeError(
+                f"the Python integer {x} does not fit {scalar_dtype(x)}",
+                at=source.here(),
+                hint="write it as a float",
+            ) from error
     data = x if isinstance(x, np.ndarray) else np.asarray(methods.to_numpy(x))
     if not data.dtype.isnative:
         data = data.astype(data.dtype.newbyteorder("="))
     if data.dtype not in _KNOWN:
-        raise DTypeError(f"arrays of dtype {data.dtype} are not supported", at=source.here())
+        raise DTypeError(
+            f"arrays of dtype {data.dtype} are not supported",
+            at=source.here(),
+            hint=hints.supported(known.name for known in DTYPES.values()),
+        )
     return Array(data)
 
 

@@ -140,7 +140,7 @@ def flatten_result(result: Any, function: str) -> tuple[tuple[Array, ...], OutTr
             found.append(as_array(leaf))
         except (TracejitError, TypeError, ValueError) as error:
             raise ArgumentError(
-                f"`{function}` returned something that is no array: {type(leaf).__name__}", at=source.here()
+                f"`{function}` returned something that is no array: {type(leaf).__name__}", at=source.here(), hint="return arrays and numbers; keep anything else outside of the function"
             ) from error
     return tuple(found), OutTree(treedef, tuple(a._weak for a in found))
 

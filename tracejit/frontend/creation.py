@@ -25,7 +25,7 @@ from tracejit.frontend.axes import shape_tuple
 from tracejit.frontend.promotion import canonical, convert, filled
 from tracejit.frontend.trace import current_trace
 from tracejit.ir.types import DTYPES, TensorType, kind
-from tracejit.ops import layout
+from tracejit.ops import layout, parts
 
 Shape = int | Sequence[int]
 
@@ -35,8 +35,9 @@ Shape = int | Sequence[int]
 def full(shape: Shape, fill_value: Any, dtype: Any = None, *, device: Any = None) -> Any:
     """An array of ``shape`` filled with ``fill_value``, which may be an array that broadcasts."""
     sizes = shape_tuple(shape)
-    value = core.as_array(fill_value)
-    value = convert(value, value.dtype if dtype is None else canonical(dtype))
+    if dtype is None:
+        dtype = promotion.operand(fill_value).dtype
+    value = promotion.typed(fill_value, canonical(dtype))
     scalar = promotion.constant_of(value)
     if scalar is not None:
         return filled(scalar, TensorType(value.dtype, sizes))
@@ -126,11 +127,26 @@ def asarray(
     a: Any, dtype: Any = None, order: Any = None, *, copy: bool | None = None, device: Any = None
 ) -> Any:
     """``a`` as an Array, without a copy where that can be. Lists may hold traced values."""
-    if isinstance(a, list | tuple) and any(isinstance(leaf, core.Array) for leaf in _leaves(a)):
+    wanted = None if dtype is None else canonical(dtype)
+    if isinstance(a, list | tuple) and promotion.holds_arrays(a):
         found = _stacked(a)
+    elif wanted is not None and (isinstance(a, list | tuple) or promotion.is_python(a)):
+        return _concrete(a, wanted)
     else:
         found = core.as_array(a)
-    return convert(found, found.dtype if dtype is None else canonical(dtype))
+    return convert(found, found.dtype if wanted is None else wanted)
+
+
+def _concrete(a: Any, dtype: np.dtype) -> Any:
+    """Python numbers and lists of them, rounded to ``dtype`` once; they keep their data under a
+    trace.
+    """
+    if isinstance(a, int) and kind(dtype) in "iu":
+        promotion.check_fits(a, dtype)
+    try:
+        return core.Array(np.asarray(parts.convert.numpy(np.asarray(a), dtype=dtype)))
+    except (TypeError, ValueError) as error:
+        raise ArgumentError(f"these lists make no array: {error}", at=source.here()) from None
 
 
 def _stacked(items: Any) -> Any:

@@ -18,7 +18,7 @@ from typing import Any
 import optree
 
 from tracejit import source
-from tracejit.errors import ArgumentError, GradError, TreeError, user_traceback
+from tracejit.errors import ArgumentError, GradError, user_traceback
 from tracejit.frontend import methods
 from tracejit.frontend.array import Array, as_array
 from tracejit.frontend.call import (
@@ -35,7 +35,7 @@ from tracejit.ir.graph import Graph
 from tracejit.ir.types import is_inexact, kind
 from tracejit.transform.backward import transpose_graph
 from tracejit.transform.forward import jvp_graph, linearize_graph
-from tracejit.tree_util import NAMESPACE
+from tracejit.tree_util import NAMESPACE, check_same_structure
 
 Function = Callable[..., Any]
 
@@ -49,7 +49,7 @@ def _select_args(
     if any(not 0 <= k < len(args) for k in found):
         raise ArgumentError(
             f"{what}: argnums={argnums}, but `{function_name(fun)}` was called with {len(args)} positional arguments",
-            at=source.here(),
+            at=source.here(), hint=f"positions go from 0 to {len(args) - 1}" if args else "pass the argument by position",
         )
     return found
 
@@ -84,7 +84,7 @@ def _check_scalar(call: FlatCall, y: Array, what: str, holomorphic: bool) -> Non
             hint="reduce it with .sum() or .mean(), or use jacrev for all derivatives",
         )
     if kind(y.dtype) not in ("fc" if holomorphic else "f"):
-        raise GradError(f"{what}: `{call.name}` returns {y.type}; a real floating scalar is needed", at=source.here())
+        raise GradError(f"{what}: `{call.name}` returns {y.type}; a real floating scalar is needed", at=source.here(), hint="convert it with .astype(float), or pass holomorphic=True for a complex function")
 
 
 def value_and_grad(
@@ -177,7 +177,7 @@ def _with_aux(call: FlatCall, has_aux: bool, what: str) -> tuple[FlatCall, list[
         if not (isinstance(result, tuple) and len(result) == 2):
             raise ArgumentError(
                 f"{what}: with has_aux=True `{call.name}` must return (value, aux), not {type(result).__name__}",
-                at=source.here(),
+                at=source.here(), hint="return (loss, anything else), or drop has_aux",
             )
         main, aux = flatten_result(result[0], call.name), flatten_result(result[1], call.name)
         notes[:] = [main[1], aux[1]]
@@ -230,7 +230,7 @@ def vjp(fun: Function, *primals: Any, has_aux: bool = False) -> Any:
     @user_traceback
     def vjp_fun(cotangent: Any) -> Any:
         leaves, treedef = flatten(cotangent)
-        _same_tree(treedef, value.tree.treedef, "vjp: the cotangent", "the output")
+        _same_tree(treedef, value.tree.treedef, "vjp", ("output", "cotangent"))
         cts = [
             match_type(as_array(ct), y, "vjp: the cotangent")
             for ct, y in zip(leaves, value.leaves, strict=True)
@@ -241,9 +241,9 @@ def vjp(fun: Function, *primals: Any, has_aux: bool = False) -> Any:
     return (out, vjp_fun, aux) if has_aux else (out, vjp_fun)
 
 
-def _same_tree(found: Any, expected: Any, what: str, other: str) -> None:
+def _same_tree(found: Any, expected: Any, what: str, names: tuple[str, str]) -> None:
     if found != expected:
-        raise TreeError(f"{what} has the structure {found}, {other} {expected}", at=source.here())
+        check_same_structure(what, expected, found, names)
 
 
 def match_type(given: Array, like: Array, what: str) -> Array:
@@ -251,7 +251,7 @@ def match_type(given: Array, like: Array, what: str) -> Array:
     if given._weak or given.dtype != like.dtype and given.shape == () and like.shape == ():
         given = methods.astype(given, like.dtype)
     if given.type != like.type:
-        raise GradError(f"{what} is {given.type} where {like.type} is needed", at=source.here())
+        raise GradError(f"{what} is {given.type} where {like.type} is needed", at=source.here(), hint="it has the shape and dtype of what it belongs to: use .astype or .reshape")
     return given
 
 
@@ -259,10 +259,10 @@ def match_type(given: Array, like: Array, what: str) -> Array:
 def jvp(fun: Function, primals: Sequence[Any], tangents: Sequence[Any], has_aux: bool = False) -> Any:
     """``(fun(*primals), tangent of the output)``: the derivative of ``fun`` at ``primals`` along ``tangents``."""
     if not isinstance(primals, tuple | list) or not isinstance(tangents, tuple | list):
-        raise ArgumentError("jvp: primals and tangents must be tuples or lists", at=source.here())
+        raise ArgumentError("jvp: primals and tangents must be tuples or lists", at=source.here(), hint="write jvp(f, (x,), (dx,))")
     call = FlatCall.of(fun, tuple(primals), {})
-    t_leaves, t_tree = flatten((tuple(tangents), {}))
-    _same_tree(t_tree, call.treedef, "jvp: tangents", "primals")
+    t_leaves, t_tree = flatten(tuple(tangents))
+    _same_tree(t_tree, call.treedef.children()[0], "jvp", ("primals", "tangents"))
     mask = tuple(is_inexact(leaf.dtype) for leaf in call.leaves)
     dxs = [
         match_type(as_array(t), x, f"jvp: the tangent of `{name}`")
@@ -298,8 +298,8 @@ def linearize(fun: Function, *primals: Any) -> tuple[Any, Function]:
 
     @user_traceback
     def f_jvp(*tangents: Any) -> Any:
-        leaves, treedef = flatten((tangents, {}))
-        _same_tree(treedef, call.treedef, "linearize: tangents", "primals")
+        leaves, treedef = flatten(tangents)
+        _same_tree(treedef, call.treedef.children()[0], "linearize", ("primals", "tangents"))
         dxs = [
             match_type(as_array(t), x, f"linearize: the tangent of `{name}`")
             for t, x, name, m in zip(leaves, call.leaves, call.names, mask, strict=True)

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import optree
 
-from tracejit import source
+from tracejit import hints, source
 from tracejit.config import Settings, config
 from tracejit.errors import ArgumentError, hide_frames, user_traceback
 from tracejit.frontend.array import Array, as_array
@@ -295,7 +295,7 @@ def jit(
             threads=threads,
         )
     if not callable(fun):
-        raise ArgumentError(f"jit: takes a function, not {type(fun).__name__}", at=source.here())
+        raise ArgumentError(f"jit: takes a function, not {type(fun).__name__}", at=source.here(), hint="write jit(f)(x), not jit(f(x))")
     numbers = {static_argnums} if isinstance(static_argnums, int) else set(static_argnums)
     names = {static_argnames} if isinstance(static_argnames, str) else set(static_argnames)
     return Jitted(fun, static_names(fun, numbers, names), backend, mode, threads)
@@ -314,7 +314,7 @@ def static_names(
     for name in names:
         if not variadic and all(p.name != name for p in parameters):
             raise ArgumentError(
-                f"jit: `{function_name(fun)}` has no argument `{name}` to make static", at=source.here()
+                f"jit: `{function_name(fun)}` has no argument `{name}` to make static", at=source.here(), hint=hints.name(name, [p.name for p in parameters])
             )
     found: set[int | str] = {*numbers, *names}
     found |= {k for k, p in enumerate(positional) if p.name in names}

@@ -66,10 +66,8 @@ def binary(name: str, prim: Primitive, doc: str) -> Function:
 
 def float_operands(name: str, *xs: Any) -> list[Any]:
     """Operands in their promoted dtype, in the default float where that is no floating one."""
-    arrays = [core.as_array(x) for x in xs]
-    dtype, weak = promotion.dtype_of(arrays)
-    wide = [convert(a, promotion.inexact(dtype), weak=weak) for a in arrays]
-    return prepared(name, *wide)
+    dtype, weak = promotion.dtype_of([promotion.operand(x) for x in xs])
+    return prepared(name, *xs, to=promotion.inexact(dtype), weak=weak)
 
 
 def binary_float(name: str, prim: Primitive, doc: str) -> Function:

@@ -23,7 +23,7 @@ from tracejit.frontend import array as core
 from tracejit.frontend import elementwise, promotion, shaping
 from tracejit.frontend import trace as tracing
 from tracejit.frontend.index_plan import Plan, as_tuple, is_mask, parse
-from tracejit.frontend.promotion import convert, filled, operand_notes, reshaped, spread
+from tracejit.frontend.promotion import filled, operand_notes, reshaped, spread
 from tracejit.ir.types import DTYPES, kind
 from tracejit.ops import indexing as windows
 from tracejit.ops import layout
@@ -183,7 +183,7 @@ def updated(
     dtype of ``x``.
     """
     x = core.as_array(x)
-    value = _fitting(core.as_array(value), x)
+    value = _fitting(value, x)
     masked = _masked_update(x, idx, value, how)
     if masked is not None:
         return masked
@@ -203,14 +203,15 @@ def _is_whole(cut: Any, size: int) -> bool:
 
 
 def _fitting(value: Any, x: Any) -> Any:
-    if kind(value.dtype) == "c" and kind(x.dtype) != "c":
+    given = promotion.operand(value)
+    if kind(given.dtype) == "c" and kind(x.dtype) != "c":
         raise DTypeError(
             f"a complex value does not fit an array of {x.dtype}",
             at=here(),
-            notes=operand_notes((x, value)),
+            notes=operand_notes((x, given)),
             hint="take .real or .imag of the value",
         )
-    return convert(value, x.dtype)
+    return promotion.typed(value, x.dtype)
 
 
 def _masked_update(x: Any, idx: Any, value: Any, how: str) -> Any:

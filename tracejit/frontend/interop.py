@@ -88,10 +88,10 @@ def _as_numpy(name: str, args: Any) -> Any:
     """Arguments with the Arrays in them, also in lists and tuples, as NumPy arrays."""
     if isinstance(args, core.Array):
         if args._data is None:
+            error = args.traced_error(name)
             own = name.replace("numpy", "tracejit.numpy", 1)
-            raise args.traced_error(
-                name, f"there is no {own}: compute it from functions of tracejit.numpy"
-            )
+            error.hint = f"there is no {own}: compute it from functions of tracejit.numpy"
+            raise error
         return args._data
     if isinstance(args, list | tuple):
         return type(args)(_as_numpy(name, x) for x in args)

@@ -170,7 +170,7 @@ def nonzero(a: Any, *, size: int | None = None, fill_value: Any = None) -> tuple
             elementwise.floor_divide(place, builtin_max(stride, 1)),
             builtin_max(flags.shape[axis], 1),
         )
-        found.append(elementwise.select(missing, convert(core.as_array(fill), I64), along))
+        found.append(elementwise.select(missing, fill, along))
     return tuple(found)
 
 

@@ -174,15 +174,20 @@ def relabelled(array: Any, weak: bool) -> Any:
     return core.Array(array._data, array._value, array._trace, weak)
 
 
+def check_fits(value: int, dtype: np.dtype) -> None:
+    """DTypeError when a Python integer is beyond an integer dtype."""
+    info = np.iinfo(dtype)
+    if not info.min <= value <= info.max:
+        raise DTypeError(
+            f"the Python integer {value} does not fit {dtype}",
+            at=source.here(),
+            hint="convert the array to a wider dtype with .astype first",
+        )
+
+
 def _cast(value: Any, dtype: np.dtype, weak: bool) -> Any:
     if weak and kind(dtype) in "iu" and kind(value.dtype) in "iu":
-        info = np.iinfo(dtype)
-        if not info.min <= int(value) <= info.max:
-            raise DTypeError(
-                f"the Python integer {int(value)} does not fit {dtype}",
-                at=source.here(),
-                hint="convert the array to a wider dtype with .astype first",
-            )
+        check_fits(int(value), dtype)
     return parts.convert.numpy(np.asarray(value), dtype=dtype)[()]
 
 
@@ -230,25 +235,56 @@ def broadcast_to(array: Any, shape: tuple[int, ...]) -> Any:
     return found
 
 
+def is_python(x: Any) -> bool:
+    """Whether ``x`` is a Python number (NumPy's scalars, some of which inherit from them, are
+    not).
+    """
+    return isinstance(x, bool | int | float | complex) and not isinstance(x, np.generic)
+
+
 def operand(x: Any) -> Any:
-    """``core.as_array``, but Python ints beyond int64 are weak uint64: masks of uint64 arrays."""
-    if isinstance(x, int) and not isinstance(x, bool) and 2**63 <= x < 2**64:
-        return core.Array(np.asarray(x, DTYPES["u64"]), weak=True)
-    return core.as_array(x)
+    """``x`` as an Array as far as its dtype and shape go: the value of a Python number may be
+    another.
+
+    Python ints beyond int64 are weak uint64: masks of uint64 arrays.
+    """
+    if not is_python(x):
+        return core.as_array(x)
+    big = isinstance(x, int) and 2**63 <= x < 2**64
+    return core.Array(np.zeros((), DTYPES["u64"] if big else core.scalar_dtype(x)), weak=True)
 
 
-def promoted(name: str, *xs: Any, to: np.dtype | None = None) -> list[Any]:
+def typed(x: Any, dtype: np.dtype, *, weak: bool = False) -> Any:
+    """Anything array-like as an Array of ``dtype``; Python numbers are rounded only once."""
+    if is_python(x):
+        if kind(dtype) in "iu" and isinstance(x, int):
+            check_fits(x, dtype)
+            value = np.asarray(x, dtype)
+        else:
+            value = parts.convert.numpy(np.asarray(x), dtype=dtype)
+        return spread(value[()], TensorType(dtype, ()), weak=weak)
+    if isinstance(x, list | tuple) and not holds_arrays(x):
+        return core.Array(parts.convert.numpy(np.asarray(x), dtype=dtype))
+    return convert(core.as_array(x), dtype, weak=weak)
+
+
+def holds_arrays(x: Any) -> bool:
+    """Whether an Array is somewhere in nested lists."""
+    if isinstance(x, list | tuple):
+        return any(holds_arrays(item) for item in x)
+    return isinstance(x, core.Array)
+
+
+def promoted(name: str, *xs: Any, to: np.dtype | None = None, weak: bool = False) -> list[Any]:
     """Operands as Arrays of one dtype (``to``, or the promoted one), not yet of one shape."""
-    arrays = [operand(x) for x in xs]
-    if to is not None:
-        return [convert(a, to) for a in arrays]
-    dtype, weak = dtype_of(arrays)
-    return [convert(a, dtype, weak=weak) for a in arrays]
+    if to is None:
+        to, weak = dtype_of([operand(x) for x in xs])
+    return [typed(x, to, weak=weak) for x in xs]
 
 
-def prepared(name: str, *xs: Any, to: np.dtype | None = None) -> list[Any]:
+def prepared(name: str, *xs: Any, to: np.dtype | None = None, weak: bool = False) -> list[Any]:
     """Operands as Arrays of one dtype and one shape: what an elementwise primitive takes."""
-    arrays = promoted(name, *xs, to=to)
+    arrays = promoted(name, *xs, to=to, weak=weak)
     shape = broadcast_shapes(name, arrays)
     return [broadcast_to(a, shape) for a in arrays]
 

@@ -166,7 +166,7 @@ def padded(a: Any, config: Sequence[tuple[int, int, int]], value: Any = 0) -> An
     """``a`` with ``(low, high, interior)`` copies of a scalar around and between elements, per
     axis.
     """
-    fill = promotion.convert(core.as_array(value), a.dtype)
+    fill = promotion.typed(value, a.dtype)
     return core.apply(layout.pad, a, fill, config=tuple(config))
 
 

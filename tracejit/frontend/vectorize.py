@@ -14,7 +14,7 @@ from typing import Any
 
 import optree
 
-from tracejit import source
+from tracejit import hints, source
 from tracejit.errors import ArgumentError, ShapeError, TreeError, user_traceback
 from tracejit.frontend import methods
 from tracejit.frontend.array import Array
@@ -70,8 +70,14 @@ def vmap(
 def _place(y: Array, batched: bool, axis: int | None, name: str) -> Array:
     if axis is None:
         if batched:
-            raise ArgumentError(f"vmap: out_axes is None for a result of `{name}` that depends on a mapped argument", at=source.here())
+            raise ArgumentError(f"vmap: out_axes is None for a result of `{name}` that depends on a mapped argument", at=source.here(), hint="give the axis at which the results are stacked")
         return y
+    if not isinstance(axis, int) or not -y.ndim <= axis < y.ndim:
+        raise ShapeError(
+            f"vmap: out_axes={axis} for a result of `{name}` that is {y.type} with its mapped axis",
+            at=source.here(),
+            hint=hints.axes(y.ndim),
+        )
     return methods.moveaxis(y, 0, axis)
 
 
@@ -91,18 +97,18 @@ def _leaf_axes(in_axes: Any, args: tuple[Any, ...], kwargs: dict[str, Any], call
     if isinstance(spec, tuple) and len(spec) != len(args):
         raise ArgumentError(
             f"vmap: in_axes has {len(spec)} entries, `{call.name}` was called with {len(args)} positional arguments",
-            at=source.here(),
+            at=source.here(), hint="one entry per positional argument; None for one that is not mapped",
         )
     try:
         axes = broadcast_prefix(spec, args)
     except ValueError as error:
-        raise TreeError(f"vmap: in_axes {in_axes} is not a prefix of the arguments", at=source.here()) from error
+        raise TreeError(f"vmap: in_axes {in_axes} is not a prefix of the arguments", at=source.here(), hint="give an int or None for a whole argument, or a tree of them with its structure") from error
     axes += [0] * (len(call.leaves) - len(axes))
     for k, (leaf, axis, name) in enumerate(zip(call.leaves, axes, call.names, strict=True)):
         if axis is None:
             continue
         if not isinstance(axis, int) or not -leaf.ndim <= axis < leaf.ndim:
-            raise ShapeError(f"vmap: argument `{name}` is {leaf.type}, which has no axis {axis}", at=source.here())
+            raise ShapeError(f"vmap: argument `{name}` is {leaf.type}, which has no axis {axis}", at=source.here(), hint="pass None in in_axes for an argument that is not mapped" if leaf.ndim == 0 else hints.axes(leaf.ndim))
         axes[k] = axis % leaf.ndim
     return axes
 
@@ -115,10 +121,10 @@ def _batch_size(call: FlatCall, axes: Sequence[int | None], given: int | None) -
     }
     distinct = set(sizes.values()) | ({given} if given is not None else set())
     if not distinct:
-        raise ArgumentError("vmap: no argument is mapped: give axis_size or an in_axes that is not None", at=source.here())
+        raise ArgumentError("vmap: no argument is mapped", at=source.here(), hint="vmap(f, in_axes=None, axis_size=n) repeats the function")
     if len(distinct) > 1:
         listed = tuple(f"`{name}`: {n}" for name, n in sizes.items())
-        raise ShapeError(f"vmap: mapped axes of `{call.name}` differ in size", at=source.here(), notes=listed)
+        raise ShapeError(f"vmap: mapped axes of `{call.name}` differ in size", at=source.here(), hint="pass None in in_axes for an argument that is not mapped", notes=listed)
     return distinct.pop()
 
 
@@ -128,4 +134,4 @@ def _out_axes(out_axes: Any, treedef: Any, name: str) -> list[int | None]:
     try:
         return broadcast_prefix(spec, tree)
     except ValueError as error:
-        raise TreeError(f"vmap: out_axes {out_axes} is not a prefix of what `{name}` returns", at=source.here()) from error
+        raise TreeError(f"vmap: out_axes {out_axes} is not a prefix of what `{name}` returns", at=source.here(), hint="give an int or None for all results, or a tree of them with their structure") from error

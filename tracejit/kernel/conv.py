@@ -52,10 +52,11 @@ def conv_kernel(
     params: dict[str, Any],
     width: int,
     name: str = "conv",
+    plan: str | None = None,
 ) -> Kernel:
     """The kernel of a convolution without padding; ``width`` lanes of the accumulators' dtype.
 
-    Sums of 16-bit floats are held in float32. Its one ``par`` loop runs from 0 to a constant.
+    Each plan computes every convolution; without one given, the cheapest is taken. Sums of 16-bit floats are held in float32. Its one ``par`` loop runs from 0 to a constant.
     """
     g = geometry(lhs, rhs, params)
     buffers = tuple(
@@ -70,7 +71,7 @@ def conv_kernel(
     )
     conv = Conv(k, g, left, right, result, width, short(accumulator(out.dtype)))
     if out.size:
-        {"pixels": pixels, "features": features, "window": window}[choose_plan(g)](conv)
+        {"pixels": pixels, "features": features, "window": window}[plan or choose_plan(g)](conv)
     return Kernel(name, (), buffers, k.finish())
 
 
@@ -190,12 +191,11 @@ def _flat_rows(conv: Conv, tile: PixelTile, at: _Rows, outs: int) -> None:
                 conv.write(at.n, iadd(at.first, o), place, total)
     if not gaps:
         return
-    with k.loop("seq", outs, name="b") as o, k.loop("seq", at.rows, name="r") as r:
+    with k.loop("seq", outs, name="b") as out, k.loop("seq", at.rows, name="r") as r:
         lanes = vector_lanes(columns, conv.width)
         with k.loop("vec", columns, width=lanes, name="x") as x:
-            total = k.load_from(buffer, (o, iadd(imul(r, pitch), x)))
-            place = (at.depth, iadd(at.row, r), x)
-            conv.write(at.n, iadd(at.first, o), place, total)
+            result = k.load_from(buffer, (out, iadd(imul(r, pitch), x)))
+            conv.write(at.n, iadd(at.first, out), (at.depth, iadd(at.row, r), x), result)
 
 
 # ---- lanes over output features ------------------------------------------------------------------

@@ -45,7 +45,7 @@ SMALL_EACH = 128**3
 def prefers_kernel(matmul: Matmul, dtype: np.dtype) -> bool:
     """Whether the generated loops beat BLAS, or BLAS lacks the dtype.
 
-    The loops neither pack nor block: they are for operands that fit the first cache level.
+    The loops keep up with BLAS beyond these limits, but each shape has to be compiled.
     """
     if not (kind(dtype) == "c" or (kind(dtype) == "f" and dtype.itemsize >= 4)):
         return True

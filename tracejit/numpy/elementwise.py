@@ -338,7 +338,7 @@ def piecewise(x: Any, condlist: Any, funclist: Any, *args: Any, **kw: Any) -> An
         )
 
     def value(f: Any) -> Any:
-        return convert(as_array(f(x, *args, **kw) if callable(f) else f), x.dtype)
+        return promotion.typed(f(x, *args, **kw) if callable(f) else f, x.dtype)
 
     found = promotion.broadcast_to(value(default), x.shape)
     # of several conditions that hold the last one counts

@@ -52,11 +52,11 @@ def histogram_bin_edges(a: Any, bins: Any = 10, range: Any = None, weights: Any 
         raise ArgumentError("histogram_bin_edges: bins is a number or the edges", at=here())
     a = to_inexact(a)
     if isinstance(bins, list | tuple):
-        return convert(as_array(np.asarray(bins, np.float64)), a.dtype)
+        return promotion.typed(np.asarray(bins, np.float64), a.dtype)
     if np.ndim(bins) == 1:
         return as_array(bins)
     if range is not None:
-        low, high = (convert(as_array(r), a.dtype) for r in range)
+        low, high = (promotion.typed(r, a.dtype) for r in range)
     elif a.size:
         low, high = reductions.min(a), reductions.max(a)
     else:

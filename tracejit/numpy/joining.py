@@ -136,7 +136,7 @@ def insert(arr: Any, obj: Any, values: Any, axis: int | None = None) -> Any:
     n = a.shape[number]
     places = np.arange(n)[obj] if isinstance(obj, slice) else np.asarray(obj)
     places = np.where(places < 0, places + n, places)
-    rows = promotion.convert(as_array(values), a.dtype)
+    rows = promotion.typed(values, a.dtype)
     if places.size == 1:
         rows = reshaped(rows, (1,) * (a.ndim - rows.ndim) + rows.shape)
         rows = moveaxis(rows, 0, number) if places.ndim == 0 else rows  # as NumPy does for one int
@@ -427,9 +427,7 @@ def _pad_ramp(a: Any, axis: int, low: int, high: int, ends: tuple[Any, Any]) -> 
         steps = np.arange(width) if forward else np.arange(width - 1, -1, -1)
         t = (steps / max(width, 1)).reshape([-1 if k == axis else 1 for k in range(a.ndim)])
         last = promotion.to_inexact(cut(a, axis, edge, edge + 1))
-        ramp = ew.add(
-            end, ew.multiply(ew.subtract(last, end), promotion.convert(as_array(t), last.dtype))
-        )
+        ramp = ew.add(end, ew.multiply(ew.subtract(last, end), promotion.typed(t, last.dtype)))
         ramp = ew.trunc(ramp) if a.dtype.kind in "iu" else ramp
         parts.append(promotion.convert(ramp, a.dtype))
     return concatenate([parts[0], a, parts[1]], axis)

@@ -302,9 +302,7 @@ def polyint(p: Any, m: int = 1, k: Any = None) -> Any:
     """The m-th antiderivative of a polynomial, with constants ``k``."""
     p = to_inexact(p)
     constants = (
-        promotion.broadcast_to(convert(as_array(0 if k is None else k), p.dtype), (m,))
-        if m
-        else None
+        promotion.broadcast_to(promotion.typed(0 if k is None else k, p.dtype), (m,)) if m else None
     )
     for step in range(m):
         powers = np.arange(p.size, 0, -1).astype(p.dtype)

@@ -120,7 +120,7 @@ def _values(rows: Any, places: Any, fill_value: Any, size: int | None, n: int) -
     values = indexing.take(rows, places, 0, mode="clip")
     if size is None:
         return values
-    fill = rows[0] if fill_value is None else convert(as_array(fill_value), rows.dtype)
+    fill = rows[0] if fill_value is None else promotion.typed(fill_value, rows.dtype)
     missing = reshaped(ew.greater_equal(places, n), (places.size, 1))
     return ew.select(missing, fill, values)
 

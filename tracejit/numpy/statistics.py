@@ -168,7 +168,7 @@ def _quantile(
     if kind(a.dtype) == "c":
         raise ArgumentError(f"{name}: complex numbers have no order", at=here())
     flat, kept = _last(a, axis, name)
-    q = convert(as_array(q), flat.dtype)
+    q = promotion.typed(q, flat.dtype)
     if q.ndim > 1:
         raise ShapeError(f"{name}: q is a number or a vector, not {q.type}", at=here())
     ordered = ordering.sort(flat)

@@ -74,7 +74,7 @@ def _stored(x: Atom) -> Atom:
 # ---- dot_general ---------------------------------------------------------------------------------
 
 
-def _dot(xs: tuple[Atom, ...], out: TensorType, params: dict[str, Any]) -> Atom | None:
+def _dot(xs: tuple[Any, ...], out: TensorType, params: dict[str, Any]) -> Any:
     """What computes a contraction; None where the node is fine as it is."""
     lhs, rhs = xs
     numbers = params["dimension_numbers"]
@@ -166,7 +166,7 @@ def _summed(pair: tuple[Any, ...], numbers: Any) -> Any:
 # ---- convolution ---------------------------------------------------------------------------------
 
 
-def _conv(xs: tuple[Atom, ...], out: TensorType, params: dict[str, Any]) -> Atom | None:
+def _conv(xs: tuple[Any, ...], out: TensorType, params: dict[str, Any]) -> Any:
     """What computes a convolution; None where the node is fine as it is."""
     if 0 in (out.size, xs[0].type.size, xs[1].type.size):
         return full_like(out, 0)

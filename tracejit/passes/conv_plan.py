@@ -105,7 +105,11 @@ def _triple(values: Ints) -> Triple:
 
 def choose_plan(g: Geometry) -> str:
     """The plan that takes the fewest cycles: vectors of multiplications, and what surrounds them."""
-    costs = {"pixels": _pixel_cycles(g), "features": _feature_cycles(g), "window": _window_cycles(g)}
+    costs = {
+        "pixels": _pixel_cycles(g),
+        "features": _feature_cycles(g),
+        "window": _window_cycles(g),
+    }
     return min(costs, key=lambda plan: costs[plan])
 
 

@@ -22,6 +22,7 @@ from tracejit.frontend.array import Array
 from tracejit.frontend.axes import shape_tuple
 from tracejit.frontend.promotion import convert, filled
 from tracejit.ir.types import DTYPES, TensorType, kind
+from tracejit.lax.loops import scan, while_loop
 from tracejit.random.arguments import (
     constant,
     float_dtype,
@@ -37,7 +38,6 @@ from tracejit.random.arguments import (
 from tracejit.random.continuous import signs
 from tracejit.random.draws import uniform_of
 from tracejit.random.keys import single, split_into, split_words
-from tracejit.random.loops import scan, while_loop
 
 Shape = tuple[int, ...]
 BOOL, F32, I64 = DTYPES["bool"], DTYPES["f32"], DTYPES["i64"]
@@ -302,5 +302,5 @@ def multinomial(key: Any, n: Any, p: Any, *, shape: Any = None, dtype: Any = Non
         return left - count, count
 
     keys = split_words(words, (sizes[-1],))
-    _, counts = scan(category, n, (ratios, keys), sizes[-1])
+    _, counts = scan(category, n, (ratios, keys))
     return convert(shaping.moveaxis(counts, 0, -1), found)

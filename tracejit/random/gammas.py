@@ -12,6 +12,7 @@ cumulative probability stays.
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -20,12 +21,12 @@ from tracejit import source
 from tracejit.errors import ShapeError
 from tracejit.frontend import elementwise as ew
 from tracejit.frontend import promotion, reductions
-from tracejit.frontend.array import Array, apply
+from tracejit.frontend.array import Array
 from tracejit.frontend.axes import integer, shape_tuple
-from tracejit.frontend.call import FlatCall, trace_call
+from tracejit.frontend.custom import custom_jvp
 from tracejit.frontend.promotion import reshaped
-from tracejit.frontend.trace import current_trace
 from tracejit.frontend.vectorize import vmap
+from tracejit.lax.loops import while_loop
 from tracejit.random.arguments import (
     constant,
     digamma,
@@ -40,8 +41,6 @@ from tracejit.random.arguments import (
 from tracejit.random.continuous import exponential_of, normal_of, signs
 from tracejit.random.draws import uniform_of
 from tracejit.random.keys import single, split_into, split_words
-from tracejit.random.loops import while_loop
-from tracejit.transform.custom import custom_jvp_call
 
 Shape = tuple[int, ...]
 SQUEEZE = 0.0331  # the constant of the paper's quick acceptance test
@@ -105,12 +104,6 @@ def _gamma_one(words: Array, alpha: Array, log_space: bool) -> Array:
 # ---- many, and their derivative ------------------------------------------------------------------
 
 
-def _samples(words: Array, alphas: Array, log_space: bool) -> Array:
-    """One number for each of ``alphas``, a vector, with a key of its own."""
-    keys = split_words(words, alphas.shape)
-    return vmap(lambda k, a: _gamma_one(k, a, log_space))(keys, alphas)  # type: ignore[no-any-return]
-
-
 def _slope(alpha: Array, sample: Array, log_space: bool) -> Array:
     """d sample / d alpha = -(dP/da) / density, in logarithms where the sample is one."""
     dtype = alpha.dtype
@@ -126,25 +119,23 @@ def _slope(alpha: Array, sample: Array, log_space: bool) -> Array:
     return relative if log_space else relative * x
 
 
+@partial(custom_jvp, nondiff_argnums=(2,))
+def _drawn(words: Array, alphas: Array, log_space: bool) -> Array:
+    """One number for each of ``alphas``, a vector, with a key of its own."""
+    keys = split_words(words, alphas.shape)
+    return vmap(lambda k, a: _gamma_one(k, a, log_space))(keys, alphas)  # type: ignore[no-any-return]
+
+
+@_drawn.defjvp
+def _drawn_jvp(log_space: bool, primals: Any, tangents: Any) -> tuple[Array, Array]:
+    found = _drawn.fun(*primals, log_space)
+    return found, _slope(primals[1], found, log_space) * tangents[1]
+
+
 def gamma_of(words: Array, a: Array, shape: Shape, log_space: bool = False) -> Array:
     """Gamma numbers (or their logarithms) of the shape; ``a`` broadcasts to it."""
     alphas = reshaped(promotion.broadcast_to(a, shape), (math.prod(shape),))
-    if promotion.constant_of(alphas) is not None:  # vmap maps over an axis of data
-        alphas = promotion.relabelled(alphas, False)
-    if current_trace() is None:
-        return reshaped(_samples(words, alphas, log_space), shape)
-
-    def sample(words: Array, alphas: Array) -> Array:
-        return _samples(words, alphas, log_space)
-
-    def rule(words: Array, alphas: Array, tangents: Array) -> tuple[Array, Array]:
-        found = _samples(words, alphas, log_space)
-        return found, _slope(alphas, found, log_space) * tangents
-
-    body = trace_call(FlatCall.of(sample, (words, alphas), {}), "custom_jvp").graph
-    jvp = trace_call(FlatCall.of(rule, (words, alphas, alphas), {}), "custom_jvp").graph
-    (found,) = apply(custom_jvp_call, words, alphas, body=body, rule=jvp)
-    return reshaped(found, shape)
+    return reshaped(_drawn(words, alphas, log_space), shape)
 
 
 def gamma(key: Any, a: Any, shape: Any = None, dtype: Any = None) -> Array:

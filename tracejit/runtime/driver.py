@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from tracejit.ir import interp
 from tracejit.ir.graph import Literal, Value
 from tracejit.ir.types import DTYPES, TensorType
 from tracejit.kernel.nodes import Kernel
@@ -32,8 +33,7 @@ def run_host(call: HostCall, view: View) -> None:
     operands = [
         np.broadcast_to(x.value, x.type.shape) if isinstance(x, Literal) else found[x] for x in node.inputs
     ]
-    out = node.prim.rule("numpy")(*operands, **node.params)
-    outs = out if isinstance(out, tuple) else (out,)
+    outs = interp.apply(node, operands)
     for result, slot, value in zip(outs, call.writes, node.outputs, strict=True):
         view(slot, value.type)[...] = result
 

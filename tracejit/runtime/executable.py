@@ -19,6 +19,7 @@ import numpy as np
 
 from tracejit.codegen.module import print_source
 from tracejit.codegen.numba import compile_numba
+from tracejit.config import Settings, config
 from tracejit.errors import BackendError, OutOfBoundsError
 from tracejit.ir import interp
 from tracejit.ir.graph import Graph
@@ -28,7 +29,7 @@ from tracejit.passes.group import Partition, partition
 from tracejit.passes.outputs import own_outputs
 from tracejit.passes.pipeline import OPTIMISE, run_passes
 from tracejit.passes.place import Plan, place_buffers
-from tracejit.runtime import cpu, driver
+from tracejit.runtime import cpu, driver, report
 from tracejit.runtime.buffers import ALIGN, empty, pointer, ready
 from tracejit.runtime.native import host_target
 
@@ -216,17 +217,26 @@ def view_at(address: int, type: Any) -> np.ndarray:
     return np.frombuffer(raw, type.dtype).reshape(type.shape)
 
 
-def compile_graph(graph: Graph, *, backend: str, mode: str, threads: int) -> Executable | Interpreted:
+def compile_graph(
+    graph: Graph, *, backend: str, mode: str, threads: int, settings: Settings | None = None
+) -> Executable | Interpreted:
     """Compile ``graph``. ``backend``: llvm, numba or numpy; ``mode``: default, fast_compile or debug."""
     if backend == "numpy" or mode == "fast_compile":
         return Interpreted(graph)
     if backend == "cuda":
         raise BackendError("the cuda back end is not available in this version")
-    return Executable(make_stages(graph, threads=threads), backend)
+    settings = settings or config.current()
+    stages = make_stages(graph, threads=threads, settings=settings)
+    start = time.perf_counter()
+    executable = Executable(stages, backend)
+    stages.seconds["machine code"] = time.perf_counter() - start
+    report.finish(stages, settings)
+    return executable
 
 
-def make_stages(graph: Graph, *, threads: int) -> Stages:
+def make_stages(graph: Graph, *, threads: int, settings: Settings | None = None) -> Stages:
     """Every stage of ``graph`` up to kernels."""
+    settings = settings or config.current()
     seconds: dict[str, float] = {}
 
     def timed(name: str, make: Any) -> Any:
@@ -235,7 +245,9 @@ def make_stages(graph: Graph, *, threads: int) -> Stages:
         seconds[name] = time.perf_counter() - start
         return found
 
-    optimised = timed("passes", lambda: run_passes(graph, OPTIMISE))
+    watcher = report.Watcher(settings, graph) if report.wanted(settings) else None
+    off = frozenset(settings.off)
+    optimised = timed("passes", lambda: run_passes(graph, OPTIMISE, after=watcher, off=off))
     owned = timed("outputs", lambda: own_outputs(optimised, cpu.can_fuse))
     parts = timed("groups", lambda: partition(owned, cpu.can_fuse))
     plan = timed("plan", lambda: place_buffers(parts))

@@ -11,14 +11,17 @@ import numpy as np
 
 from tracejit.errors import InternalError
 from tracejit.ir import interp
-from tracejit.ir.graph import Graph
+from tracejit.ir.graph import Graph, Node
 from tracejit.ir.text import show
 from tracejit.ir.verify import verify
 from tracejit.passes.pipeline import OPTIMISE, run_passes
 
 
 def replay_passes(graph: Graph, arrays: Sequence[np.ndarray]) -> None:
-    """Run OPTIMISE pass by pass, checking each graph and its results against those of the one before."""
+    """Run OPTIMISE pass by pass, checking each graph and its results against those of the one before.
+
+    Raises InternalError naming the pass and the first operation of the new graph whose value the old one does not have.
+    """
     verify(graph)
     expected = interp.run(graph, arrays)
     before = [graph]
@@ -27,11 +30,34 @@ def replay_passes(graph: Graph, arrays: Sequence[np.ndarray]) -> None:
         verify(found)
         results = interp.run(found, arrays)
         for k, (want, got) in enumerate(zip(expected, results, strict=True)):
-            if not np.array_equal(want, got, equal_nan=want.dtype.kind in "fc"):
+            if not same(want, got):
                 raise InternalError(
                     f"pass `{name}` changes result {k} of `{graph.name}`",
-                    notes=("the graph before it:", *show(before[0]).splitlines()),
+                    notes=(first_new_value(before[0], found, arrays), "the graph before it:", *show(before[0]).splitlines()),
                 )
         before[0] = found
 
     run_passes(graph, OPTIMISE, after=after)
+
+
+def same(a: np.ndarray, b: np.ndarray) -> bool:
+    """Equal, nan equal to nan; contractions rewritten by passes may differ in rounding."""
+    if a.dtype.kind in "fc":
+        eps = float(np.finfo(a.real.dtype).eps)
+        return bool(np.allclose(a, b, rtol=64 * eps, atol=64 * eps, equal_nan=True))
+    return bool(np.array_equal(a, b))
+
+
+def first_new_value(old: Graph, new: Graph, arrays: Sequence[np.ndarray]) -> str:
+    """The first operation of ``new`` with a value that no operation of ``old`` computes."""
+    known: set[bytes] = set()
+    interp.run(old, arrays, watch=lambda node, outs: known.update(o.tobytes() for o in outs))
+    found: list[str] = []
+
+    def watch(node: Node, outs: tuple[np.ndarray, ...]) -> None:
+        if any(o.tobytes() not in known for o in outs):
+            line = f", {node.at.short()}" if node.at is not None else ""
+            found.append(f"first operation with a new value: {node.prim.name}{line}")
+
+    interp.run(new, arrays, watch=watch)
+    return found[0] if found else "no operation has a new value: the outputs are wired differently"
