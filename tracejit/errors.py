@@ -28,7 +28,14 @@ show_internal_frames = False
 class TracejitError(Exception):
     """Base of all errors raised by tracejit. ``at``: the user's position; ``notes``: lines below the excerpt."""
 
-    def __init__(self, what: str, *, at: source.Position | None = None, notes: tuple[str, ...] = (), hint: str = ""):
+    def __init__(
+        self,
+        what: str,
+        *,
+        at: source.Position | None = None,
+        notes: tuple[str, ...] = (),
+        hint: str = "",
+    ):
         super().__init__(what)
         self.what = what
         self.at = at
@@ -36,7 +43,11 @@ class TracejitError(Exception):
         self.hint = hint
 
     def __str__(self) -> str:
-        lines = [self.what, *(f"  {line}" for line in self._place()), *(f"  {note}" for note in self.notes)]
+        lines = [
+            self.what,
+            *(f"  {line}" for line in self._place()),
+            *(f"  {note}" for note in self.notes),
+        ]
         if self.hint:
             lines.append(f"  hint: {self.hint}")
         return "\n".join(lines)
@@ -52,7 +63,9 @@ class TracejitError(Exception):
         return (_unpickled, (type(self), self.what, (*self._place(), *self.notes), self.hint))
 
 
-def _unpickled(cls: type[TracejitError], what: str, notes: tuple[str, ...], hint: str) -> TracejitError:
+def _unpickled(
+    cls: type[TracejitError], what: str, notes: tuple[str, ...], hint: str
+) -> TracejitError:
     return cls(what, notes=notes, hint=hint)
 
 
@@ -101,7 +114,9 @@ class InternalError(TracejitError):
 
 
 @contextmanager
-def located(prim: Any, inputs: tuple[Any, ...], at: source.Position | None, builder: Any) -> Iterator[None]:
+def located(
+    prim: Any, inputs: tuple[Any, ...], at: source.Position | None, builder: Any
+) -> Iterator[None]:
     """Give errors raised by a shape rule the primitive's name, the user's line and the operands."""
     try:
         yield
@@ -118,7 +133,9 @@ def operand_note(number: int, x: Any, builder: Any) -> str:
     nodes = () if builder is None else reversed(builder.nodes)
     made = next((node for node in nodes if x in node.outputs), None)
     if made is None:
-        return f"operand {number}: {x.type}" + (f"  argument `{x.name}`" if getattr(x, "name", "") else "")
+        return f"operand {number}: {x.type}" + (
+            f"  argument `{x.name}`" if getattr(x, "name", "") else ""
+        )
     where = f", {made.at.short()}" if made.at is not None else ""
     return f"operand {number}: {x.type}  from {made.prim.name}{where}"
 
@@ -191,7 +208,10 @@ def _hide_cause(error: TracejitError) -> None:
     cause = error.__cause__ if error.__suppress_context__ else error.__context__
     if cause is None:
         return
-    if any(not source.is_internal(tb.tb_frame.f_code.co_filename) for tb in _entries(cause.__traceback__)):
+    if any(
+        not source.is_internal(tb.tb_frame.f_code.co_filename)
+        for tb in _entries(cause.__traceback__)
+    ):
         cause.__traceback__ = _without_internal(cause.__traceback__)
     else:
         error.__cause__ = error.__context__ = None

@@ -44,9 +44,7 @@ def _missing_axis(small: Shape, large: Shape) -> int | None:
 
 def broadcasts(a: Shape, b: Shape) -> bool:
     """Whether two shapes have a common one by NumPy's rules."""
-    return all(
-        m == n or 1 in (m, n) for m, n in zip(reversed(a), reversed(b), strict=False)
-    )
+    return all(m == n or 1 in (m, n) for m, n in zip(reversed(a), reversed(b), strict=False))
 
 
 def contraction(a: Shape, b: Shape) -> str:
@@ -86,7 +84,13 @@ def name(wrong: str, known: Iterable[str]) -> str:
 
 
 #: Python functions that need concrete numbers, and what to call instead; others have the same name
-_PYTHON = {"pow": "power", "fabs": "abs", "gamma": "exp(lgamma(x))", "fmod": "fmod", "dist": "linalg.norm"}
+_PYTHON = {
+    "pow": "power",
+    "fabs": "abs",
+    "gamma": "exp(lgamma(x))",
+    "fmod": "fmod",
+    "dist": "linalg.norm",
+}
 _BUILTIN = {"float": "x.astype(float)", "int": "x.astype(int)", "complex": "x.astype(complex)"}
 
 
@@ -141,6 +145,22 @@ def _control(text: str, expression: str) -> str:
 def axes(count: int) -> str:
     """Which axes there are."""
     return f"axes are {-count} to {count - 1}" if count else "it has no axes"
+
+
+def position(size: int) -> str:
+    """Which static positions an axis has."""
+    return f"positions are {-size} to {size - 1}" if size else "the axis is empty"
+
+
+def missing_rule(field: str) -> str:
+    """What to do without a rule of an operation."""
+    if field in ("jvp", "push"):
+        return "give the derivative with custom_jvp or custom_vjp, or cut it off with stop_gradient"
+    if field == "transpose":
+        return "take the derivative with jvp or jacfwd, or give it with custom_vjp"
+    if field == "batch":
+        return "map with lax.map, which runs one example after another"
+    return ""
 
 
 def supported(names: Iterable[str]) -> str:

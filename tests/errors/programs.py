@@ -127,7 +127,7 @@ def integer_overflow() -> None:
 
 
 def python_integer_too_large() -> None:
-    jit(lambda x: x + 2**70)(x23)
+    jit(lambda x: x + 2**70)(i3)
 
 
 # ---- concrete values of traced ones --------------------------------------------------------------
@@ -309,6 +309,10 @@ def not_a_function() -> None:
 
 def grad_not_a_function() -> None:
     grad(x23)
+
+
+def called_too_early() -> None:
+    vmap(jnp.sum(x23))
 
 
 def config_value() -> None:

@@ -25,7 +25,8 @@ from tracejit.errors import (
 from tracejit.frontend.derivatives import grad, make_graph
 
 BF16 = np.dtype(ml_dtypes.bfloat16)
-NAMES = "bool int8 int16 int32 int64 uint8 uint16 uint32 uint64 float16 float32 float64 complex64 complex128"
+NAMES = "bool int8 int16 int32 int64 uint8 uint16 uint32 uint64 float16 float32 float64"
+NAMES += " complex64 complex128"
 
 
 def rng() -> np.random.Generator:
@@ -211,11 +212,16 @@ def test_augmented_assignment_rebinds() -> None:
 
 
 METHODS = [
-    ("sum", ()), ("sum", (0,)), ("prod", ()), ("mean", (1,)), ("var", ()), ("std", (0,)), ("min", ()), ("max", (1,)),
-    ("argmin", ()), ("argmax", (1,)), ("any", ()), ("all", ()), ("cumsum", (1,)), ("cumprod", ()), 
-    ("argsort", (0,)), ("clip", (-0.5, 0.5)), ("conj", ()), ("conjugate", ()), ("diagonal", ()), ("trace", ()),
-    ("take", ([0, 2],)), ("repeat", (2,)), ("round", (1,)), ("ravel", ()), ("flatten", ()), ("reshape", (4, 3)),
-    ("reshape", ((2, -1),)), ("transpose", ()), ("transpose", (1, 0)), ("swapaxes", (0, 1)), ("squeeze", ()),
+    ("sum", ()), ("sum", (0,)), ("prod", ()), ("mean", (1,)), ("var", ()), ("std", (0,)),
+    ("min", ()), ("max", (1,)),
+    ("argmin", ()), ("argmax", (1,)), ("any", ()), ("all", ()), ("cumsum", (1,)),
+    ("cumprod", ()),
+    ("argsort", (0,)), ("clip", (-0.5, 0.5)), ("conj", ()), ("conjugate", ()),
+    ("diagonal", ()), ("trace", ()),
+    ("take", ([0, 2],)), ("repeat", (2,)), ("round", (1,)), ("ravel", ()), ("flatten", ()),
+    ("reshape", (4, 3)),
+    ("reshape", ((2, -1),)), ("transpose", ()), ("transpose", (1, 0)), ("swapaxes", (0, 1)),
+    ("squeeze", ()),
     ("astype", (int,)), ("copy", ()),
 ]  # fmt: skip
 
@@ -255,14 +261,19 @@ def test_in_place_methods_say_what_to_use() -> None:
 
 # ---- indexing ------------------------------------------------------------------------------------
 
-I, J = np.array([0, 2, -1]), np.array([[1], [2]])
+PICK, COLUMN = np.array([0, 2, -1]), np.array([[1], [2]])
 INDICES = [
-    0, -1, (1, -2), slice(None), slice(1, None), slice(None, None, -1), slice(-2, 0, -2), slice(5, 2), slice(1, 3, 5),
-    ..., None, (..., 1), (0, ..., 2), (None, 1, None), (slice(None), None, 2), (1, slice(None, None, 2), -1),
-    I, [0, 1], (I, I), (I, 1), (1, I), (slice(None), I), (slice(None), I, I), (I, slice(None), I),
-    (I, slice(1, None, 2), 1), (J, slice(None), I), (None, I, None), (I, None, I), (0, slice(None), I), (..., I),
-    (slice(None, None, -1), I), (slice(1), J, I), np.zeros((0,), int), np.int64(2), (np.array([[0, 1], [2, 0]]), 0),
-    (slice(None), slice(None), I), (slice(None), J, slice(0, 1)), (),
+    0, -1, (1, -2), slice(None), slice(1, None), slice(None, None, -1), slice(-2, 0, -2),
+    slice(5, 2), slice(1, 3, 5),
+    ..., None, (..., 1), (0, ..., 2), (None, 1, None), (slice(None), None, 2),
+    (1, slice(None, None, 2), -1),
+    PICK, [0, 1], (PICK, PICK), (PICK, 1), (1, PICK), (slice(None), PICK), (slice(None),
+    PICK, PICK), (PICK, slice(None), PICK),
+    (PICK, slice(1, None, 2), 1), (COLUMN, slice(None), PICK), (None, PICK, None),
+    (PICK, None, PICK), (0, slice(None), PICK), (..., PICK),
+    (slice(None, None, -1), PICK), (slice(1), COLUMN, PICK), np.zeros((0,), int), np.int64(2),
+    (np.array([[0, 1], [2, 0]]), 0),
+    (slice(None), slice(None), PICK), (slice(None), COLUMN, slice(0, 1)), (),
 ]  # fmt: skip
 
 

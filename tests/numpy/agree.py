@@ -16,7 +16,7 @@ from tracejit.ir import interp
 
 
 def traced(fun: Callable[..., Any], *arrays: np.ndarray) -> list[np.ndarray]:
-    """The results of ``fun`` traced abstractly and run by the interpreter; nothing large is captured."""
+    """The results of ``fun`` traced abstractly and run by the interpreter."""
     graph = make_graph(fun, *arrays)
     assert len(graph.inputs) == len(arrays), "the trace captured an array"
     return interp.run(graph, arrays)

@@ -159,14 +159,17 @@ class Array(user_methods()(Operators)):  # type: ignore[misc]
     def __index__(self) -> int:
         data = self._scalar("use as an index")
         if data.dtype.kind not in "iu":
-            raise ArgumentError(f"only integer arrays can be used as an index, not {self.type}", at=source.here())
+            raise ArgumentError(
+                f"only integer arrays can be used as an index, not {self.type}", at=source.here()
+            )
         return int(data)
 
     def _scalar(self, what: str) -> np.ndarray:
         data = self.concrete(what)
         if data.size != 1:
             raise ArgumentError(
-                f"{what}: only an array with one element converts to a scalar, not {self.type}", at=source.here()
+                f"{what}: only an array with one element converts to a scalar, not {self.type}",
+                at=source.here(),
             )
         return data.reshape(())
 
@@ -225,7 +228,9 @@ class Array(user_methods()(Operators)):  # type: ignore[misc]
         return format(self._scalar("format()").item(), spec)
 
     def __hash__(self) -> int:
-        raise ArgumentError("Arrays are not hashable: == compares element by element", at=source.here())
+        raise ArgumentError(
+            "Arrays are not hashable: == compares element by element", at=source.here()
+        )
 
     def __reduce__(self) -> Any:
         return (from_numpy, (self.concrete("pickling"),))

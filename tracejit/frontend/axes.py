@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from tracejit import source
+from tracejit import hints, source
 from tracejit.errors import ArgumentError, ShapeError, TracejitError
 from tracejit.frontend import array as core
 
@@ -46,7 +46,9 @@ def axis_number(name: str, axis: Any, ndim: int) -> int:
     number = integer(axis, f"{name}: axis")
     if not -ndim <= number < ndim:
         raise ShapeError(
-            f"{name}: there is no axis {number} in an array of {ndim} axes", at=source.here()
+            f"{name}: there is no axis {number} in an array of {ndim} axes",
+            at=source.here(),
+            hint=hints.axes(ndim),
         )
     return number % ndim
 

@@ -1,7 +1,7 @@
 """A user's call as flat Arrays: pytrees in, names for messages, and tracing of functions over pytrees.
 
-    call = FlatCall.of(f, args, kwargs)      leaves, treedef, names ("x", "params['w']")
-    traced = trace_call(f, call, "jit")      Traced with a graph over the leaves
+call = FlatCall.of(f, args, kwargs)      leaves, treedef, names ("x", "params['w']")
+traced = trace_call(f, call, "jit")      Traced with a graph over the leaves
 """
 
 from __future__ import annotations
@@ -32,6 +32,16 @@ def flatten(tree: Any) -> tuple[list[Any], Any]:
 def function_name(fun: Callable[..., Any]) -> str:
     """A name for messages and graphs."""
     return getattr(fun, "__name__", type(fun).__name__)
+
+
+def check_function(what: str, fun: Any) -> None:
+    """ArgumentError unless ``fun``, which ``what`` is to transform, can be called."""
+    if not callable(fun):
+        raise ArgumentError(
+            f"{what}: takes a function, not {type(fun).__name__}",
+            at=source.here(),
+            hint=f"write {what}(f)(x), not {what}(f(x))",
+        )
 
 
 @dataclass(frozen=True)
@@ -73,7 +83,9 @@ def arrays_of(leaves: Sequence[Any], names: Sequence[str], function: str) -> tup
     return tuple(found)
 
 
-def leaf_names(fun: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[str, ...]:
+def leaf_names(
+    fun: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[str, ...]:
     """Names of the leaves as the user would write them: ``x``, ``params['w'][0]``."""
     try:
         parameters = list(inspect.signature(fun).parameters.values())
@@ -126,9 +138,7 @@ def trace_call(call: FlatCall, what: str, *, types: Sequence[TensorType] | None 
         args, kwargs = optree.tree_unflatten(call.treedef, arrays)
         return flatten_result(call.fun(*args, **kwargs), call.name)
 
-    return run_trace(
-        trace, call.types if types is None else types, call.names, run, name=call.name
-    )
+    return run_trace(trace, call.types if types is None else types, call.names, run, name=call.name)
 
 
 def flatten_result(result: Any, function: str) -> tuple[tuple[Array, ...], OutTree]:
@@ -140,7 +150,9 @@ def flatten_result(result: Any, function: str) -> tuple[tuple[Array, ...], OutTr
             found.append(as_array(leaf))
         except (TracejitError, TypeError, ValueError) as error:
             raise ArgumentError(
-                f"`{function}` returned something that is no array: {type(leaf).__name__}", at=source.here(), hint="return arrays and numbers; keep anything else outside of the function"
+                f"`{function}` returned something that is no array: {type(leaf).__name__}",
+                at=source.here(),
+                hint="return arrays and numbers; keep anything else outside of the function",
             ) from error
     return tuple(found), OutTree(treedef, tuple(a._weak for a in found))
 
@@ -149,7 +161,9 @@ def run_graph(graph: Graph, arrays: Sequence[Array]) -> list[Array]:
     """``graph`` on Arrays: its nodes join the innermost trace, or run at once when there is none."""
     trace = current_trace()
     if trace is None:
-        return [Array(data) for data in interp.run(graph, [a.concrete("a transform") for a in arrays])]
+        return [
+            Array(data) for data in interp.run(graph, [a.concrete("a transform") for a in arrays])
+        ]
     atoms = [trace.lift(a) for a in arrays]
     results: list[Any] = [None] * len(graph.outputs)
     if trace.eager and all(a._data is not None for a in arrays):

@@ -24,6 +24,7 @@ from tracejit.frontend.array import Array, as_array
 from tracejit.frontend.call import (
     FlatCall,
     OutTree,
+    check_function,
     flatten,
     flatten_result,
     function_name,
@@ -49,7 +50,10 @@ def _select_args(
     if any(not 0 <= k < len(args) for k in found):
         raise ArgumentError(
             f"{what}: argnums={argnums}, but `{function_name(fun)}` was called with {len(args)} positional arguments",
-            at=source.here(), hint=f"positions go from 0 to {len(args) - 1}" if args else "pass the argument by position",
+            at=source.here(),
+            hint=f"positions go from 0 to {len(args) - 1}"
+            if args
+            else "pass the argument by position",
         )
     return found
 
@@ -84,9 +88,14 @@ def _check_scalar(call: FlatCall, y: Array, what: str, holomorphic: bool) -> Non
             hint="reduce it with .sum() or .mean(), or use jacrev for all derivatives",
         )
     if kind(y.dtype) not in ("fc" if holomorphic else "f"):
-        raise GradError(f"{what}: `{call.name}` returns {y.type}; a real floating scalar is needed", at=source.here(), hint="convert it with .astype(float), or pass holomorphic=True for a complex function")
+        raise GradError(
+            f"{what}: `{call.name}` returns {y.type}; a real floating scalar is needed",
+            at=source.here(),
+            hint="convert it with .astype(float), or pass holomorphic=True for a complex function",
+        )
 
 
+@user_traceback
 def value_and_grad(
     fun: Function,
     argnums: int | Sequence[int] = 0,
@@ -99,6 +108,8 @@ def value_and_grad(
     The gradient has the structure of the arguments at ``argnums`` (a tuple for a sequence of positions).
     Raises GradError when ``fun`` does not return a scalar, or such an argument is not floating.
     """
+
+    check_function("grad", fun)
 
     @user_traceback
     @functools.wraps(fun)
@@ -135,6 +146,7 @@ def _grads_tree(
     return found[0] if single else found
 
 
+@user_traceback
 def grad(
     fun: Function,
     argnums: int | Sequence[int] = 0,
@@ -177,7 +189,8 @@ def _with_aux(call: FlatCall, has_aux: bool, what: str) -> tuple[FlatCall, list[
         if not (isinstance(result, tuple) and len(result) == 2):
             raise ArgumentError(
                 f"{what}: with has_aux=True `{call.name}` must return (value, aux), not {type(result).__name__}",
-                at=source.here(), hint="return (loss, anything else), or drop has_aux",
+                at=source.here(),
+                hint="return (loss, anything else), or drop has_aux",
             )
         main, aux = flatten_result(result[0], call.name), flatten_result(result[1], call.name)
         notes[:] = [main[1], aux[1]]
@@ -223,6 +236,7 @@ def _pull(
 @user_traceback
 def vjp(fun: Function, *primals: Any, has_aux: bool = False) -> Any:
     """``(fun(*primals), vjp_fun)``, with ``vjp_fun(cotangent) -> tuple of cotangents of the primals``."""
+    check_function("vjp", fun)
     call, mask = _partial_call(fun, primals, {}, tuple(range(len(primals))))
     value, pull, aux = _pull(call, mask, has_aux, "vjp")
     out = value.build()
@@ -251,15 +265,26 @@ def match_type(given: Array, like: Array, what: str) -> Array:
     if given._weak or given.dtype != like.dtype and given.shape == () and like.shape == ():
         given = methods.astype(given, like.dtype)
     if given.type != like.type:
-        raise GradError(f"{what} is {given.type} where {like.type} is needed", at=source.here(), hint="it has the shape and dtype of what it belongs to: use .astype or .reshape")
+        raise GradError(
+            f"{what} is {given.type} where {like.type} is needed",
+            at=source.here(),
+            hint="it has the shape and dtype of what it belongs to: use .astype or .reshape",
+        )
     return given
 
 
 @user_traceback
-def jvp(fun: Function, primals: Sequence[Any], tangents: Sequence[Any], has_aux: bool = False) -> Any:
+def jvp(
+    fun: Function, primals: Sequence[Any], tangents: Sequence[Any], has_aux: bool = False
+) -> Any:
     """``(fun(*primals), tangent of the output)``: the derivative of ``fun`` at ``primals`` along ``tangents``."""
+    check_function("jvp", fun)
     if not isinstance(primals, tuple | list) or not isinstance(tangents, tuple | list):
-        raise ArgumentError("jvp: primals and tangents must be tuples or lists", at=source.here(), hint="write jvp(f, (x,), (dx,))")
+        raise ArgumentError(
+            "jvp: primals and tangents must be tuples or lists",
+            at=source.here(),
+            hint="write jvp(f, (x,), (dx,))",
+        )
     call = FlatCall.of(fun, tuple(primals), {})
     t_leaves, t_tree = flatten(tuple(tangents))
     _same_tree(t_tree, call.treedef.children()[0], "jvp", ("primals", "tangents"))
@@ -279,7 +304,10 @@ def jvp(fun: Function, primals: Sequence[Any], tangents: Sequence[Any], has_aux:
     graph, _ = jvp_graph(traced.graph, (*(False for _ in traced.captured), *mask), wanted)
     outs = run_graph(graph, [*traced.captured, *call.leaves, *dxs])
     rest = iter(outs[n:])
-    dys = [next(rest) if w else methods.float0_zeros(y) for w, y in zip(wanted, outs[:n_main], strict=False)]
+    dys = [
+        next(rest) if w else methods.float0_zeros(y)
+        for w, y in zip(wanted, outs[:n_main], strict=False)
+    ]
     value, tangent = main.build(outs[:n_main]), optree.tree_unflatten(main.treedef, dys)
     return (value, tangent, notes[1].build(outs[n_main:n])) if has_aux else (value, tangent)
 
@@ -287,6 +315,7 @@ def jvp(fun: Function, primals: Sequence[Any], tangents: Sequence[Any], has_aux:
 @user_traceback
 def linearize(fun: Function, *primals: Any) -> tuple[Any, Function]:
     """``(fun(*primals), f_jvp)``: the linear map of tangents at ``primals``, with all non-linear work done once."""
+    check_function("linearize", fun)
     call = FlatCall.of(fun, primals, {})
     traced = trace_call(call, "linearize")
     mask = tuple(is_inexact(leaf.dtype) for leaf in call.leaves)
@@ -306,7 +335,10 @@ def linearize(fun: Function, *primals: Any) -> tuple[Any, Function]:
             if m
         ]
         found = iter(run_graph(split.linear, [*residuals, *dxs]))
-        dys = [next(found) if w else methods.float0_zeros(y) for w, y in zip(wanted, values, strict=True)]
+        dys = [
+            next(found) if w else methods.float0_zeros(y)
+            for w, y in zip(wanted, values, strict=True)
+        ]
         return optree.tree_unflatten(traced.outputs.treedef, dys)
 
     return traced.outputs.build(values), f_jvp
@@ -315,12 +347,24 @@ def linearize(fun: Function, *primals: Any) -> tuple[Any, Function]:
 # ---- Jacobians -----------------------------------------------------------------------------------
 
 
-def jacfwd(fun: Function, argnums: int | Sequence[int] = 0, has_aux: bool = False, holomorphic: bool = False) -> Function:
+@user_traceback
+def jacfwd(
+    fun: Function,
+    argnums: int | Sequence[int] = 0,
+    has_aux: bool = False,
+    holomorphic: bool = False,
+) -> Function:
     """The Jacobian by forward mode: leaves have shape ``output.shape + input.shape``."""
     return _jacobian(fun, argnums, has_aux, _columns, "jacfwd")
 
 
-def jacrev(fun: Function, argnums: int | Sequence[int] = 0, has_aux: bool = False, holomorphic: bool = False) -> Function:
+@user_traceback
+def jacrev(
+    fun: Function,
+    argnums: int | Sequence[int] = 0,
+    has_aux: bool = False,
+    holomorphic: bool = False,
+) -> Function:
     """The Jacobian by reverse mode: leaves have shape ``output.shape + input.shape``."""
     return _jacobian(fun, argnums, has_aux, _rows, "jacrev")
 
@@ -328,13 +372,19 @@ def jacrev(fun: Function, argnums: int | Sequence[int] = 0, has_aux: bool = Fals
 jacobian = jacrev
 
 
-def _jacobian(fun: Function, argnums: int | Sequence[int], has_aux: bool, compute: Any, what: str) -> Function:
+def _jacobian(
+    fun: Function, argnums: int | Sequence[int], has_aux: bool, compute: Any, what: str
+) -> Function:
+    check_function(what, fun)
+
     @user_traceback
     @functools.wraps(fun)
     def jacobian_of(*args: Any, **kwargs: Any) -> Any:
         wanted = _select_args(fun, args, argnums, what)
         chosen = tuple(args[k] for k in wanted)
-        _check_inputs(FlatCall.of(fun, args, kwargs), _partial_call(fun, args, kwargs, wanted)[1], what, False)
+        _check_inputs(
+            FlatCall.of(fun, args, kwargs), _partial_call(fun, args, kwargs, wanted)[1], what, False
+        )
 
         @functools.wraps(fun)
         def of_chosen(*xs: Any) -> Any:
@@ -375,7 +425,16 @@ def _columns(fun: Function, args: tuple[Any, ...], has_aux: bool, single: bool) 
         return ys
 
     columns = vmap(push)(*_basis(xs))
-    aux = jvp(fun, args, optree.tree_unflatten(treedef, [methods.zeros_like(x) for x in xs]), has_aux=True)[2] if has_aux else None
+    aux = (
+        jvp(
+            fun,
+            args,
+            optree.tree_unflatten(treedef, [methods.zeros_like(x) for x in xs]),
+            has_aux=True,
+        )[2]
+        if has_aux
+        else None
+    )
     jac_leaves = []
     for column in columns:
         parts, start = [], 0
@@ -410,7 +469,13 @@ def _rows_of(ct: Array, *, start: int, stop: int, y: Array) -> Array:
     return methods.reshape(rows, (*y.shape, *ct.shape[1:]))
 
 
-def hessian(fun: Function, argnums: int | Sequence[int] = 0, has_aux: bool = False, holomorphic: bool = False) -> Function:
+@user_traceback
+def hessian(
+    fun: Function,
+    argnums: int | Sequence[int] = 0,
+    has_aux: bool = False,
+    holomorphic: bool = False,
+) -> Function:
     """The matrix of second derivatives: ``jacfwd(jacrev(fun))``."""
     return jacfwd(jacrev(fun, argnums, has_aux, holomorphic), argnums, has_aux, holomorphic)
 

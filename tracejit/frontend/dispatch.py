@@ -1,9 +1,9 @@
 """jit: calls of a user's function find or make the program for their argument types.
 
-    f = jit(fun)
-    f(x)                 first call at these types: trace, transform, compile; then run
-    f.stages(x)          graph, optimised, groups, plan, kernels, sources
-    f.source(x)          one standalone Python module that needs NumPy and Numba only
+f = jit(fun)
+f(x)                 first call at these types: trace, transform, compile; then run
+f.stages(x)          graph, optimised, groups, plan, kernels, sources
+f.source(x)          one standalone Python module that needs NumPy and Numba only
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from tracejit.frontend.call import (
     FlatCall,
     OutTree,
     call_graph,
+    check_function,
     flatten,
     function_name,
     trace_call,
@@ -58,7 +59,9 @@ class Compiled:
             arrays = [*self.captured, *arrays]
         launch = getattr(self.executable, "launch", None)
         if launch is None:
-            return self.outputs.build([Array(d) for d in self.executable.run([a._data for a in arrays])])
+            return self.outputs.build(
+                [Array(d) for d in self.executable.run([a._data for a in arrays])]
+            )
         addresses = [a._address or located(a) for a in arrays]
         results = []
         for data, address in launch([a._data for a in arrays], addresses):
@@ -175,9 +178,7 @@ class Jitted:
         )
         return Compiled(executable, captured, traced.outputs)
 
-    def _join_trace(
-        self, fun: Callable[..., Any], args: Any, kwargs: Any, fixed: Any
-    ) -> Any:
+    def _join_trace(self, fun: Callable[..., Any], args: Any, kwargs: Any, fixed: Any) -> Any:
         """Inside another trace a jitted function is one ``call`` node."""
         call = FlatCall.of(fun, args, kwargs)
         key = (call.treedef, fixed, config.current(), *[leaf_key(leaf) for leaf in call.leaves])
@@ -196,7 +197,9 @@ class Jitted:
         """All stages of the program for these arguments; nothing is run."""
         fun, args, kwargs, _ = self._split(args, kwargs)
         traced = trace_call(FlatCall.of(fun, args, kwargs), "jit")
-        return _executable.make_stages(traced.graph, threads=self._threads or config.current().threads)
+        return _executable.make_stages(
+            traced.graph, threads=self._threads or config.current().threads
+        )
 
     @user_traceback
     def source(self, *args: Any, **kwargs: Any) -> str:
@@ -238,7 +241,9 @@ class _Bound:
     @property
     def __signature__(self) -> inspect.Signature:
         parameters = list(inspect.signature(self.fun).parameters.values())
-        kept = [p for k, p in enumerate(parameters) if k not in self.static and p.name not in self.named]
+        kept = [
+            p for k, p in enumerate(parameters) if k not in self.static and p.name not in self.named
+        ]
         return inspect.Signature(kept)
 
 
@@ -294,8 +299,7 @@ def jit(
             mode=mode,
             threads=threads,
         )
-    if not callable(fun):
-        raise ArgumentError(f"jit: takes a function, not {type(fun).__name__}", at=source.here(), hint="write jit(f)(x), not jit(f(x))")
+    check_function("jit", fun)
     numbers = {static_argnums} if isinstance(static_argnums, int) else set(static_argnums)
     names = {static_argnames} if isinstance(static_argnames, str) else set(static_argnames)
     return Jitted(fun, static_names(fun, numbers, names), backend, mode, threads)
@@ -314,11 +318,23 @@ def static_names(
     for name in names:
         if not variadic and all(p.name != name for p in parameters):
             raise ArgumentError(
-                f"jit: `{function_name(fun)}` has no argument `{name}` to make static", at=source.here(), hint=hints.name(name, [p.name for p in parameters])
+                f"jit: `{function_name(fun)}` has no argument `{name}` to make static",
+                at=source.here(),
+                hint=hints.name(name, [p.name for p in parameters]),
+            )
+    most = len(positional)
+    for number in numbers:
+        if not any(p.kind is p.VAR_POSITIONAL for p in parameters) and not -most <= number < most:
+            raise ArgumentError(
+                f"jit: `{function_name(fun)}` has no argument {number} to make static",
+                at=source.here(),
+                hint=f"it takes {most} positional arguments, counted from 0",
             )
     found: set[int | str] = {*numbers, *names}
     found |= {k for k, p in enumerate(positional) if p.name in names}
-    found |= {p.name for k, p in enumerate(positional) if k in numbers or k - len(positional) in numbers}
+    found |= {
+        p.name for k, p in enumerate(positional) if k in numbers or k - len(positional) in numbers
+    }
     return frozenset(found)
 
 
@@ -340,7 +356,10 @@ class ShapeDtypeStruct:
         return int(np.prod(self.shape))
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, ShapeDtypeStruct) and (self.shape, self.dtype) == (other.shape, other.dtype)
+        return isinstance(other, ShapeDtypeStruct) and (self.shape, self.dtype) == (
+            other.shape,
+            other.dtype,
+        )
 
     def __hash__(self) -> int:
         return hash((self.shape, self.dtype))
@@ -357,7 +376,9 @@ def eval_shape(fun: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     """
     leaves, treedef = flatten((args, kwargs))
     stand_ins = [
-        np.broadcast_to(np.zeros((), leaf.dtype), leaf.shape) if isinstance(leaf, ShapeDtypeStruct) else leaf
+        np.broadcast_to(np.zeros((), leaf.dtype), leaf.shape)
+        if isinstance(leaf, ShapeDtypeStruct)
+        else leaf
         for leaf in leaves
     ]
     full_args, full_kwargs = optree.tree_unflatten(treedef, stand_ins)

@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from tracejit import hints
 from tracejit.errors import ArgumentError, DTypeError, OutOfBoundsError, ShapeError, TracejitError
 from tracejit.frontend import array as core
 from tracejit.frontend import elementwise, promotion
@@ -111,7 +112,10 @@ def _prepared(part: Any, x: Any) -> Any:
         found = core.as_array(part)
     except (TracejitError, TypeError, ValueError):
         raise ArgumentError(
-            f"indexing: {type(part).__name__} is no index", at=here(), notes=operand_notes((x,))
+            f"indexing: {type(part).__name__} is no index",
+            at=here(),
+            notes=operand_notes((x,)),
+            hint="indices are integers, slices, None, ... and arrays of integers or booleans",
         ) from None
     if kind(found.dtype) not in "biu":
         raise DTypeError(
@@ -161,6 +165,7 @@ def _expanded(parts: list[Any], x: Any) -> list[Any]:
             f"indexing: {used} indices for an array of {x.ndim} axes",
             at=here(),
             notes=operand_notes((x,)),
+            hint="None adds an axis, ... stands for all axes not named",
         )
     whole = [slice(None)] * (x.ndim - used)
     at = ellipses[0] if ellipses else len(parts)
@@ -209,6 +214,7 @@ def _static_position(i: int, size: int, axis: int, mode: str, x: Any) -> int:
         f"index {i} is out of bounds for axis {axis} with size {size}",
         at=here(),
         notes=operand_notes((x,)),
+        hint=hints.position(size),
     )
 
 

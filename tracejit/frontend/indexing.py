@@ -107,7 +107,10 @@ def iterate(x: Any) -> Iterator[Any]:
     """The rows of an array along its first axis; under tracing the loop over them is unrolled."""
     if x.ndim == 0:
         raise ArgumentError(
-            "iteration over an array without axes", at=here(), notes=operand_notes((x,))
+            "iteration over an array without axes",
+            at=here(),
+            notes=operand_notes((x,)),
+            hint="numpy.atleast_1d(x) has an axis",
         )
     return (getitem(x, k) for k in range(x.shape[0]))
 
@@ -260,6 +263,7 @@ def _spread_value(value: Any, plan: Plan, x: Any) -> Any:
             f"a value of shape {value.shape} does not fit the indexed part, of shape {shape}",
             at=here(),
             notes=operand_notes((x, value)),
+            hint="it must broadcast to that shape",
         )
     value = promotion.broadcast_to(value, shape)
     kept = [plan.cuts[k].count for k in plan.layout[: plan.before] if k is not None]

@@ -38,7 +38,7 @@ def numpy_ufunc(ufunc: Any, method: str, inputs: tuple[Any, ...], kwargs: dict[s
     """The answer to ``ufunc(*inputs)`` (or ``ufunc.reduce`` ...) with an Array among the inputs."""
     kwargs = dict(kwargs)
     outs = kwargs.pop("out", None)
-    if outs is not None and outs != (None,):
+    if outs is not None and any(o is not None for o in outs):
         if any(isinstance(o, core.Array) for o in outs):
             raise ArgumentError(
                 f"numpy.{ufunc.__name__}: arrays are immutable, there is no out", at=here()

@@ -1,9 +1,9 @@
 """vmap: a function of single examples becomes a function of batches.
 
-    >>> from tracejit import vmap
-    >>> import tracejit.numpy as jnp
-    >>> vmap(jnp.dot, in_axes=(0, None))(jnp.ones((4, 3)), jnp.ones(3)).shape
-    (4,)
+>>> from tracejit import vmap
+>>> import tracejit.numpy as jnp
+>>> vmap(jnp.dot, in_axes=(0, None))(jnp.ones((4, 3)), jnp.ones(3)).shape
+(4,)
 """
 
 from __future__ import annotations
@@ -18,11 +18,12 @@ from tracejit import hints, source
 from tracejit.errors import ArgumentError, ShapeError, TreeError, user_traceback
 from tracejit.frontend import methods
 from tracejit.frontend.array import Array
-from tracejit.frontend.call import FlatCall, function_name, run_graph, trace_call
+from tracejit.frontend.call import FlatCall, check_function, function_name, run_graph, trace_call
 from tracejit.transform.batch import batch_graph
 from tracejit.tree_util import NAMESPACE
 
 
+@user_traceback
 def vmap(
     fun: Callable[..., Any],
     in_axes: Any = 0,
@@ -36,6 +37,8 @@ def vmap(
     argument; None does not map. Keyword arguments are mapped over axis 0. ``out_axes`` likewise for results.
     Raises ShapeError when mapped sizes differ and ArgumentError when nothing is mapped and no ``axis_size`` is given.
     """
+
+    check_function("vmap", fun)
 
     @user_traceback
     @functools.wraps(fun)
@@ -70,7 +73,11 @@ def vmap(
 def _place(y: Array, batched: bool, axis: int | None, name: str) -> Array:
     if axis is None:
         if batched:
-            raise ArgumentError(f"vmap: out_axes is None for a result of `{name}` that depends on a mapped argument", at=source.here(), hint="give the axis at which the results are stacked")
+            raise ArgumentError(
+                f"vmap: out_axes is None for a result of `{name}` that depends on a mapped argument",
+                at=source.here(),
+                hint="give the axis at which the results are stacked",
+            )
         return y
     if not isinstance(axis, int) or not -y.ndim <= axis < y.ndim:
         raise ShapeError(
@@ -88,27 +95,42 @@ def broadcast_prefix(prefix: Any, tree: Any) -> list[Any]:
     def add(p: Any, sub: Any) -> None:
         found.extend([p] * len(optree.tree_leaves(sub, namespace=NAMESPACE)))
 
-    optree.tree_map_(add, prefix, tree, is_leaf=lambda x: x is None, none_is_leaf=True, namespace=NAMESPACE)
+    optree.tree_map_(
+        add, prefix, tree, is_leaf=lambda x: x is None, none_is_leaf=True, namespace=NAMESPACE
+    )
     return found
 
 
-def _leaf_axes(in_axes: Any, args: tuple[Any, ...], kwargs: dict[str, Any], call: FlatCall) -> list[int | None]:
+def _leaf_axes(
+    in_axes: Any, args: tuple[Any, ...], kwargs: dict[str, Any], call: FlatCall
+) -> list[int | None]:
     spec = tuple(in_axes) if isinstance(in_axes, list) else in_axes
     if isinstance(spec, tuple) and len(spec) != len(args):
         raise ArgumentError(
             f"vmap: in_axes has {len(spec)} entries, `{call.name}` was called with {len(args)} positional arguments",
-            at=source.here(), hint="one entry per positional argument; None for one that is not mapped",
+            at=source.here(),
+            hint="one entry per positional argument; None for one that is not mapped",
         )
     try:
         axes = broadcast_prefix(spec, args)
     except ValueError as error:
-        raise TreeError(f"vmap: in_axes {in_axes} is not a prefix of the arguments", at=source.here(), hint="give an int or None for a whole argument, or a tree of them with its structure") from error
+        raise TreeError(
+            f"vmap: in_axes {in_axes} is not a prefix of the arguments",
+            at=source.here(),
+            hint="give an int or None for a whole argument, or a tree of them with its structure",
+        ) from error
     axes += [0] * (len(call.leaves) - len(axes))
     for k, (leaf, axis, name) in enumerate(zip(call.leaves, axes, call.names, strict=True)):
         if axis is None:
             continue
         if not isinstance(axis, int) or not -leaf.ndim <= axis < leaf.ndim:
-            raise ShapeError(f"vmap: argument `{name}` is {leaf.type}, which has no axis {axis}", at=source.here(), hint="pass None in in_axes for an argument that is not mapped" if leaf.ndim == 0 else hints.axes(leaf.ndim))
+            raise ShapeError(
+                f"vmap: argument `{name}` is {leaf.type}, which has no axis {axis}",
+                at=source.here(),
+                hint="pass None in in_axes for an argument that is not mapped"
+                if leaf.ndim == 0
+                else hints.axes(leaf.ndim),
+            )
         axes[k] = axis % leaf.ndim
     return axes
 
@@ -121,10 +143,19 @@ def _batch_size(call: FlatCall, axes: Sequence[int | None], given: int | None) -
     }
     distinct = set(sizes.values()) | ({given} if given is not None else set())
     if not distinct:
-        raise ArgumentError("vmap: no argument is mapped", at=source.here(), hint="vmap(f, in_axes=None, axis_size=n) repeats the function")
+        raise ArgumentError(
+            "vmap: no argument is mapped",
+            at=source.here(),
+            hint="vmap(f, in_axes=None, axis_size=n) repeats the function",
+        )
     if len(distinct) > 1:
         listed = tuple(f"`{name}`: {n}" for name, n in sizes.items())
-        raise ShapeError(f"vmap: mapped axes of `{call.name}` differ in size", at=source.here(), hint="pass None in in_axes for an argument that is not mapped", notes=listed)
+        raise ShapeError(
+            f"vmap: mapped axes of `{call.name}` differ in size",
+            at=source.here(),
+            hint="pass None in in_axes for an argument that is not mapped",
+            notes=listed,
+        )
     return distinct.pop()
 
 
@@ -134,4 +165,8 @@ def _out_axes(out_axes: Any, treedef: Any, name: str) -> list[int | None]:
     try:
         return broadcast_prefix(spec, tree)
     except ValueError as error:
-        raise TreeError(f"vmap: out_axes {out_axes} is not a prefix of what `{name}` returns", at=source.here(), hint="give an int or None for all results, or a tree of them with their structure") from error
+        raise TreeError(
+            f"vmap: out_axes {out_axes} is not a prefix of what `{name}` returns",
+            at=source.here(),
+            hint="give an int or None for all results, or a tree of them with their structure",
+        ) from error

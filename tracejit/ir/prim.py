@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from tracejit import hints
 from tracejit.errors import MissingRule
 from tracejit.ir import build
 
@@ -115,7 +116,9 @@ class Primitive:
         """The rule in ``field``; raises MissingRule, which names the primitive and the field, where there is none."""
         found = getattr(self, field)
         if found is None:
-            raise MissingRule(f"`{self.name}` has no {field} rule")
+            raise MissingRule(
+                f"`{self.name}` has no {field} rule", hint=hints.missing_rule(field)
+            )
         return found  # type: ignore[no-any-return]
 
 

@@ -56,7 +56,8 @@ def conv_kernel(
 ) -> Kernel:
     """The kernel of a convolution without padding; ``width`` lanes of the accumulators' dtype.
 
-    Each plan computes every convolution; without one given, the cheapest is taken. Sums of 16-bit floats are held in float32. Its one ``par`` loop runs from 0 to a constant.
+    Each plan computes every convolution; without one given, the cheapest is taken. Sums of 16-bit
+    floats are held in float32. The one ``par`` loop runs from 0 to a constant.
     """
     g = geometry(lhs, rhs, params)
     buffers = tuple(
@@ -287,7 +288,7 @@ def features(conv: Conv) -> None:
 def _feature_block(
     conv: Conv, tile: FeatureTile, at: _Block, size: tuple[int, int, int], count: int
 ) -> None:
-    """All columns of one row of tiles of ``size`` images, rows and columns, for ``count`` features."""
+    """A row of tiles of ``size`` (images, rows, columns), for ``count`` features."""
     k, g = conv.k, conv.g
     images, rows, _ = size
     adjacent = g.out_spec[1] == g.rank + 1

@@ -374,8 +374,8 @@ def pad(
 
 
 def _pad_constant(a: Any, widths: list[tuple[int, int]], values: Any) -> Any:
-    if as_array(values).size == 1:
-        value = reshaped(as_array(values), ())
+    if np.ndim(values) == 0 or as_array(values).size == 1:
+        value = values if np.ndim(values) == 0 else reshaped(as_array(values), ())
         return shaping.padded(a, [(low, high, 0) for low, high in widths], value)
     for axis, ((low, high), (before, after)) in enumerate(
         zip(widths, _pair(values, a.ndim), strict=True)

@@ -56,7 +56,10 @@ def same_dtype(name: str, types: Sequence[TensorType], kinds: str) -> np.dtype:
             )
     if kind(dtype) not in kinds:
         allowed = ", ".join(KIND_NAMES[k] for k in kinds)
-        raise DTypeError(f"{name}: takes {allowed} operands, not {short(dtype)}")
+        raise DTypeError(
+            f"{name}: takes {allowed} operands, not {short(dtype)}",
+            hint="convert the operands with .astype",
+        )
     return dtype
 
 

@@ -27,6 +27,7 @@ from tracejit.ops.conv import conv_general_dilated
 from tracejit.ops.dot import as_matmul, dot_general, free_axes, narrowed, permuted
 from tracejit.ops.fill import full
 from tracejit.passes.conv_plan import Geometry, geometry, packed_spec, wants_packed
+from tracejit.passes.merge import merge_equal
 from tracejit.passes.subgraphs import map_subgraphs
 
 #: products of a matrix and a vector up to so many multiplications are fused maps and sums
@@ -61,7 +62,8 @@ def canonicalise(graph: Graph) -> Graph:
     if not changed:
         return graph
     outputs = tuple(env.get(x, x) if isinstance(x, Value) else x for x in graph.outputs)
-    return replace(graph, nodes=tuple(builder.nodes), outputs=outputs)
+    # an image that a convolution and its gradient read is padded once
+    return merge_equal(replace(graph, nodes=tuple(builder.nodes), outputs=outputs))
 
 
 def _stored(x: Atom) -> Atom:

@@ -104,7 +104,7 @@ def _triple(values: Ints) -> Triple:
 
 
 def choose_plan(g: Geometry) -> str:
-    """The plan that takes the fewest cycles: vectors of multiplications, and what surrounds them."""
+    """The plan that takes the fewest cycles: multiplications, and what surrounds them."""
     costs = {
         "pixels": _pixel_cycles(g),
         "features": _feature_cycles(g),

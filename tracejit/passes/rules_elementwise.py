@@ -1,8 +1,8 @@
-"""Rules for elementwise operations on operands that were all moved or repeated alike: they move first.
+"""Rules for elementwise operations on operands moved or repeated alike: that comes last.
 
-    mul(broadcast(x), broadcast(y))  ->  broadcast(mul(x, y))      less to compute
-    neg(transpose(x))                ->  transpose(neg(x))         transposes meet, and vanish into products
-    div(expand(x), 2.0)              ->  expand(div(x, 2.0))       axes of extent 1 come last
+mul(broadcast(x), broadcast(y))  ->  broadcast(mul(x, y))    less to compute
+neg(transpose(x))                ->  transpose(neg(x))       transposes meet, or join a product
+div(expand(x), 2.0)              ->  expand(div(x, 2.0))     axes of extent 1 vanish in a broadcast
 
 Literals are alike with everything.
 """

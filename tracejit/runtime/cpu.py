@@ -24,7 +24,7 @@ from tracejit.kernel.math_half import widen_half
 from tracejit.kernel.nodes import Kernel
 from tracejit.kernel.program import Program
 from tracejit.kernel.text import show
-from tracejit.runtime.native import Code, compile_llvm, host_target, thread_pool
+from tracejit.runtime.native import Code, compile_llvm, host_target, load_extension, thread_pool
 
 #: scalar operations that kernels may hold
 KNOWN = NATIVE | frozenset(EXPANSIONS) | {"idiv", "irem", "check_index"}
@@ -106,8 +106,7 @@ def kernel_addresses(kernels: tuple[Kernel, ...]) -> dict[Kernel, int]:
 @lru_cache(maxsize=1)
 def blas() -> dict[str, int]:
     """Addresses of BLAS functions, from the pointers that SciPy publishes for Cython."""
-    from scipy.linalg import cython_blas
-
+    cython_blas = load_extension("scipy", "linalg/cython_blas")
     name = ctypes.pythonapi.PyCapsule_GetName
     name.restype, name.argtypes = ctypes.c_char_p, [ctypes.py_object]
     get = ctypes.pythonapi.PyCapsule_GetPointer

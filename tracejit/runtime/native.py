@@ -9,8 +9,11 @@
 from __future__ import annotations
 
 import ctypes
-import importlib
+import importlib.machinery
+import importlib.util
 import itertools
+import os
+import sys
 import threading
 import time
 from collections.abc import Sequence
@@ -21,6 +24,7 @@ from typing import Any
 import numpy as np
 
 from tracejit.codegen.target import Target
+from tracejit.config import config
 from tracejit.errors import BackendError
 
 __all__ = [
@@ -150,18 +154,39 @@ def assembly(text: str) -> str:
 def thread_pool() -> ThreadPool:
     """Numba's pool, launched: OpenMP's where there is one, else Numba's own work queue."""
     with _lock:
-        from numba.np.ufunc import parallel
-
-        threads: int = parallel.NUM_THREADS
+        threads = config.current().threads
         for name in ("omppool", "workqueue"):
             try:
-                module = importlib.import_module(f"numba.np.ufunc.{name}")
+                module = load_extension("numba", f"np/ufunc/{name}")
             except ImportError:
                 continue
             launch = ctypes.CFUNCTYPE(None, ctypes.c_int)(module.launch_threads)
             launch(threads)
             return ThreadPool(name, int(module.parallel_for), threads, module)
     raise BackendError("Numba has neither an OpenMP pool nor a work queue here")
+
+
+def load_extension(package: str, path: str) -> Any:
+    """An extension module of an installed package, without importing the package around it, which takes far longer.
+
+    Raises ImportError where there is no such file.
+    """
+    name = f"{package}.{path.replace('/', '.')}"
+    if name in sys.modules:
+        return sys.modules[name]
+    spec = importlib.util.find_spec(package)
+    places = [] if spec is None else list(spec.submodule_search_locations or ())
+    for place in places:
+        for suffix in importlib.machinery.EXTENSION_SUFFIXES:
+            file = f"{place}/{path}{suffix}"
+            if os.path.exists(file):
+                loader = importlib.machinery.ExtensionFileLoader(name, file)
+                found = importlib.util.spec_from_file_location(name, file, loader=loader)
+                assert found is not None
+                module = importlib.util.module_from_spec(found)
+                loader.exec_module(module)
+                return module
+    raise ImportError(f"{package} has no extension module {path}")
 
 
 _KERNEL = ctypes.CFUNCTYPE(None, *(ctypes.c_void_p,) * 4)
