@@ -66,11 +66,7 @@ class Op(Expr):
         return self._hash
 
     def __eq__(self, other: object) -> bool:
-        return self is other or (
-            isinstance(other, Op)
-            and self._hash == other._hash
-            and (self.fn, self.dtype, self.args) == (other.fn, other.dtype, other.args)
-        )
+        return self is other or (isinstance(other, Op) and same(self, other))
 
     def __str__(self) -> str:
         args = ", ".join(map(str, self.args))
@@ -98,16 +94,40 @@ class Load(Expr):
         return self._hash
 
     def __eq__(self, other: object) -> bool:
-        return self is other or (
-            isinstance(other, Load)
-            and self._hash == other._hash
-            and (self.buffer, self.dtype, self.index, self.guard)
-            == (other.buffer, other.dtype, other.index, other.guard)
-        )
+        return self is other or (isinstance(other, Load) and same(self, other))
 
     def __str__(self) -> str:
         where = f" if {self.guard}" if self.guard is not None else ""
         return f"{self.buffer}[{', '.join(map(str, self.index))}{where}]"
+
+
+def same(a: Op | Load, b: Op | Load) -> bool:
+    """Whether two expressions are equal. Each pair of nodes is compared once, however often parts are shared."""
+    stack: list[tuple[Expr, Expr]] = [(a, b)]
+    seen: dict[tuple[int, int], tuple[Expr, Expr]] = {}
+    while stack:
+        x, y = stack.pop()
+        if x is y or (id(x), id(y)) in seen:
+            continue
+        if isinstance(x, Op) and isinstance(y, Op):
+            if x._hash != y._hash or (x.fn, x.dtype) != (y.fn, y.dtype):
+                return False
+        elif isinstance(x, Load) and isinstance(y, Load):
+            if x._hash != y._hash or (x.buffer, x.dtype) != (y.buffer, y.dtype):
+                return False
+            if len(x.index) != len(y.index):
+                return False
+        elif x != y:
+            return False
+        ours, theirs = children(x), children(y)
+        if len(ours) != len(theirs):
+            return False
+        seen[id(x), id(y)] = (x, y)
+        stack.extend(zip(ours, theirs, strict=True))
+    for x, y in seen.values():  # from now on they are one, and the next comparison ends here
+        if isinstance(x, Op) and isinstance(y, Op):
+            object.__setattr__(x, "args", y.args)
+    return True
 
 
 def show_scalar(value: bool | int | float | complex) -> str:
