@@ -25,7 +25,7 @@ NAMES = ("tracejit", "jax", "torch", "torch.compile")
 
 @dataclass(frozen=True)
 class Framework:
-    """``prepare(workload)`` gives the function to time; ``resident(array)`` puts an argument in place."""
+    """``prepare(workload)``: the function to time; ``resident(array)``: an argument in place."""
 
     name: str
     version: str
@@ -36,10 +36,14 @@ class Framework:
 
 
 def load(name: str, *, threads: int, x64: bool) -> Framework:
-    """Import a framework and set it to ``threads`` threads. Raises ImportError where it is missing.
+    """Import a framework and set it to ``threads`` threads.
+
+    Raises ImportError where it is missing, ValueError for a name not in NAMES.
 
     JAX has no such setting: its worker's CPU affinity, set before the import, governs it.
     """
+    if name not in NAMES:
+        raise ValueError(f"no framework {name!r}; there are: {', '.join(NAMES)}")
     if name == "tracejit":
         return _tracejit()
     if name == "jax":
@@ -111,7 +115,9 @@ def _jax(x64: bool) -> Framework:
 
     def wait(result: Any) -> None:
         # block_until_ready of the module walks a pytree, which costs as much as a small kernel
-        result.block_until_ready() if isinstance(result, api.Array) else api.block_until_ready(result)
+        result.block_until_ready() if isinstance(result, api.Array) else api.block_until_ready(
+            result
+        )
 
     return Framework(
         "jax",

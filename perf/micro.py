@@ -1,7 +1,7 @@
 """Small measurements of tracejit: dispatch, compile time by stage, and kernels against the machine.
 
     python perf/micro.py                        all of them
-    python perf/micro.py dispatch               a call with 1 argument and with a pytree of 30, and JAX's
+    python perf/micro.py dispatch               a call with 1 argument and with 30, and JAX's
     python perf/micro.py stages --only mlp*     milliseconds of each stage of a first call
     python perf/micro.py kernels                GB/s by a copy's, GFLOP/s by those of a loop of fma
 
@@ -37,7 +37,7 @@ kernel copy_peak[n0,n1,repeats](in x: f32[n0,n1], out y: f32[n0,n1])
 
 
 def fma_text(width: int) -> str:
-    """A kernel that keeps CHAINS vectors of sums in registers and multiplies and adds ``repeats`` times."""
+    """A kernel that multiplies and adds ``repeats`` times on CHAINS vectors in registers."""
     chains = range(CHAINS)
     names = [f"a{k}" for k in chains]
     total = names[0]
@@ -164,7 +164,11 @@ def show_stages(chosen: Sequence[Workload], threads: int) -> None:
     stage_seconds(workloads.WARM_UP, threads)
     heading = ""
     for workload in chosen:
-        found = stage_seconds(workload, threads)
+        try:
+            found = stage_seconds(workload, threads)
+        except Exception as error:  # the other rows are still of use
+            print(f"{workload.title:<36}  {type(error).__name__}: {error}")
+            continue
         count = found.pop("number of kernels")
         if not heading:
             heading = "".join(f"{name:>9}" for name in (*found, "sum", "kernels"))
@@ -173,32 +177,37 @@ def show_stages(chosen: Sequence[Workload], threads: int) -> None:
         print(f"{workload.title:<36}{cells}{count:>9.0f}")
 
 
-def moved_bytes(arguments: Any, result: Any) -> int:
-    """The bytes a call cannot avoid: arguments read and results written once."""
-    return sum(leaf.nbytes for leaf in frameworks.leaves((arguments, result)))
-
-
 def show_kernels(chosen: Sequence[Workload], threads: int) -> None:
-    import tracejit
-
     machine = Machine(threads)
     peak = machine.fma_rate()
     print(f"{threads} threads, vectors of {machine.width} f32: fma {peak / 1e9:.0f} GFLOP/s")
     print(f"{'':<36}{'ms':>9}{'achieved':>16}{'machine':>16}{'share':>8}")
     for workload in chosen:
-        framework = frameworks.load("tracejit", threads=threads, x64=workload.x64)
-        arguments = [framework.resident(argument) for argument in workload.make_inputs()]
-        function = tracejit.jit(workload.array(tracejit))
-        seconds = best(lambda function=function, arguments=arguments: function(*arguments))
+        try:
+            seconds, nbytes = call_seconds(workload, threads)
+        except Exception as error:  # the other rows are still of use
+            print(f"{workload.title:<36}  {type(error).__name__}: {error}")
+            continue
         if workload.flops:
             rate, limit, unit = workload.flops / seconds, peak, "GFLOP/s"
         else:
-            nbytes = moved_bytes(arguments, function(*arguments))
             rate, limit, unit = nbytes / seconds, machine.copy_rate(nbytes), "GB/s"
         print(
             f"{workload.title:<36}{seconds * 1e3:>9.3f}{rate / 1e9:>8.1f} {unit:<7}"
             f"{limit / 1e9:>8.1f} {unit:<7}{rate / limit:>8.0%}"
         )
+
+
+def call_seconds(workload: Workload, threads: int) -> tuple[float, int]:
+    """(least seconds of a call, bytes it cannot avoid: arguments read and results written once)."""
+    import tracejit
+
+    framework = frameworks.load("tracejit", threads=threads, x64=workload.x64)
+    arguments = [framework.resident(argument) for argument in workload.make_inputs()]
+    function = tracejit.jit(workload.array(tracejit))
+    result = function(*arguments)
+    nbytes = sum(leaf.nbytes for leaf in frameworks.leaves((arguments, result)))
+    return best(lambda: function(*arguments)), nbytes
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

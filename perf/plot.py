@@ -3,8 +3,8 @@
     python perf/plot.py perf/results/cpu.json                      writes docs/images/benchmarks.png
     python perf/plot.py perf/results/cpu.json --out plot.svg
 
-One bar for each peer and workload: the peer's run time divided by tracejit's, on a logarithmic axis.
-Bars to the right of 1 are rows in which tracejit is faster.
+One bar for each peer and workload: the peer's run time divided by tracejit's, on a logarithmic
+axis. Bars to the right of 1 are rows in which tracejit is faster.
 """
 
 from __future__ import annotations

@@ -51,7 +51,7 @@ def measure(
     firsts: int = 1,
     cache_folder: str | None = None,
 ) -> Row:
-    """One row of the table. ``firsts``: processes started for first calls; torch.compile gets one."""
+    """One row of the table. ``firsts``: processes for first calls (one for torch.compile)."""
     extra: dict[str, list[float]] = {}
     for _ in range(firsts - 1):
         quick = [name for name in suitable(workload, names) if name != "torch.compile"]
@@ -106,9 +106,7 @@ def heading(names: Sequence[str]) -> str:
     columns = "".join(f"{name:>22}" for name in names)
     under = "".join(f"{'first':>12}{'run':>10}" for _ in names)
     last = f"{'run by':>14}{'first':>8}"
-    return (
-        f"{'milliseconds':<36}{columns}{'fastest peer':>14}{'by JAX':>8}\n{'':<36}{under}{last}"
-    )
+    return f"{'milliseconds':<36}{columns}{'fastest peer':>14}{'by JAX':>8}\n{'':<36}{under}{last}"
 
 
 def line(row: Row, names: Sequence[str]) -> str:

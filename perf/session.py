@@ -4,9 +4,9 @@
         first = workers.first()                        # {framework: seconds of the first call}
         samples = workers.turns(rounds=7, seconds=0.2)    # {framework: [[seconds, ...], ...]}
 
-In: a workload and names of frameworks. Out: seconds. One process for each framework lives through all
-rounds; only one of them works at a time, and the order rotates from round to round, so that what
-else happens on the machine meets all of them alike.
+In: a workload and names of frameworks. Out: seconds. One process for each framework lives through
+all rounds; only one of them works at a time, and the order rotates from round to round, so that
+what else happens on the machine meets all of them alike.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ class Worker:
 
 
 class Workers:
-    """The processes of one workload. ``failed``: why a framework takes no (further) part, by name."""
+    """The processes of one workload. ``failed``: why a framework takes no further part."""
 
     def __init__(
         self,
@@ -163,7 +163,7 @@ class Workers:
         return Path(self.folder) / f"{name}.npz"
 
     def compare(self) -> list[str]:
-        """What is different between the results of the first framework and the others': a line each."""
+        """What differs between the results of a peer and the others', a line for each of these."""
         if not self.workers:
             return []
         # a peer is the reference where there is one
@@ -211,5 +211,7 @@ def difference(
         off = ~np.isclose(a, b, rtol=workload.rtol, atol=workload.rtol * scale)
         if off.mean() > workload.differing:
             worst = np.nanmax(np.abs(a.astype(np.float64) - b.astype(np.float64)))
-            return f"result {k}: {off.sum()} of {a.size} elements, by up to {worst:.3g} of {scale:.3g}"
+            return (
+                f"result {k}: {off.sum()} of {a.size} elements, by up to {worst:.3g} of {scale:.3g}"
+            )
     return ""

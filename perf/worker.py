@@ -33,7 +33,7 @@ def limit_cpus(count: int) -> None:
 
 
 def resident_bytes(field: str) -> int:
-    """``VmRSS`` (now) or ``VmHWM`` (the most since the last reset) of this process; 0 where unknown."""
+    """``VmRSS`` (now) or ``VmHWM`` (the most since a reset) of this process; 0 where unknown."""
     try:
         with open("/proc/self/status", encoding="ascii") as status:
             return next(int(line.split()[1]) * 1024 for line in status if line.startswith(field))
@@ -69,7 +69,7 @@ class Session:
         self.calls = 0
 
     def warm_up(self, trivial: Any) -> float:
-        """Seconds of the first call of all: it loads what a framework loads when it first compiles."""
+        """Seconds of the first call of all, which loads what a framework needs to compile."""
         run = self.framework.prepare(trivial)
         arguments = [self.framework.resident(argument) for argument in trivial.make_inputs()]
         start = time.perf_counter()
@@ -101,7 +101,7 @@ class Session:
         return time.perf_counter() - start
 
     def many(self, count: int) -> float:
-        """Seconds of one call, from a loop of ``count``: for calls a clock reading would distort."""
+        """Seconds of one call, from a loop: for calls that reading the clock would distort."""
         run, wait, arguments = self.run, self.framework.wait, self.arguments
         start = time.perf_counter()
         for _ in range(count):
@@ -109,7 +109,7 @@ class Session:
         return (time.perf_counter() - start) / count
 
     def time(self, seconds: float) -> dict[str, Any]:
-        """Samples of seconds per call: about ``seconds`` of them, 3 at least, after a call untimed."""
+        """Samples of seconds per call: ``seconds`` of them, 3 at least, after an untimed call."""
         if not self.calls:
             self.one()  # the second call of all may still specialise
             self.calls = max(1, int(500e-6 / max(self.one(), 1e-7)))

@@ -1,4 +1,4 @@
-"""The record of one workload; the lists of them are in ``workloads_*.py``, gathered in ``workloads.py``."""
+"""The record of one workload. Workloads are in ``workloads_*.py``, all in ``workloads.py``."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ Arguments = tuple[Any, ...]
 class Workload:
     """A function, its arguments, and how exactly frameworks must agree on its results.
 
-    ``array(api)``: the function in terms of ``api``, the module ``tracejit`` or ``jax`` (``api.numpy``,
-    ``api.lax``, ``api.nn``, ``api.grad``): one source for both. ``torch(torch, wrap)``: the same for
-    torch, ``wrap`` being ``torch.compile`` or nothing; None where torch cannot say it.
-    ``rtol`` is relative to the largest element, and up to the fraction ``differing`` of the elements
-    may be off: where rounding decides a comparison. ``flops``: multiplications and additions of
-    a row that arithmetic limits, 0 for rows that memory limits or nothing simple does.
+    ``array(api)``: the function in terms of ``api``, the module ``tracejit`` or ``jax``, with
+    ``api.numpy``, ``api.lax``, ``api.nn``, ``api.grad``: one source for both.
+    ``torch(torch, wrap)``: the same for torch, ``wrap`` being ``torch.compile`` or nothing; None
+    where torch cannot say it. ``rtol`` is relative to the largest element, and up to the fraction
+    ``differing`` of the elements may be off: where rounding decides a comparison. ``flops``:
+    multiplications and additions of a row that arithmetic limits, else 0.
     """
 
     name: str

@@ -1,7 +1,7 @@
 """All workloads, in the order of the table.
 
-    find("softmax").make_inputs()
-    select(["softmax", "conv*"])
+find("softmax").make_inputs()
+select(["softmax", "conv*"])
 """
 
 from __future__ import annotations

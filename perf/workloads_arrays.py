@@ -118,7 +118,7 @@ def tree_sum(layers: Any) -> Any:
 
 
 def simple(name: str, title: str, array: Any, torch: Any, **more: Any) -> Workload:
-    """A workload that is one expression, given as functions of (numpy namespace, x...) and (torch, x...)."""
+    """A workload that is one expression: of (numpy namespace, x...), and of (torch, x...)."""
     return Workload(
         name,
         title,
@@ -276,7 +276,7 @@ DISPATCH = (
 
 FLOAT64 = tuple(workload.in_float64() for workload in FIRST_FIVE)
 
-#: what a worker calls before anything is timed, so that lazy imports are not counted as compile time
+#: what a worker calls before anything is timed: lazy imports are not compile time
 WARM_UP = simple(
     "warm_up",
     "x * 2, 3 elements",

@@ -1,4 +1,4 @@
-"""Workloads that are loops: ``fori_loop`` and ``while_loop`` in tracejit and JAX, Python's in torch.
+"""Loops: ``fori_loop`` and ``while_loop`` in tracejit and JAX, Python's in torch.
 
 Where torch.compile is tried it gets the loop's body: unrolled loops take it minutes.
 """
@@ -36,7 +36,9 @@ def mandelbrot_array(api: Any) -> Callable[..., Any]:
     def mandelbrot(*c: Any) -> Any:
         zero = jnp.zeros_like(c[0])
         start = (zero, zero, jnp.zeros(c[0].shape, jnp.int32))
-        return api.lax.fori_loop(0, 100, lambda _, state: escape_step(jnp.where, c, state), start)[2]
+        return api.lax.fori_loop(0, 100, lambda _, state: escape_step(jnp.where, c, state), start)[
+            2
+        ]
 
     return mandelbrot
 
@@ -213,9 +215,7 @@ WORKLOADS = (
         mandelbrot_torch,
         differing=0.01,  # points at the rim escape sooner or later by rounding
     ),
-    Workload(
-        "n_body", "512 bodies, 20 steps", 3, bodies, n_body_array, n_body_torch, rtol=1e-4
-    ),
+    Workload("n_body", "512 bodies, 20 steps", 3, bodies, n_body_array, n_body_torch, rtol=1e-4),
     Workload(
         "stencil",
         "stencil 512x512, 100 steps",

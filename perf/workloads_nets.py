@@ -15,7 +15,9 @@ RATE = 0.1
 def torch_step(torch: Any, wrap: Any, loss: Callable[..., Any]) -> Callable[..., Any]:
     """(params, *data) -> (loss, params after a step of gradient descent), params a flat list."""
     compiled_loss = wrap(loss)
-    update = wrap(lambda params, slopes: [p - RATE * g for p, g in zip(params, slopes, strict=True)])
+    update = wrap(
+        lambda params, slopes: [p - RATE * g for p, g in zip(params, slopes, strict=True)]
+    )
 
     def step(params: Any, *data: Any) -> Any:
         params = [p.requires_grad_() for p in params]

@@ -7,7 +7,6 @@ when one is traced.
 
 from __future__ import annotations
 
-import importlib
 from types import ModuleType
 from typing import Any
 
@@ -15,7 +14,10 @@ import numpy as np
 
 from tracejit.errors import ArgumentError
 from tracejit.frontend import array as core
+from tracejit.lazy import lazy
 from tracejit.source import here
+
+_namespace = lazy("tracejit.numpy")
 
 #: what ``ufunc.reduce`` and ``ufunc.accumulate`` are called
 REDUCE = {
@@ -30,8 +32,8 @@ ACCUMULATE = {"add": "cumsum", "multiply": "cumprod"}
 
 
 def array_namespace() -> ModuleType:
-    """``tracejit.numpy``, which lies above this module: looked up when a user asks for it."""
-    return importlib.import_module("tracejit.numpy")
+    """``tracejit.numpy``, which lies above this module: loaded when a user asks for it."""
+    return _namespace  # type: ignore[no-any-return]
 
 
 def numpy_ufunc(ufunc: Any, method: str, inputs: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

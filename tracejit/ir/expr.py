@@ -11,6 +11,7 @@ the Kernel IR (``kernel/nodes.py``) puts loops around them. Dtypes are short nam
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 
@@ -151,63 +152,75 @@ def index(value: Expr | int) -> Expr:
     return Const(value, "i64") if isinstance(value, int) else value
 
 
+def known(expr: Expr) -> int | None:
+    """The value of an index that is a constant."""
+    return int(expr.value) if isinstance(expr, Const) and isinstance(expr.value, int) else None
+
+
 def iadd(a: Expr | int, b: Expr | int) -> Expr:
-    """Index sum; constants fold, zero vanishes."""
+    """Index sum; constants fold and come last, zero vanishes."""
     a, b = index(a), index(b)
-    if isinstance(a, Const) and isinstance(b, Const):
-        return Const(a.value + b.value, "i64")
-    if isinstance(a, Const):
-        a, b = b, a
-    if isinstance(b, Const) and b.value == 0:
+    x, y = known(a), known(b)
+    if x is not None and y is not None:
+        return Const(x + y, "i64")
+    if x is not None:
+        a, b, y = b, a, x
+    if y == 0:
         return a
-    if isinstance(b, Const) and isinstance(a, Op) and a.fn == "add" and isinstance(a.args[1], Const):
-        return iadd(a.args[0], a.args[1].value + b.value)
+    if y is not None and isinstance(a, Op) and a.fn == "add":
+        inner = known(a.args[1])
+        if inner is not None:
+            return iadd(a.args[0], inner + y)
     return Op("add", (a, b), "i64")
 
 
 def isub(a: Expr | int, b: Expr | int) -> Expr:
     """Index difference."""
     a, b = index(a), index(b)
-    if isinstance(b, Const):
-        return iadd(a, -b.value)
+    y = known(b)
+    if y is not None:
+        return iadd(a, -y)
     if a == b:
         return Const(0, "i64")
     return Op("sub", (a, b), "i64")
 
 
 def imul(a: Expr | int, b: Expr | int) -> Expr:
-    """Index product."""
+    """Index product; constants fold and come last."""
     a, b = index(a), index(b)
-    if isinstance(a, Const) and isinstance(b, Const):
-        return Const(a.value * b.value, "i64")
-    if isinstance(a, Const):
-        a, b = b, a
-    if isinstance(b, Const) and b.value in (0, 1):
-        return b if b.value == 0 else a
+    x, y = known(a), known(b)
+    if x is not None and y is not None:
+        return Const(x * y, "i64")
+    if x is not None:
+        a, b, y = b, a, x
+    if y in (0, 1):
+        return b if y == 0 else a
     return Op("mul", (a, b), "i64")
 
 
 def idiv(a: Expr | int, b: Expr | int) -> Expr:
     """Index quotient, both operands non-negative (C's and Python's division agree there)."""
     a, b = index(a), index(b)
-    if isinstance(b, Const) and b.value == 1:
+    x, y = known(a), known(b)
+    if y == 1:
         return a
-    if isinstance(a, Const) and isinstance(b, Const):
-        return Const(a.value // b.value, "i64")
+    if x is not None and y is not None:
+        return Const(x // y, "i64")
     return Op("idiv", (a, b), "i64")
 
 
 def imod(a: Expr | int, b: Expr | int) -> Expr:
     """Index remainder, both operands non-negative."""
     a, b = index(a), index(b)
-    if isinstance(b, Const) and b.value == 1:
+    x, y = known(a), known(b)
+    if y == 1:
         return Const(0, "i64")
-    if isinstance(a, Const) and isinstance(b, Const):
-        return Const(a.value % b.value, "i64")
+    if x is not None and y is not None:
+        return Const(x % y, "i64")
     return Op("irem", (a, b), "i64")
 
 
-def walk(expr: Expr):
+def walk(expr: Expr) -> Iterator[Expr]:
     """Every distinct node below and with ``expr``, arguments first."""
     seen: set[Expr] = set()
     stack: list[tuple[Expr, bool]] = [(expr, False)]

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -331,9 +332,9 @@ def parallel(body: list[Stmt]) -> tuple[Stmt, ...]:
     return tuple(body)
 
 
-def as_python(value: object, dtype: str) -> bool | int | float:
+def as_python(value: Any, dtype: str) -> bool | int | float:
     """An identity as a Python scalar of the dtype's kind."""
     item = value.item() if isinstance(value, np.generic) else value
     if dtype == "bool":
         return bool(item)
-    return float(item) if dtype[0] in "fb" else int(item)  # type: ignore[call-overload, no-any-return]
+    return float(item) if dtype[0] in "fb" else int(item)
