@@ -36,6 +36,8 @@ LAZY_DOORS = {
     ("tracejit.frontend.dispatch", "tracejit.runtime.replay"),
     ("tracejit.frontend.dispatch", "tracejit.runtime.buffers"),
     ("tracejit.frontend.interop", "tracejit.numpy"),
+    ("tracejit.runtime.executable", "tracejit.codegen.module"),
+    ("tracejit.runtime.executable", "tracejit.codegen.numba"),
 }
 MAX_FILE_LINES = 600
 MAX_FUNCTION_LINES = 60

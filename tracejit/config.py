@@ -160,6 +160,11 @@ def _validated(name: str, value: Any, *, shown_as: str | None = None) -> Any:
         raise ArgumentError(message, at=source.here(), hint=f"legal: {legal}") from None
 
 
+def legal(name: str, value: Any) -> Any:
+    """``value`` as the setting ``name`` would hold it; ArgumentError when it is not a legal value."""
+    return _validated(name, value)
+
+
 def _suggest(name: str, known: tuple[str, ...]) -> str:
     close = difflib.get_close_matches(name, known, n=1)
     return f"did you mean {close[0]!r}?" if close else f"there are: {', '.join(known)}"

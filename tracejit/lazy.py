@@ -7,6 +7,9 @@
 from __future__ import annotations
 
 import importlib
+import threading
+from collections.abc import Callable
+from contextlib import suppress
 from types import ModuleType
 from typing import Any
 
@@ -25,3 +28,16 @@ class _Lazy(ModuleType):
 def lazy(name: str) -> Any:
     """The module ``name``, imported at its first use."""
     return _Lazy(name)
+
+
+def prefetch(call: Callable[[], Any]) -> None:
+    """Run ``call`` in a thread of its own, so that what it loads is there when it is first needed.
+
+    An exception is dropped: whoever needs the thing meets it again.
+    """
+
+    def run() -> None:
+        with suppress(Exception):
+            call()
+
+    threading.Thread(target=run, name="tracejit-prefetch", daemon=True).start()

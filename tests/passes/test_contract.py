@@ -131,6 +131,19 @@ CONVS = [
     ((9, 20, 8, 8), (30, 20, 8, 8), params(2), ["dot_general", "reshape"]),
     ((2, 20, 8, 8), (30, 20, 1, 1), params(2), ["conv_general_dilated"]),
     (
+        (2, 3, 7, 6),
+        (4, 3, 3, 3),
+        params(2, lhs_dilation=(2, 2), padding=((1, 2), (1, 1))),
+        None,
+    ),
+    (
+        (2, 4, 7),
+        (4, 2, 4),
+        params(1, lhs_dilation=(3,), padding=((3, 2),), feature_group_count=2),
+        None,
+    ),
+    ((2, 4, 7), (4, 4, 1), params(1, lhs_dilation=(3,), padding=((0, 2),)), None),
+    (
         (2, 3, 20, 20),
         (8, 3, 3, 3),
         params(2, window_strides=(2, 2), padding=((1, 1), (1, 1))),
@@ -148,6 +161,17 @@ def test_conv(a: Any, b: Any, p: Any, expected: list[str] | None) -> None:
     same_meaning(graph, made)
     if expected is not None:
         assert names(made) == expected
+
+
+def test_gradient_of_strides_meets_no_zeros() -> None:
+    p = params(2, lhs_dilation=(2, 2), padding=((2, 1), (2, 1)))
+    graph = graph_of(conv_general_dilated, (f32(2, 8, 14, 14), f32(6, 8, 3, 3)), p)
+    made = canonicalise(graph)
+    assert names(made).count("conv_general_dilated") + names(made).count("dot_general") == 4
+    for node in made.nodes:
+        if node.prim is conv_general_dilated:
+            assert max(node.inputs[0].type.shape[2:]) <= 16
+    same_meaning(graph, made)
 
 
 def test_literals_get_a_buffer() -> None:

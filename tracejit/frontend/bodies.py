@@ -55,7 +55,9 @@ def trace_body(
     return run_trace(trace, given, shown, run, name=name)
 
 
-def flat(fun: Callable[..., Any], args: tuple[Any, ...]) -> tuple[tuple[Array, ...], Any, tuple[str, ...]]:
+def flat(
+    fun: Callable[..., Any], args: tuple[Any, ...]
+) -> tuple[tuple[Array, ...], Any, tuple[str, ...]]:
     """Leaves of ``args`` as Arrays, the treedef of the tuple, and the leaves' names."""
     call = FlatCall.of(fun, args, {})
     return call.leaves, call.treedef.children()[0], call.names

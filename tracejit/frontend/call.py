@@ -40,7 +40,7 @@ def check_function(what: str, fun: Any) -> None:
         raise ArgumentError(
             f"{what}: takes a function, not {type(fun).__name__}",
             at=source.here(),
-            hint=f"write {what}(f)(x), not {what}(f(x))",
+            hint=f"pass the function itself, {what}(f), not its result, {what}(f(x))",
         )
 
 

@@ -102,7 +102,7 @@ def to_numpy(x: Any) -> np.ndarray:
         return np.from_dlpack(x)
     if isinstance(x, str | bytes | dict | set) or x is None:
         raise DTypeError(f"{type(x).__name__} is not an array", at=source.here())
-    data = np.asarray(x)
+    data = promotion.from_lists(x) if isinstance(x, list | tuple) else np.asarray(x)
     return data if _has_numpy(x) else data.astype(_python_dtype(data.dtype), copy=False)
 
 

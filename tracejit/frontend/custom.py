@@ -23,7 +23,14 @@ from tracejit.errors import ArgumentError, GradError, TracejitError
 from tracejit.frontend import methods
 from tracejit.frontend.array import Array, apply, as_array
 from tracejit.frontend.bodies import share_captured, trace_body
-from tracejit.frontend.call import FlatCall, arrays_of, flatten, function_name, leaf_names, run_graph
+from tracejit.frontend.call import (
+    FlatCall,
+    arrays_of,
+    flatten,
+    function_name,
+    leaf_names,
+    run_graph,
+)
 from tracejit.frontend.derivatives import match_type
 from tracejit.frontend.trace import Traced, current_trace
 from tracejit.frontend.vectorize import broadcast_prefix
@@ -67,13 +74,19 @@ class Split:
         masked = tuple(None if k in static else a for k, a in enumerate(args))
         leaves, treedef = flatten(masked)
         names = leaf_names(fun, masked, {})
-        return Split(fun, args, static, arrays_of(leaves, names, function_name(fun)), treedef, names)
+        return Split(
+            fun, args, static, arrays_of(leaves, names, function_name(fun)), treedef, names
+        )
 
     @property
     def eager(self) -> bool:
         """Whether the values at hand travel with the traced ones (under grad outside of jit)."""
         trace = current_trace()
-        return trace is not None and trace.eager and all(leaf._data is not None for leaf in self.leaves)
+        return (
+            trace is not None
+            and trace.eager
+            and all(leaf._data is not None for leaf in self.leaves)
+        )
 
     @property
     def fixed(self) -> tuple[Any, ...]:
@@ -107,7 +120,9 @@ def positional(fun: Function, args: tuple[Any, ...], kwargs: dict[str, Any]) -> 
         bound = inspect.signature(fun).bind(*args, **kwargs)
     except ValueError:  # a function without a signature
         if kwargs:
-            raise ArgumentError(f"`{function_name(fun)}` takes no keyword arguments here", at=here()) from None
+            raise ArgumentError(
+                f"`{function_name(fun)}` takes no keyword arguments here", at=here()
+            ) from None
         return args
     except TypeError as error:
         raise ArgumentError(f"`{function_name(fun)}`: {error}", at=here()) from None
@@ -124,7 +139,9 @@ def positional(fun: Function, args: tuple[Any, ...], kwargs: dict[str, Any]) -> 
 
 def placeholder(type: TensorType, like: Array | None = None) -> Array:
     """An Array that only has a type (and the data of ``like``), to trace a rule at."""
-    return Array(None if like is None else like._data, Value(type), None, like is not None and like._weak)
+    return Array(
+        None if like is None else like._data, Value(type), None, like is not None and like._weak
+    )
 
 
 def inexact(leaves: Sequence[Any]) -> list[Any]:
@@ -136,7 +153,8 @@ def with_float0(leaves: Sequence[Any], tangents: Sequence[Any]) -> list[Any]:
     """``tangents`` at the inexact leaves, float0 zeros at the others."""
     rest = iter(tangents)
     return [
-        next(rest) if is_inexact(leaf.type.dtype) else methods.float0_zeros(leaf.type) for leaf in leaves
+        next(rest) if is_inexact(leaf.type.dtype) else methods.float0_zeros(leaf.type)
+        for leaf in leaves
     ]
 
 
@@ -156,7 +174,8 @@ def checked_outputs(what: str, result: Any, body: Traced) -> list[Array]:
             array = methods.astype(array, y.type.dtype)
         if array.type != y.type:
             raise GradError(
-                f"{what}: output {k} of the rule is {array.type}, the function returns {y.type}", at=here()
+                f"{what}: output {k} of the rule is {array.type}, the function returns {y.type}",
+                at=here(),
             )
         found.append(array)
     return found
@@ -197,7 +216,9 @@ class custom_jvp:  # noqa: N801 - a decorator
     def defjvp(self, jvp: Function, symbolic_zeros: bool = False) -> Function:
         """Give the rule; returns it, so this can decorate it."""
         if symbolic_zeros:
-            raise ArgumentError("defjvp: symbolic_zeros is not provided: tangents are arrays", at=here())
+            raise ArgumentError(
+                "defjvp: symbolic_zeros is not provided: tangents are arrays", at=here()
+            )
         self.jvp = jvp
         return jvp
 
@@ -220,7 +241,9 @@ class custom_jvp:  # noqa: N801 - a decorator
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         name = function_name(self)
         if self.jvp is None:
-            raise ArgumentError(f"`{name}` has no derivative rule", at=here(), hint=f"call {name}.defjvp(rule)")
+            raise ArgumentError(
+                f"`{name}` has no derivative rule", at=here(), hint=f"call {name}.defjvp(rule)"
+            )
         if current_trace() is None:
             return self.fun(*args, **kwargs)
         call = Split.of(self.fun, positional(self.fun, args, kwargs), self.nondiff_argnums)
@@ -273,7 +296,10 @@ def _trace_jvp_rule(call: Split, body: Traced, jvp: Function) -> Traced:
         ys = checked_outputs(what, result[0], body)
         dys, treedef = flatten(result[1])
         check_same_structure(
-            f"{what}: the tangent differs from the output", body.outputs.treedef, treedef, ("output", "tangent")
+            f"{what}: the tangent differs from the output",
+            body.outputs.treedef,
+            treedef,
+            ("output", "tangent"),
         )
         return ys, [
             match_type(as_array(dy), y, f"{what}: the tangent of output {k}")
@@ -284,7 +310,13 @@ def _trace_jvp_rule(call: Split, body: Traced, jvp: Function) -> Traced:
     leaves = (*call.leaves, *tangents)
     names = (*call.names, *(f"tangent {k}" for k in range(len(tangents))))
     return trace_body(
-        rule, leaves, tree_structure(leaves), "custom_jvp", names=names, eager=call.eager, finish=finish
+        rule,
+        leaves,
+        tree_structure(leaves),
+        "custom_jvp",
+        names=names,
+        eager=call.eager,
+        finish=finish,
     )
 
 
@@ -307,11 +339,17 @@ class custom_vjp:  # noqa: N801 - a decorator
         self.nesting = Nesting()
 
     def defvjp(
-        self, fwd: Function, bwd: Function, symbolic_zeros: bool = False, optimize_remat: bool = False
+        self,
+        fwd: Function,
+        bwd: Function,
+        symbolic_zeros: bool = False,
+        optimize_remat: bool = False,
     ) -> None:
         """Give the rules."""
         if symbolic_zeros:
-            raise ArgumentError("defvjp: symbolic_zeros is not provided: cotangents are arrays", at=here())
+            raise ArgumentError(
+                "defvjp: symbolic_zeros is not provided: cotangents are arrays", at=here()
+            )
         self.fwd, self.bwd = fwd, bwd
 
     def __get__(self, instance: Any, owner: Any = None) -> Any:
@@ -320,7 +358,9 @@ class custom_vjp:  # noqa: N801 - a decorator
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         name = function_name(self)
         if self.fwd is None or self.bwd is None:
-            raise ArgumentError(f"`{name}` has no derivative rules", at=here(), hint=f"call {name}.defvjp(fwd, bwd)")
+            raise ArgumentError(
+                f"`{name}` has no derivative rules", at=here(), hint=f"call {name}.defvjp(fwd, bwd)"
+            )
         if current_trace() is None:
             return self.fun(*args, **kwargs)
         what = f"custom_vjp of `{name}`"
@@ -332,9 +372,14 @@ class custom_vjp:  # noqa: N801 - a decorator
 
         def finish(result: Any) -> Any:
             if not isinstance(result, tuple | list) or len(result) != 2:
-                raise ArgumentError(f"{what}: fwd must return a pair (output, residuals)", at=here())
+                raise ArgumentError(
+                    f"{what}: fwd must return a pair (output, residuals)", at=here()
+                )
             leaves, treedef = flatten(result[1])
-            residuals[:] = [arrays_of(leaves, [f"residual {k}" for k in range(len(leaves))], name), treedef]
+            residuals[:] = [
+                arrays_of(leaves, [f"residual {k}" for k in range(len(leaves))], name),
+                treedef,
+            ]
             return checked_outputs(what, result[0], body), residuals[0]
 
         with self.nesting.deeper():
@@ -366,7 +411,10 @@ def _trace_cotangents(
 ) -> Traced:
     cts = [placeholder(y.type) for y in inexact(outputs)]
     leaves = (*(placeholder(r.type, r) for r in residuals), *cts)
-    names = (*(f"residual {k}" for k in range(len(residuals))), *(f"cotangent {k}" for k in range(len(cts))))
+    names = (
+        *(f"residual {k}" for k in range(len(residuals))),
+        *(f"cotangent {k}" for k in range(len(cts))),
+    )
     return trace_body(
         rule,
         leaves,
@@ -382,7 +430,11 @@ def _cotangents(what: str, call: Split, result: Any) -> list[Array]:
     """What bwd returned as one cotangent per inexact leaf; None stands for zeros of a whole argument."""
     arguments = call.arrays(call.leaves)
     if not isinstance(result, tuple | list) or len(result) != len(arguments):
-        shown = f"{len(result)} of them" if isinstance(result, tuple | list) else f"a {type(result).__name__}"
+        shown = (
+            f"{len(result)} of them"
+            if isinstance(result, tuple | list)
+            else f"a {type(result).__name__}"
+        )
         raise GradError(
             f"{what}: bwd must return a tuple of {len(arguments)} cotangents, one per argument, not {shown}",
             at=here(),
@@ -390,7 +442,9 @@ def _cotangents(what: str, call: Split, result: Any) -> list[Array]:
     try:
         given = broadcast_prefix(tuple(result), arguments)
     except ValueError as error:
-        raise GradError(f"{what}: the cotangents of bwd do not have the structure of the arguments", at=here()) from error
+        raise GradError(
+            f"{what}: the cotangents of bwd do not have the structure of the arguments", at=here()
+        ) from error
     found = []
     for leaf, name, ct in zip(call.leaves, call.names, given, strict=True):
         if not is_inexact(leaf.dtype):
@@ -410,7 +464,9 @@ def _emit_vjp(call: Split, body: Traced, fwd: Traced, back: Traced, extra: Seque
     n = len(body.graph.outputs)
     outputs = (*fwd_graph.outputs[:n], *(place[id(a)] for a in extra), *fwd_graph.outputs[n:])
     zeros = tuple(full_like(a.type, 0) for a in inexact(captured))
-    bwd_graph = Graph(back.graph.inputs, back.graph.nodes, (*zeros, *back.graph.outputs), back.graph.name)
+    bwd_graph = Graph(
+        back.graph.inputs, back.graph.nodes, (*zeros, *back.graph.outputs), back.graph.name
+    )
     outs = apply(
         custom.custom_vjp_call,
         *captured,
@@ -441,7 +497,9 @@ def custom_gradient(fun: Function) -> Function:
 
             @functools.wraps(vjp)
             def rule(*cts: Any) -> Any:
-                found = vjp(tree_unflatten(body.outputs.treedef, with_float0(body.graph.outputs, cts)))
+                found = vjp(
+                    tree_unflatten(body.outputs.treedef, with_float0(body.graph.outputs, cts))
+                )
                 many = isinstance(found, tuple | list) and len(call.args) != 1
                 return found if many or isinstance(found, tuple) else (found,)
 
@@ -494,7 +552,9 @@ def checkpoint(
     """
     if policy is not None and not isinstance(policy, Policy):
         raise ArgumentError(
-            f"checkpoint: {policy!r} is not a policy", at=here(), hint="use one of tracejit.checkpoint_policies"
+            f"checkpoint: {policy!r} is not a policy",
+            at=here(),
+            hint="use one of tracejit.checkpoint_policies",
         )
     argnums = _argnums(static_argnums)
 
@@ -543,7 +603,9 @@ def closure_convert(fun: Function, *example_args: Any) -> tuple[Function, list[A
         split = len(args) - n
         given = FlatCall.of(fun, args[:split], {})
         check_same_structure(
-            "closure_convert: the arguments differ from the example", call.treedef, tree_structure(args[:split])
+            "closure_convert: the arguments differ from the example",
+            call.treedef,
+            tree_structure(args[:split]),
         )
         consts = [as_array(c) for c in args[split:]]
         return body.outputs.build(run_graph(body.graph, [*consts, *given.leaves]))

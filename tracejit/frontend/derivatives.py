@@ -12,6 +12,7 @@ nodes join that trace, so they nest in any order and depth.
 from __future__ import annotations
 
 import functools
+import operator
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -45,7 +46,13 @@ def _select_args(
     fun: Function, args: tuple[Any, ...], argnums: int | Sequence[int], what: str
 ) -> tuple[int, ...]:
     """``argnums`` as non-negative positions; ArgumentError when one is not among ``args``."""
-    wanted = (argnums,) if isinstance(argnums, int) else tuple(argnums)
+    try:
+        wanted = (argnums,) if isinstance(argnums, int) else tuple(map(operator.index, argnums))
+    except TypeError as error:
+        raise ArgumentError(
+            f"{what}: argnums is an integer or a sequence of them, not {argnums!r}",
+            at=source.here(),
+        ) from error
     found = tuple(k + len(args) if k < 0 else k for k in wanted)
     if any(not 0 <= k < len(args) for k in found):
         raise ArgumentError(

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import operator
 import types
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ import numpy as np
 import optree
 
 from tracejit import hints, source
-from tracejit.config import Settings, config
+from tracejit.config import Settings, config, legal
 from tracejit.errors import ArgumentError, hide_frames, user_traceback
 from tracejit.frontend.array import Array, as_array
 from tracejit.frontend.call import (
@@ -32,7 +33,7 @@ from tracejit.frontend.call import (
     trace_call,
 )
 from tracejit.frontend.trace import Traced, current_trace
-from tracejit.lazy import lazy
+from tracejit.lazy import lazy, prefetch
 from tracejit.tree_util import NAMESPACE
 
 
@@ -300,13 +301,48 @@ def jit(
             threads=threads,
         )
     check_function("jit", fun)
-    numbers = {static_argnums} if isinstance(static_argnums, int) else set(static_argnums)
-    names = {static_argnames} if isinstance(static_argnames, str) else set(static_argnames)
-    return Jitted(fun, static_names(fun, numbers, names), backend, mode, threads)
+    load_compiler()
+    for name, option in (("backend", backend), ("mode", mode), ("threads", threads)):
+        if option is not None:
+            legal(name, option)
+    _positions_and_names(fun, "donate", donate_argnums, donate_argnames)
+    static = _positions_and_names(fun, "static", static_argnums, static_argnames)
+    return Jitted(fun, static, backend, mode, threads)
+
+
+def _positions_and_names(
+    fun: Callable[..., Any],
+    what: str,
+    numbers: int | Sequence[int],
+    names: str | Iterable[str],
+) -> frozenset[int | str]:
+    """Arguments of ``fun`` as a set of positions and names, each both ways."""
+    try:
+        positions = {numbers} if isinstance(numbers, int) else set(map(operator.index, numbers))
+    except TypeError as error:
+        raise ArgumentError(
+            f"jit: {what}_argnums is an integer or a sequence of them, not {numbers!r}",
+            at=source.here(),
+            hint=f"names go into {what}_argnames",
+        ) from error
+    words = {names} if isinstance(names, str) else names
+    if not isinstance(words, Iterable) or any(not isinstance(word, str) for word in words):
+        raise ArgumentError(
+            f"jit: {what}_argnames is a name or a sequence of them, not {names!r}",
+            at=source.here(),
+            hint=f"positions go into {what}_argnums",
+        )
+    return static_names(fun, positions, set(words), what)
+
+
+@functools.cache
+def load_compiler() -> None:
+    """Begin to load the compiler beside whatever the user does until the first call."""
+    prefetch(lambda: _executable.warm_up())
 
 
 def static_names(
-    fun: Callable[..., Any], numbers: set[int], names: set[str]
+    fun: Callable[..., Any], numbers: set[int], names: set[str], what: str = "static"
 ) -> frozenset[int | str]:
     """Positions and names of static arguments, each given both ways where the signature tells."""
     try:
@@ -318,7 +354,7 @@ def static_names(
     for name in names:
         if not variadic and all(p.name != name for p in parameters):
             raise ArgumentError(
-                f"jit: `{function_name(fun)}` has no argument `{name}` to make static",
+                f"jit: `{function_name(fun)}` has no argument `{name}` to be {what}",
                 at=source.here(),
                 hint=hints.name(name, [p.name for p in parameters]),
             )
@@ -326,7 +362,7 @@ def static_names(
     for number in numbers:
         if not any(p.kind is p.VAR_POSITIONAL for p in parameters) and not -most <= number < most:
             raise ArgumentError(
-                f"jit: `{function_name(fun)}` has no argument {number} to make static",
+                f"jit: `{function_name(fun)}` has no argument {number} to be {what}",
                 at=source.here(),
                 hint=f"it takes {most} positional arguments, counted from 0",
             )
@@ -374,6 +410,7 @@ def eval_shape(fun: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
 
     Arguments may be arrays or ShapeDtypeStructs.
     """
+    check_function("eval_shape", fun)
     leaves, treedef = flatten((args, kwargs))
     stand_ins = [
         np.broadcast_to(np.zeros((), leaf.dtype), leaf.shape)

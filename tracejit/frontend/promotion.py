@@ -18,7 +18,7 @@ import numpy as np
 
 from tracejit import hints, source
 from tracejit.config import config
-from tracejit.errors import DTypeError, ShapeError
+from tracejit.errors import ArgumentError, DTypeError, ShapeError
 from tracejit.frontend import array as core
 from tracejit.frontend.trace import current_trace
 from tracejit.ir.graph import Literal, Value, literal
@@ -264,8 +264,27 @@ def typed(x: Any, dtype: np.dtype, *, weak: bool = False) -> Any:
             value = parts.convert.numpy(np.asarray(x), dtype=dtype)
         return spread(value[()], TensorType(dtype, ()), weak=weak)
     if isinstance(x, list | tuple) and not holds_arrays(x):
-        return core.Array(parts.convert.numpy(np.asarray(x), dtype=dtype))
+        data = from_lists(x)
+        if kind(dtype) in "iu" and kind(data.dtype) in "iu" and data.size:
+            check_fits(int(data.min()), dtype)
+            check_fits(int(data.max()), dtype)
+        return core.Array(parts.convert.numpy(data, dtype=dtype))
     return convert(core.as_array(x), dtype, weak=weak)
+
+
+def from_lists(x: Any) -> np.ndarray:
+    """Nested lists as a NumPy array of one of our dtypes; ArgumentError where the lists differ in length."""
+    try:
+        data = np.asarray(x)
+    except ValueError as error:
+        raise ArgumentError(
+            "nested lists of different lengths are no array",
+            at=source.here(),
+            hint="pad them to one length",
+        ) from error
+    if data.dtype not in _KNOWN:
+        raise DTypeError(f"a list of {type(data.flat[0]).__name__} is no array", at=source.here())
+    return data
 
 
 def holds_arrays(x: Any) -> bool:

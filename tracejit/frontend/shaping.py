@@ -31,7 +31,7 @@ def reshape(a: Any, shape: Any, order: str = "C", *, copy: bool | None = None) -
     sizes = _resolved(a, tuple(integer(n, "reshape: a size") for n in given))
     if order == "F":
         return transpose(reshape(transpose(a), sizes[::-1]))
-    if order not in ("C", "A", "K"):
+    if order not in ("C", "A"):
         raise ArgumentError(f"reshape: order is 'C' or 'F', not {order!r}", at=here())
     return reshaped(a, sizes)
 

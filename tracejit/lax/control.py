@@ -63,11 +63,15 @@ def switch(
     return _branch("switch", index32, branches, operands, names)
 
 
-def platform_dependent(*args: Any, default: Function | None = None, **per_platform: Function) -> Any:
+def platform_dependent(
+    *args: Any, default: Function | None = None, **per_platform: Function
+) -> Any:
     """The function given for ``cpu``, or ``default``, applied to ``args``."""
     chosen = per_platform.get("cpu", default)
     if chosen is None:
-        raise ArgumentError("platform_dependent: there is no function for cpu and no default", at=here())
+        raise ArgumentError(
+            "platform_dependent: there is no function for cpu and no default", at=here()
+        )
     return chosen(*args)
 
 
@@ -102,7 +106,11 @@ def _scalar(what: str, x: Any) -> Array:
 
 
 def _branch(
-    name: str, index: Array, branches: Sequence[Function], operands: tuple[Any, ...], titles: Sequence[str]
+    name: str,
+    index: Array,
+    branches: Sequence[Function],
+    operands: tuple[Any, ...],
+    titles: Sequence[str],
 ) -> Any:
     """The ``cond`` node over traced branches."""
     traced: list[Traced] = []
@@ -126,7 +134,9 @@ def _branch(
     return tree_unflatten(first.treedef, outs)
 
 
-def _common_types(name: str, traced: Sequence[Traced], titles: Sequence[str]) -> tuple[list[Any], list[bool]]:
+def _common_types(
+    name: str, traced: Sequence[Traced], titles: Sequence[str]
+) -> tuple[list[Any], list[bool]]:
     """The dtype of each result and whether it is weak; Python scalars give way, anything else must agree."""
     dtypes, weak = [], []
     treedef = traced[0].outputs.treedef

@@ -1,7 +1,7 @@
 """Functions of single elements under JAX's ``lax`` names: strict in dtype and shape.
 
-    >>> add(jnp.ones(3), 2.0)
-    Array([3., 3., 3.], dtype=float32)
+>>> add(jnp.ones(3), 2.0)
+Array([3., 3., 3.], dtype=float32)
 """
 
 from __future__ import annotations
@@ -158,7 +158,10 @@ def reduce_precision(operand: Any, exponent_bits: int, mantissa_bits: int) -> Ar
     if name is None:
         raise DTypeError(f"reduce_precision: takes floats, not {x.type}", at=here())
     if exponent_bits < 1 or mantissa_bits < 0:
-        raise ArgumentError("reduce_precision: needs at least one exponent bit and no fewer than 0 mantissa bits", at=here())
+        raise ArgumentError(
+            "reduce_precision: needs at least one exponent bit and no fewer than 0 mantissa bits",
+            at=here(),
+        )
     exponent, mantissa = widths[name]
     if mantissa_bits < mantissa:
         x = _rounded_mantissa(x, mantissa - mantissa_bits)
@@ -218,7 +221,12 @@ def mulhi(x: Any, y: Any, /) -> Array:
     u64 = DTYPES["u64"]
     a, b = (run(parts.bitcast, v, dtype=u64) if kind(v.dtype) == "i" else v for v in (x, y))
     low = 0xFFFFFFFF
-    a0, a1, b0, b1 = bitwise_and(a, low), shift_right_logical(a, 32), bitwise_and(b, low), shift_right_logical(b, 32)
+    a0, a1, b0, b1 = (
+        bitwise_and(a, low),
+        shift_right_logical(a, 32),
+        bitwise_and(b, low),
+        shift_right_logical(b, 32),
+    )
     middle = add(mul(a1, b0), shift_right_logical(mul(a0, b0), 32))
     cross = add(bitwise_and(middle, low), mul(a0, b1))
     high = add(add(mul(a1, b1), shift_right_logical(middle, 32)), shift_right_logical(cross, 32))
@@ -246,12 +254,15 @@ def select_n(which: Any, *cases: Any) -> Array:
     arrays = fill_out("select", same_dtypes("select", *cases))
     if index.shape != () and index.shape != arrays[0].shape:
         raise ShapeError(
-            f"select_n: `which` is {index.type}; it is a scalar or has the shape of the cases, {arrays[0].shape}", at=here()
+            f"select_n: `which` is {index.type}; it is a scalar or has the shape of the cases, {arrays[0].shape}",
+            at=here(),
         )
     index = promotion.broadcast_to(index, arrays[0].shape)
     if index.dtype == BOOL:
         if len(arrays) > 2:
-            raise ArgumentError(f"select_n: a bool chooses between two cases, not {len(arrays)}", at=here())
+            raise ArgumentError(
+                f"select_n: a bool chooses between two cases, not {len(arrays)}", at=here()
+            )
         return run(logic.select, index, arrays[-1], arrays[0])
     if kind(index.dtype) not in "iu":
         raise DTypeError(f"select_n: `which` is bool or integer, not {index.type}", at=here())
@@ -266,8 +277,13 @@ def clamp(min: Any, x: Any, max: Any) -> Array:
     low, x, high = same_dtypes("clamp", min, x, max)
     for bound in (low, high):
         if bound.shape not in ((), x.shape):
-            raise ShapeError(f"clamp: a bound is a scalar or has the shape of x, {x.shape}; not {bound.type}", at=here())
-    return run(logic.clamp, promotion.broadcast_to(low, x.shape), x, promotion.broadcast_to(high, x.shape))
+            raise ShapeError(
+                f"clamp: a bound is a scalar or has the shape of x, {x.shape}; not {bound.type}",
+                at=here(),
+            )
+    return run(
+        logic.clamp, promotion.broadcast_to(low, x.shape), x, promotion.broadcast_to(high, x.shape)
+    )
 
 
 # ---- dtypes --------------------------------------------------------------------------------------
@@ -298,7 +314,9 @@ def bitcast_convert_type(operand: Any, new_dtype: Any) -> Array:
         found = convert(bitwise_and(pieces, mask), piece)
     else:
         if x.ndim == 0 or x.shape[-1] != count:
-            raise ShapeError(f"bitcast_convert_type: the last axis of {x.type} must have size {count}", at=here())
+            raise ShapeError(
+                f"bitcast_convert_type: the last axis of {x.type} must have size {count}", at=here()
+            )
         pieces = x if x.dtype == piece else run(parts.bitcast, x, dtype=piece)
         wide = convert(pieces, word)
         found = apply(reduce.reduce_or, shift_left(wide, _shifts(wide, piece)), axes=(x.ndim - 1,))
@@ -313,5 +331,3 @@ def _shifts(words: Array, piece: np.dtype) -> Array:
 def dtype(x: Any) -> np.dtype:
     """The dtype of an array or scalar."""
     return as_array(x).dtype
-
-

@@ -1,6 +1,6 @@
 """Functions that say something to the compiler and leave values as they are.
 
-    >>> optimization_barrier({"w": w})          # not merged with, or moved across, other computations
+>>> optimization_barrier({"w": w})          # not merged with, or moved across, other computations
 """
 
 from __future__ import annotations

@@ -145,15 +145,33 @@ def scatter_by(kind: str, name: str, doc: str) -> Any:
     return function
 
 
-scatter = scatter_by("set", "scatter", "``operand`` with windows at run-time starts replaced by the updates.")
-scatter_add = scatter_by("add", "scatter_add", "``operand`` with the updates added to windows at run-time starts.")
-scatter_mul = scatter_by("mul", "scatter_mul", "``operand`` with windows at run-time starts multiplied by the updates.")
-scatter_min = scatter_by("min", "scatter_min", "The smaller of ``operand`` and the updates, in windows at run-time starts.")
-scatter_max = scatter_by("max", "scatter_max", "The larger of ``operand`` and the updates, in windows at run-time starts.")
+scatter = scatter_by(
+    "set", "scatter", "``operand`` with windows at run-time starts replaced by the updates."
+)
+scatter_add = scatter_by(
+    "add", "scatter_add", "``operand`` with the updates added to windows at run-time starts."
+)
+scatter_mul = scatter_by(
+    "mul", "scatter_mul", "``operand`` with windows at run-time starts multiplied by the updates."
+)
+scatter_min = scatter_by(
+    "min",
+    "scatter_min",
+    "The smaller of ``operand`` and the updates, in windows at run-time starts.",
+)
+scatter_max = scatter_by(
+    "max",
+    "scatter_max",
+    "The larger of ``operand`` and the updates, in windows at run-time starts.",
+)
 
 
 def scatter_sub(
-    operand: Any, scatter_indices: Any, updates: Any, dimension_numbers: ScatterDimensionNumbers, **options: Any
+    operand: Any,
+    scatter_indices: Any,
+    updates: Any,
+    dimension_numbers: ScatterDimensionNumbers,
+    **options: Any,
 ) -> Array:
     """``operand`` with the updates subtracted from windows at run-time starts."""
     return scatter_add(operand, scatter_indices, neg(updates), dimension_numbers, **options)

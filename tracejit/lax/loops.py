@@ -53,7 +53,9 @@ class Carry:
         try:
             self.leaves = [as_array(leaf) for leaf in leaves]
         except (TypeError, ValueError) as error:
-            raise ArgumentError(f"{name}: the initial value holds something that is no array", at=here()) from error
+            raise ArgumentError(
+                f"{name}: the initial value holds something that is no array", at=here()
+            ) from error
 
     def finish(self, after: Any) -> list[Array]:
         """What a body returned for the carry, as leaves; results that are Python scalars take the carry's dtype."""
@@ -80,7 +82,11 @@ class Carry:
         """
         changed = False
         for k, (leaf, after, is_weak) in enumerate(zip(self.leaves, types, weak, strict=True)):
-            if leaf._weak and leaf.shape == after.shape and (leaf.dtype != after.dtype or not is_weak):
+            if (
+                leaf._weak
+                and leaf.shape == after.shape
+                and (leaf.dtype != after.dtype or not is_weak)
+            ):
                 dtype = promotion.dtype_of([leaf, _Typed(after.dtype, is_weak)])[0]
                 if dtype == after.dtype:
                     self.leaves[k] = promotion.convert(leaf, dtype, weak=is_weak)
@@ -157,7 +163,8 @@ def scan(
     def finish(result: Any) -> Any:
         if not isinstance(result, tuple | list) or len(result) != 2:
             raise ArgumentError(
-                f"scan: `{function_name(f)}` must return a pair (carry, y), not {_described(result)}", at=here()
+                f"scan: `{function_name(f)}` must return a pair (carry, y), not {_described(result)}",
+                at=here(),
             )
         y_tree[:] = [tree_structure(result[1])]
         return carry.finish(result[0]), result[1]
@@ -181,7 +188,9 @@ def scan(
         reverse=bool(reverse),
     )
     weak = body.outputs.weak
-    return _rebuilt(carry.treedef, outs[:n], weak[:n]), _rebuilt(y_tree[0], outs[n:], (False,) * len(outs[n:]))
+    return _rebuilt(carry.treedef, outs[:n], weak[:n]), _rebuilt(
+        y_tree[0], outs[n:], (False,) * len(outs[n:])
+    )
 
 
 def _described(result: Any) -> str:
@@ -195,7 +204,9 @@ def _scan_length(xs: Sequence[Array], tree: Any, length: Any) -> int:
     for (path, _), x in zip(tree_flatten_with_path(tree)[0], xs, strict=True):
         where = f"xs{keystr(path)}"
         if x.ndim == 0:
-            raise ShapeError(f"scan: {where} is {x.type}, which has no leading axis to scan over", at=here())
+            raise ShapeError(
+                f"scan: {where} is {x.type}, which has no leading axis to scan over", at=here()
+            )
         sizes.setdefault(x.shape[0], where)
     if len(sizes) > 1:
         notes = tuple(f"{where}: {n}" for n, where in sizes.items())
@@ -204,7 +215,9 @@ def _scan_length(xs: Sequence[Array], tree: Any, length: Any) -> int:
         given = integer(length, "scan: length")
         if sizes and given not in sizes:
             (n,) = sizes
-            raise ShapeError(f"scan: length is {given}, but xs has leading axes of size {n}", at=here())
+            raise ShapeError(
+                f"scan: length is {given}, but xs has leading axes of size {n}", at=here()
+            )
         return given
     if not sizes:
         raise ArgumentError("scan: without xs, length must be given", at=here())
@@ -222,7 +235,9 @@ def while_loop(cond_fun: Function, body_fun: Function, init_val: Any) -> Any:
     """
     for what, fun in (("cond_fun", cond_fun), ("body_fun", body_fun)):
         if not callable(fun):
-            raise ArgumentError(f"while_loop: {what} is a {type(fun).__name__}, not a function", at=here())
+            raise ArgumentError(
+                f"while_loop: {what} is a {type(fun).__name__}, not a function", at=here()
+            )
     carry = Carry("while_loop", init_val)
     treedef = tree_structure((init_val,))
     names = flat(body_fun, (init_val,))[2]
@@ -336,7 +351,9 @@ def associative_scan(fn: Function, elems: Any, reverse: bool = False, axis: int 
     the half as many results, fill in the places between.
     """
     if not callable(fn):
-        raise ArgumentError(f"associative_scan: fn is a {type(fn).__name__}, not a function", at=here())
+        raise ArgumentError(
+            f"associative_scan: fn is a {type(fn).__name__}, not a function", at=here()
+        )
     leaves, treedef = flatten(elems)
     arrays = [as_array(leaf) for leaf in leaves]
     if not arrays:
@@ -345,14 +362,21 @@ def associative_scan(fn: Function, elems: Any, reverse: bool = False, axis: int 
     sizes = {a.shape[number] for a in arrays if a.ndim > number}
     if len(sizes) != 1 or any(a.ndim <= number for a in arrays):
         shown = ", ".join(str(a.type) for a in arrays)
-        raise ShapeError(f"associative_scan: axis {number} differs in size among {shown}", at=here())
+        raise ShapeError(
+            f"associative_scan: axis {number} differs in size among {shown}", at=here()
+        )
     if reverse:
         arrays = [shaping.flip(a, number) for a in arrays]
 
     def combine(a: Sequence[Array], b: Sequence[Array]) -> list[Array]:
         result = fn(tree_unflatten(treedef, a), tree_unflatten(treedef, b))
         found, result_tree = flatten(result)
-        check_same_structure("associative_scan: fn changes the structure", treedef, result_tree, ("taken", "returned"))
+        check_same_structure(
+            "associative_scan: fn changes the structure",
+            treedef,
+            result_tree,
+            ("taken", "returned"),
+        )
         return [as_array(x) for x in found]
 
     found = _prefixes(combine, arrays, number)

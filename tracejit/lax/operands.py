@@ -90,4 +90,8 @@ def check_precision(name: str, precision: Any) -> None:
     legal = ("default", "fastest", "bfloat16", "tensorfloat32", "float32", "high", "highest")
     for p in given:
         if p is not None and str(getattr(p, "name", p)).lower() not in legal:
-            raise DTypeError(f"{name}: {p!r} is not a precision", at=here(), hint="use lax.Precision.HIGHEST or None")
+            raise DTypeError(
+                f"{name}: {p!r} is not a precision",
+                at=here(),
+                hint="use lax.Precision.HIGHEST or None",
+            )

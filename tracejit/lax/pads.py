@@ -1,7 +1,7 @@
 """Padding by name: how much "SAME", "SAME_LOWER" and "VALID" put around each spatial axis.
 
-    >>> padtype_to_pads((5,), (3,), (2,), "SAME")
-    [(1, 1)]
+>>> padtype_to_pads((5,), (3,), (2,), "SAME")
+[(1, 1)]
 """
 
 from __future__ import annotations
@@ -13,7 +13,10 @@ from tracejit.source import here
 
 
 def padtype_to_pads(
-    in_shape: Sequence[int], window_shape: Sequence[int], window_strides: Sequence[int], padding: str
+    in_shape: Sequence[int],
+    window_shape: Sequence[int],
+    window_strides: Sequence[int],
+    padding: str,
 ) -> list[tuple[int, int]]:
     """(low, high) per axis. SAME gives ceil(size / stride) positions, the odd element padded at the end."""
     if len({len(in_shape), len(window_shape), len(window_strides)}) > 1:
@@ -26,7 +29,9 @@ def padtype_to_pads(
     if name == "VALID":
         return [(0, 0)] * len(in_shape)
     if name not in ("SAME", "SAME_LOWER"):
-        raise ArgumentError(f"padding is 'SAME', 'SAME_LOWER', 'VALID' or pairs, not {padding!r}", at=here())
+        raise ArgumentError(
+            f"padding is 'SAME', 'SAME_LOWER', 'VALID' or pairs, not {padding!r}", at=here()
+        )
     found = []
     for n, w, s in zip(in_shape, window_shape, window_strides, strict=True):
         count = -(-n // s)

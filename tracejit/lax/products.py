@@ -83,7 +83,11 @@ def dot(
     x, y = as_array(lhs), as_array(rhs)
     if dimension_numbers is None:
         if not (1 <= x.ndim <= 2 and 1 <= y.ndim <= 2) or x.shape[-1] != y.shape[0]:
-            raise ShapeError(f"lax.dot: {x.type} and {y.type} have no product", at=here(), hint="see lax.dot_general")
+            raise ShapeError(
+                f"lax.dot: {x.type} and {y.type} have no product",
+                at=here(),
+                hint="see lax.dot_general",
+            )
         dimension_numbers = (((x.ndim - 1,), (0,)), ((), ()))
     return dot_general(x, y, dimension_numbers, precision, preferred_element_type)
 
@@ -92,7 +96,10 @@ def batch_matmul(lhs: Any, rhs: Any, precision: Any = None) -> Array:
     """Matrix products of two stacks of matrices of one shape of stack."""
     x, y = as_array(lhs), as_array(rhs)
     if x.ndim < 2 or x.ndim != y.ndim:
-        raise ShapeError(f"batch_matmul: takes stacks of matrices of equal rank, not {x.type} and {y.type}", at=here())
+        raise ShapeError(
+            f"batch_matmul: takes stacks of matrices of equal rank, not {x.type} and {y.type}",
+            at=here(),
+        )
     stack = tuple(range(x.ndim - 2))
     return dot_general(x, y, (((x.ndim - 1,), (x.ndim - 2,)), (stack, stack)), precision)
 
@@ -108,23 +115,31 @@ class ConvDimensionNumbers(NamedTuple):
     out_spec: tuple[int, ...]
 
 
-def conv_dimension_numbers(lhs_shape: Any, rhs_shape: Any, dimension_numbers: Any) -> ConvDimensionNumbers:
+def conv_dimension_numbers(
+    lhs_shape: Any, rhs_shape: Any, dimension_numbers: Any
+) -> ConvDimensionNumbers:
     """Dimension numbers from strings like ("NHWC", "HWIO", "NHWC"); None is batch and features first."""
     rank = len(tuple(lhs_shape))
     if rank != len(tuple(rhs_shape)):
         raise ShapeError(
-            f"convolution: operand {tuple(lhs_shape)} and kernel {tuple(rhs_shape)} differ in rank", at=here()
+            f"convolution: operand {tuple(lhs_shape)} and kernel {tuple(rhs_shape)} differ in rank",
+            at=here(),
         )
     if isinstance(dimension_numbers, ConvDimensionNumbers):
         return dimension_numbers
     if dimension_numbers is None:
         return ConvDimensionNumbers(*(tuple(range(rank)),) * 3)
     if len(dimension_numbers) != 3:
-        raise ArgumentError(f"convolution: dimension_numbers {dimension_numbers!r} are not three specs", at=here())
+        raise ArgumentError(
+            f"convolution: dimension_numbers {dimension_numbers!r} are not three specs", at=here()
+        )
     if not all(isinstance(spec, str) for spec in dimension_numbers):
         return ConvDimensionNumbers(*(ints(spec) for spec in dimension_numbers))
     if any(len(spec) != rank for spec in dimension_numbers):
-        raise ShapeError(f"convolution: dimension_numbers {dimension_numbers!r} do not name {rank} axes", at=here())
+        raise ShapeError(
+            f"convolution: dimension_numbers {dimension_numbers!r} do not name {rank} axes",
+            at=here(),
+        )
     return ConvDimensionNumbers(*conv_general_permutations(dimension_numbers))
 
 
@@ -134,9 +149,14 @@ def conv_general_permutations(dimension_numbers: Sequence[str]) -> tuple[tuple[i
     found = []
     for spec, (a, b) in ((lhs, "NC"), (rhs, "OI"), (out, "NC")):
         if len(set(spec)) != len(spec) or a not in spec or b not in spec:
-            raise ArgumentError(f"convolution: {spec!r} must name {a!r}, {b!r} and each spatial axis once", at=here())
+            raise ArgumentError(
+                f"convolution: {spec!r} must name {a!r}, {b!r} and each spatial axis once",
+                at=here(),
+            )
         if set(spec) - {a, b} != set(rhs) - set("OI"):
-            raise ArgumentError(f"convolution: {lhs!r}, {rhs!r}, {out!r} name different spatial axes", at=here())
+            raise ArgumentError(
+                f"convolution: {lhs!r}, {rhs!r}, {out!r} name different spatial axes", at=here()
+            )
         spatial = [letter for letter in rhs if letter not in "OI"]
         found.append((spec.index(a), spec.index(b), *(spec.index(letter) for letter in spatial)))
     return tuple(found)
@@ -177,7 +197,13 @@ def conv_general_dilated(
 
 
 def conv_parameters(
-    lhs_shape: Any, rhs_shape: Any, strides: Any, padding: Any, lhs_dilation: Any, rhs_dilation: Any, numbers: Any
+    lhs_shape: Any,
+    rhs_shape: Any,
+    strides: Any,
+    padding: Any,
+    lhs_dilation: Any,
+    rhs_dilation: Any,
+    numbers: Any,
 ) -> dict[str, Any]:
     """The params of a convolution that the user may give in several forms."""
     spec = conv_dimension_numbers(lhs_shape, rhs_shape, numbers)
@@ -188,7 +214,9 @@ def conv_parameters(
     if isinstance(padding, str):
         if any(d != 1 for d in outer):
             raise ArgumentError(
-                "convolution: padding by name and lhs_dilation together are ambiguous", at=here(), hint="use conv_transpose"
+                "convolution: padding by name and lhs_dilation together are ambiguous",
+                at=here(),
+                hint="use conv_transpose",
             )
         sizes = [lhs_shape[a] for a in spec.lhs_spec[2:]]
         reach = [(rhs_shape[a] - 1) * d + 1 for a, d in zip(spec.rhs_spec[2:], inner, strict=True)]
@@ -252,7 +280,9 @@ def transpose_pads(kernel: int, stride: int, padding: str) -> tuple[int, int]:
     """The padding with which a dilated convolution is the transpose of one with ``padding``."""
     name = str(padding).upper()
     if name not in ("SAME", "VALID"):
-        raise ArgumentError(f"conv_transpose: padding is 'SAME', 'VALID' or pairs, not {padding!r}", at=here())
+        raise ArgumentError(
+            f"conv_transpose: padding is 'SAME', 'VALID' or pairs, not {padding!r}", at=here()
+        )
     total = kernel + stride - 2
     if name == "SAME":
         low = kernel - 1 if stride > kernel - 1 else -(-total // 2)
@@ -392,7 +422,12 @@ def conv_general_dilated_local(
 
 def _result_shape(lhs_shape: Any, rhs_shape: Any, **params: Any) -> tuple[int, ...]:
     f32 = DTYPES["f32"]
-    full = {"feature_group_count": 1, "batch_group_count": 1, "preferred_element_type": None, **params}
+    full = {
+        "feature_group_count": 1,
+        "batch_group_count": 1,
+        "preferred_element_type": None,
+        **params,
+    }
     types = TensorType(f32, tuple(lhs_shape)), TensorType(f32, tuple(rhs_shape))
     return conv_ops.conv_general_dilated.infer(*types, **full).shape  # type: ignore[no-any-return]
 
@@ -409,7 +444,9 @@ def conv_general_shape_tuple(
     lhs_shape: Any, rhs_shape: Any, window_strides: Any, padding: Any, dimension_numbers: Any
 ) -> tuple[int, ...]:
     """The shape that ``conv_general_dilated`` gives."""
-    params = conv_parameters(lhs_shape, rhs_shape, window_strides, padding, None, None, dimension_numbers)
+    params = conv_parameters(
+        lhs_shape, rhs_shape, window_strides, padding, None, None, dimension_numbers
+    )
     return _result_shape(lhs_shape, rhs_shape, **params)
 
 
@@ -420,7 +457,9 @@ def conv_transpose_shape_tuple(
     spec = conv_dimension_numbers(lhs_shape, rhs_shape, dimension_numbers)
     if isinstance(padding, str):
         kernel = [rhs_shape[a] for a in spec.rhs_spec[2:]]
-        padding = [transpose_pads(k, s, padding) for k, s in zip(kernel, window_strides, strict=True)]
+        padding = [
+            transpose_pads(k, s, padding) for k, s in zip(kernel, window_strides, strict=True)
+        ]
     ones = (1,) * len(spec.rhs_spec[2:])
     params = conv_parameters(lhs_shape, rhs_shape, ones, padding, window_strides, None, spec)
     return _result_shape(lhs_shape, rhs_shape, **params)

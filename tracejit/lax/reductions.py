@@ -1,7 +1,7 @@
 """Folds under JAX's ``lax`` names: over axes, over windows, running; arg-extrema, sorting, the k largest.
 
-    >>> reduce(x, 0.0, lax.add, (0,))                        # known computations become reduce_sum, reduce_max ...
-    >>> reduce_window(x, -inf, lax.max, (2, 2), (2, 2), "VALID")
+>>> reduce(x, 0.0, lax.add, (0,))                        # known computations become reduce_sum, reduce_max ...
+>>> reduce_window(x, -inf, lax.max, (2, 2), (2, 2), "VALID")
 """
 
 from __future__ import annotations
@@ -86,7 +86,9 @@ argmax = arg_extremum("argmax", folds.argmax)
 argmin = arg_extremum("argmin", folds.argmin)
 
 
-def computation_graph(name: str, computation: Function, operands: Sequence[Array], treedef: Any) -> Graph:
+def computation_graph(
+    name: str, computation: Function, operands: Sequence[Array], treedef: Any
+) -> Graph:
     """``computation(accumulated, element)`` as a graph over scalars; TreeError unless it keeps their types."""
     scalars = [x.type.with_shape(()) for x in operands]
     pair = tree_structure((tree_unflatten(treedef, range(len(scalars))),) * 2)
@@ -95,7 +97,8 @@ def computation_graph(name: str, computation: Function, operands: Sequence[Array
         raise ArgumentError(f"{name}: the computation uses arrays from outside", at=here())
     if body.graph.output_types != tuple(scalars):
         raise TreeError(
-            f"{name}: the computation takes {tuple(scalars)} and returns {body.graph.output_types}", at=here()
+            f"{name}: the computation takes {tuple(scalars)} and returns {body.graph.output_types}",
+            at=here(),
         )
     return body.graph
 
@@ -118,7 +121,11 @@ def _with_init(found: Array, init: Array, prim: Primitive, graph: Graph) -> Arra
 
 
 def reduce(
-    operands: Any, init_values: Any, computation: Function, dimensions: Sequence[int], out_sharding: Any = None
+    operands: Any,
+    init_values: Any,
+    computation: Function,
+    dimensions: Sequence[int],
+    out_sharding: Any = None,
 ) -> Any:
     """Fold ``operands`` (an array or a tree of arrays of one shape) over ``dimensions``.
 
@@ -173,12 +180,20 @@ def reduce_window(
 
 
 def window_parameters(
-    shape: Sequence[int], size: Any, strides: Any, padding: Any, base_dilation: Any, window_dilation: Any
+    shape: Sequence[int],
+    size: Any,
+    strides: Any,
+    padding: Any,
+    base_dilation: Any,
+    window_dilation: Any,
 ) -> dict[str, Any]:
     """The params of the window operations, all filled in, padding as pairs."""
     dims = ints(size)
     if len(dims) != len(shape):
-        raise ShapeError(f"reduce_window: a window of {dims} does not fit an array of shape {tuple(shape)}", at=here())
+        raise ShapeError(
+            f"reduce_window: a window of {dims} does not fit an array of shape {tuple(shape)}",
+            at=here(),
+        )
     base = (1,) * len(dims) if base_dilation is None else ints(base_dilation)
     inner = (1,) * len(dims) if window_dilation is None else ints(window_dilation)
     steps = (1,) * len(dims) if strides is None else ints(strides)
@@ -189,12 +204,16 @@ def window_parameters(
     return window.window_params(dims, steps, tuple(ints(p) for p in padding), base, inner)
 
 
-def _window_by_slices(x: Array, init: Array, computation: Function, params: dict[str, Any]) -> Array:
+def _window_by_slices(
+    x: Array, init: Array, computation: Function, params: dict[str, Any]
+) -> Array:
     """Any fold: one strided slice for each place in the window."""
     config = window.pad_config(params)
     shape = window.result_shape("reduce_window", x.type, params)
     padded = apply(layout.pad, x, init, config=config)
-    inside = shaping.padded(promotion.filled(True, x.type.with_dtype(DTYPES["bool"])), config, False)
+    inside = shaping.padded(
+        promotion.filled(True, x.type.with_dtype(DTYPES["bool"])), config, False
+    )
     partial = any(any(c) for c in config)
     total = promotion.broadcast_to(init, shape)
     for place in itertools.product(*(range(w) for w in params["window_dimensions"])):
@@ -257,7 +276,9 @@ def sort(operand: Any, dimension: int = -1, is_stable: bool = True, num_keys: in
     return found if many else found[0]
 
 
-def sort_key_val(keys: Any, values: Any, dimension: int = -1, is_stable: bool = True) -> tuple[Array, Array]:
+def sort_key_val(
+    keys: Any, values: Any, dimension: int = -1, is_stable: bool = True
+) -> tuple[Array, Array]:
     """Keys in ascending order along an axis, and the values in the same order."""
     return sort((keys, values), dimension, is_stable, 1)  # type: ignore[no-any-return]
 

@@ -1,7 +1,7 @@
 """Making and moving elements under JAX's ``lax`` names: fills, ranges, reshaping, static and dynamic slices.
 
-    >>> slice_in_dim(iota("int32", 6), 2, 4)
-    Array([2, 3], dtype=int32)
+>>> slice_in_dim(iota("int32", 6), 2, 4)
+Array([2, 3], dtype=int32)
 """
 
 from __future__ import annotations
@@ -34,7 +34,9 @@ def full(shape: Any, fill_value: Any, dtype: Any = None, *, sharding: Any = None
     return creation.full(shape, value, dtype)
 
 
-def full_like(x: Any, fill_value: Any, dtype: Any = None, shape: Any = None, sharding: Any = None) -> Array:
+def full_like(
+    x: Any, fill_value: Any, dtype: Any = None, shape: Any = None, sharding: Any = None
+) -> Array:
     """An array in the shape and dtype of ``x`` filled with a scalar."""
     return creation.full_like(x, fill_value, dtype, shape)
 
@@ -104,17 +106,23 @@ def tile(operand: Any, reps: Sequence[int]) -> Array:
     """``operand`` repeated ``reps`` times along each axis."""
     x = as_array(operand)
     if len(tuple(reps)) != x.ndim:
-        raise ShapeError(f"tile: {len(tuple(reps))} counts for the {x.ndim} axes of {x.type}", at=here())
+        raise ShapeError(
+            f"tile: {len(tuple(reps))} counts for the {x.ndim} axes of {x.type}", at=here()
+        )
     return shaping.tile(x, tuple(reps))
 
 
 # ---- reshaping and joining -----------------------------------------------------------------------
 
 
-def reshape(operand: Any, new_sizes: Any, dimensions: Any = None, *, out_sharding: Any = None) -> Array:
+def reshape(
+    operand: Any, new_sizes: Any, dimensions: Any = None, *, out_sharding: Any = None
+) -> Array:
     """The elements under another shape; ``dimensions`` is the order in which axes are read."""
     x = as_array(operand)
-    return shaping.reshape(x if dimensions is None else shaping.transpose(x, tuple(dimensions)), tuple(new_sizes))
+    return shaping.reshape(
+        x if dimensions is None else shaping.transpose(x, tuple(dimensions)), tuple(new_sizes)
+    )
 
 
 def transpose(operand: Any, permutation: Any) -> Array:
@@ -127,7 +135,10 @@ def collapse(operand: Any, start_dimension: int, stop_dimension: int | None = No
     x = as_array(operand)
     start, stop, _ = builtins.slice(start_dimension, stop_dimension).indices(x.ndim)
     if stop < start:
-        raise ArgumentError(f"collapse: {start_dimension} to {stop_dimension} is no range of the axes of {x.type}", at=here())
+        raise ArgumentError(
+            f"collapse: {start_dimension} to {stop_dimension} is no range of the axes of {x.type}",
+            at=here(),
+        )
     size = int(np.prod(x.shape[start:stop], dtype=np.int64))
     return reshaped(x, (*x.shape[:start], size, *x.shape[stop:]))
 
@@ -170,7 +181,9 @@ def split(operand: Any, sizes: Sequence[int], axis: int = 0) -> list[Array]:
     x = as_array(operand)
     number, extents = axis_number("split", axis, x.ndim), ints(sizes)
     if sum(extents) != x.shape[number]:
-        raise ShapeError(f"split: sizes {extents} do not add up to axis {number} of {x.type}", at=here())
+        raise ShapeError(
+            f"split: sizes {extents} do not add up to axis {number} of {x.type}", at=here()
+        )
     ends = np.cumsum((0, *extents)).tolist()
     return [shaping.cut(x, number, a, b) for a, b in zip(ends, ends[1:], strict=False)]
 
@@ -185,12 +198,17 @@ def pad(operand: Any, padding_value: Any, padding_config: Sequence[tuple[int, in
 
 
 def slice(
-    operand: Any, start_indices: Sequence[int], limit_indices: Sequence[int], strides: Sequence[int] | None = None
+    operand: Any,
+    start_indices: Sequence[int],
+    limit_indices: Sequence[int],
+    strides: Sequence[int] | None = None,
 ) -> Array:
     """``operand[start:limit:stride]`` along every axis; bounds lie within it."""
     x = as_array(operand)
     steps = (1,) * x.ndim if strides is None else ints(strides)
-    return apply(layout.slice_, x, start=ints(start_indices), limit=ints(limit_indices), strides=steps)
+    return apply(
+        layout.slice_, x, start=ints(start_indices), limit=ints(limit_indices), strides=steps
+    )
 
 
 def slice_in_dim(
@@ -204,7 +222,10 @@ def slice_in_dim(
     stop = n if limit_index is None else int(limit_index)
     start, stop = start + n * (start < 0), stop + n * (stop < 0)
     if not 0 <= start <= stop <= n:
-        raise ShapeError(f"slice_in_dim: {start_index}:{limit_index} is no range of axis {number} of {x.type}", at=here())
+        raise ShapeError(
+            f"slice_in_dim: {start_index}:{limit_index} is no range of axis {number} of {x.type}",
+            at=here(),
+        )
     return shaping.cut(x, number, start, stop, int(stride))
 
 
@@ -215,7 +236,9 @@ def index_in_dim(operand: Any, index: int, axis: int = 0, keepdims: bool = True)
     at = integer(index, "index_in_dim: index")
     n = x.shape[number]
     if not -n <= at < n:
-        raise ShapeError(f"index_in_dim: index {at} is outside axis {number} of {x.type}", at=here())
+        raise ShapeError(
+            f"index_in_dim: index {at} is outside axis {number} of {x.type}", at=here()
+        )
     found = shaping.cut(x, number, at % n, at % n + 1)
     return found if keepdims else shaping.squeeze(found, number)
 
@@ -225,9 +248,15 @@ def index_in_dim(operand: Any, index: int, axis: int = 0, keepdims: bool = True)
 
 def _starts(name: str, x: Array, starts: Any, negative: bool | Sequence[bool]) -> list[Array]:
     """One integer scalar per axis, negative ones counted from the end."""
-    given = list(starts) if isinstance(starts, tuple | list) else [as_array(starts)[k] for k in range(x.ndim)]
+    given = (
+        list(starts)
+        if isinstance(starts, tuple | list)
+        else [as_array(starts)[k] for k in range(x.ndim)]
+    )
     if len(given) != x.ndim:
-        raise ShapeError(f"{name}: takes one start per axis of {x.type}, not {len(given)}", at=here())
+        raise ShapeError(
+            f"{name}: takes one start per axis of {x.type}, not {len(given)}", at=here()
+        )
     wraps = [negative] * x.ndim if isinstance(negative, bool) else list(negative)
     return [_start(name, s, n, wrap) for s, n, wrap in zip(given, x.shape, wraps, strict=True)]
 
@@ -246,7 +275,11 @@ def _start(name: str, start: Any, n: int, wrap: bool) -> Array:
 
 
 def dynamic_slice(
-    operand: Any, start_indices: Any, slice_sizes: Any, *, allow_negative_indices: bool | Sequence[bool] = True
+    operand: Any,
+    start_indices: Any,
+    slice_sizes: Any,
+    *,
+    allow_negative_indices: bool | Sequence[bool] = True,
 ) -> Array:
     """The window of ``slice_sizes`` at run-time starts, moved inside where it would reach out."""
     x = as_array(operand)
@@ -255,7 +288,11 @@ def dynamic_slice(
 
 
 def dynamic_update_slice(
-    operand: Any, update: Any, start_indices: Any, *, allow_negative_indices: bool | Sequence[bool] = True
+    operand: Any,
+    update: Any,
+    start_indices: Any,
+    *,
+    allow_negative_indices: bool | Sequence[bool] = True,
 ) -> Array:
     """``operand`` with the window at run-time starts replaced by ``update``."""
     x, values = same_dtypes("dynamic_update_slice", operand, update)
@@ -270,7 +307,12 @@ def _at_axis(x: Array, axis: int, start: Any) -> list[Any]:
 
 
 def dynamic_slice_in_dim(
-    operand: Any, start_index: Any, slice_size: int, axis: int = 0, *, allow_negative_indices: bool = True
+    operand: Any,
+    start_index: Any,
+    slice_size: int,
+    axis: int = 0,
+    *,
+    allow_negative_indices: bool = True,
 ) -> Array:
     """``slice_size`` entries along one axis from a run-time start."""
     x = as_array(operand)
@@ -281,7 +323,12 @@ def dynamic_slice_in_dim(
 
 
 def dynamic_index_in_dim(
-    operand: Any, index: Any, axis: int = 0, keepdims: bool = True, *, allow_negative_indices: bool = True
+    operand: Any,
+    index: Any,
+    axis: int = 0,
+    keepdims: bool = True,
+    *,
+    allow_negative_indices: bool = True,
 ) -> Array:
     """The entry at a run-time index along an axis; the index is clamped into it."""
     x = as_array(operand)
@@ -307,7 +354,9 @@ def dynamic_update_index_in_dim(
     number = axis_number("dynamic_update_index_in_dim", axis, x.ndim)
     if values.ndim != x.ndim:
         values = shaping.expand_dims(values, number)
-    return dynamic_update_slice_in_dim(x, values, index, number, allow_negative_indices=allow_negative_indices)
+    return dynamic_update_slice_in_dim(
+        x, values, index, number, allow_negative_indices=allow_negative_indices
+    )
 
 
 def index_take(src: Any, idxs: Sequence[Any], axes: Sequence[int]) -> Array:

@@ -43,7 +43,9 @@ def custom_root(
         solution, values = root(*primals), primals[1:]
         x, aux = solution if has_aux else (solution, None)
         if flatten(x)[1] != guess_tree:
-            raise TreeError("custom_root: solve returns another structure than the initial guess", at=here())
+            raise TreeError(
+                "custom_root: solve returns another structure than the initial guess", at=here()
+            )
         _, slope = jvp(lambda *v: equation(x, *v), values, tangents[1:])
         dx = tangent_solve(lambda v: jvp(lambda z: equation(z, *values), (x,), (v,))[1], slope)
         dx = tree_map(elementwise.negative, dx)

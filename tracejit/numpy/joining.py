@@ -428,7 +428,7 @@ def _pad_ramp(a: Any, axis: int, low: int, high: int, ends: tuple[Any, Any]) -> 
         t = (steps / max(width, 1)).reshape([-1 if k == axis else 1 for k in range(a.ndim)])
         last = promotion.to_inexact(cut(a, axis, edge, edge + 1))
         ramp = ew.add(end, ew.multiply(ew.subtract(last, end), promotion.typed(t, last.dtype)))
-        ramp = ew.trunc(ramp) if a.dtype.kind in "iu" else ramp
+        ramp = ew.floor(ramp) if a.dtype.kind in "iu" else ramp
         parts.append(promotion.convert(ramp, a.dtype))
     return concatenate([parts[0], a, parts[1]], axis)
 

@@ -12,23 +12,26 @@ become part of the kernels that compute the operands.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from tracejit.ir.build import Builder, building, full_like
-from tracejit.ir.graph import Atom, ConstArray, Graph, Literal, Value
+from tracejit.ir.graph import Atom, ConstArray, Graph, Literal, Node, Value
+from tracejit.ir.prim import Primitive
 from tracejit.ir.types import DTYPES, TensorType, kind
 from tracejit.ops import layout
 from tracejit.ops.arith import mul
 from tracejit.ops.broadcast import broadcast_in_dim, reduce_sum
 from tracejit.ops.conv import conv_general_dilated
-from tracejit.ops.dot import as_matmul, dot_general, free_axes, narrowed, permuted
+from tracejit.ops.dot import accumulator, as_matmul, dot_general, free_axes, narrowed, permuted
 from tracejit.ops.fill import full
 from tracejit.passes.conv_plan import Geometry, geometry, packed_spec, wants_packed
 from tracejit.passes.merge import merge_equal
 from tracejit.passes.subgraphs import map_subgraphs
+from tracejit.passes.upsampling import is_upsampling, upsampled
 
 #: products of a matrix and a vector up to so many multiplications are fused maps and sums
 SMALL = 32**3
@@ -51,9 +54,10 @@ def canonicalise(graph: Graph) -> Graph:
                 builder.nodes.append(replace(inner, inputs=inputs))
                 continue
             rule = _dot if node.prim is dot_general else _conv
+            before = len(builder.nodes)
             found = rule(inputs, node.outputs[0].type, dict(node.params))
-            if found is None:
-                builder.nodes.append(replace(inner, inputs=inputs))
+            if _same(builder.nodes[before:], node.prim, inputs, node.params):
+                builder.nodes[before:] = [replace(inner, inputs=inputs)]
                 continue
             changed = True
             env[node.outputs[0]] = found
@@ -64,6 +68,16 @@ def canonicalise(graph: Graph) -> Graph:
     outputs = tuple(env.get(x, x) if isinstance(x, Value) else x for x in graph.outputs)
     # an image that a convolution and its gradient read is padded once
     return merge_equal(replace(graph, nodes=tuple(builder.nodes), outputs=outputs))
+
+
+def _same(
+    nodes: list[Node], prim: Primitive, inputs: tuple[Atom, ...], params: Mapping[str, Any]
+) -> bool:
+    """Whether a rule wrote just the node that was there."""
+    if len(nodes) != 1:
+        return False
+    new = nodes[0]
+    return new.prim is prim and new.inputs == inputs and dict(new.params) == dict(params)
 
 
 def _stored(x: Atom) -> Atom:
@@ -77,7 +91,7 @@ def _stored(x: Atom) -> Atom:
 
 
 def _dot(xs: tuple[Any, ...], out: TensorType, params: dict[str, Any]) -> Any:
-    """What computes a contraction; None where the node is fine as it is."""
+    """What computes a contraction."""
     lhs, rhs = xs
     numbers = params["dimension_numbers"]
     plan = as_matmul(lhs.type, rhs.type, numbers)
@@ -94,8 +108,6 @@ def _dot(xs: tuple[Any, ...], out: TensorType, params: dict[str, Any]) -> Any:
     if kind(dtype) in "fiu" and exact and work <= SMALL and (summed := _summed(pair, numbers)):
         return narrowed(summed, out.dtype)
     pair, numbers = _with_views(pair, numbers)
-    if pair == xs and params["preferred_element_type"] in (None, dtype):
-        return None
     found = dot_general(*pair, dimension_numbers=numbers, preferred_element_type=None)
     return narrowed(found, out.dtype)
 
@@ -169,11 +181,21 @@ def _summed(pair: tuple[Any, ...], numbers: Any) -> Any:
 
 
 def _conv(xs: tuple[Any, ...], out: TensorType, params: dict[str, Any]) -> Any:
-    """What computes a convolution; None where the node is fine as it is."""
+    """What computes a convolution."""
     if 0 in (out.size, xs[0].type.size, xs[1].type.size):
         return full_like(out, 0)
-    lhs, params = _padded(_stored(xs[0]), params)
-    rhs = _stored(xs[1])
+    dtype = accumulator(out.dtype)
+    lhs, rhs = (narrowed(_stored(x), dtype) for x in xs)
+    params = {**params, "preferred_element_type": None}
+    if is_upsampling(params):
+        return narrowed(upsampled(lhs, rhs, params, _padded_conv), out.dtype)
+    return narrowed(_padded_conv(lhs, rhs, params), out.dtype)
+
+
+def _padded_conv(lhs: Any, rhs: Any, params: dict[str, Any]) -> Any:
+    """A convolution of operands of one dtype, as a product or with its padding in another node."""
+    lhs, params = _padded(lhs, params)
+    out = conv_general_dilated.infer(lhs.type, rhs.type, **params)
     g = geometry(lhs.type, rhs.type, params)
     found = _as_product(lhs, rhs, out, g)
     if found is not None:
@@ -182,8 +204,6 @@ def _conv(xs: tuple[Any, ...], out: TensorType, params: dict[str, Any]) -> Any:
         spec = packed_spec(g)
         rhs = permuted(rhs, tuple(g.rhs_spec[spec.index(axis)] for axis in range(rhs.type.ndim)))
         params["dimension_numbers"] = (g.lhs_spec, spec, g.out_spec)
-    if (lhs, rhs) == xs:
-        return None
     return conv_general_dilated(lhs, rhs, **params)
 
 
@@ -248,7 +268,7 @@ def _as_product(lhs: Any, rhs: Any, out: TensorType, g: Geometry) -> Any:
         pair, numbers = (rhs, lhs), (contract[::-1], ((), ()))
     params = {"dimension_numbers": numbers, "preferred_element_type": None}
     wanted = dot_general.infer(*(x.type for x in pair), **params).with_dtype(out.dtype)
-    found = _dot(pair, wanted, params) or dot_general(*pair, **params)
+    found = _dot(pair, wanted, params)
     return found if found.type == out else layout.reshape(found, new_sizes=out.shape)
 
 

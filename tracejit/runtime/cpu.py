@@ -91,16 +91,24 @@ def prepared(kernel: Kernel) -> Kernel:
     return replace(expand_math(widen_half(kernel), NATIVE), name=f"{kernel.name}_{digest}")
 
 
-def kernel_addresses(kernels: tuple[Kernel, ...]) -> dict[Kernel, int]:
-    """Addresses of kernels; those not seen before are compiled together."""
+def compile_program(program: Program, threads: int) -> tuple[Code, dict[Kernel, int]]:
+    """Compile ``main`` and the kernels not seen before, in one module; addresses of all kernels."""
+    target = host_target()
     with _lock:
-        new = [k for k in kernels if k not in _kernels]
+        new = {k: prepared(k) for k in program.kernels if k not in _kernels}
+        text = print_main(program, target, threads)
         if new:
-            ready = [prepared(k) for k in new]
-            code = compile_llvm(print_module(ready, host_target()), [k.name for k in ready])
-            for kernel, made in zip(new, ready, strict=True):
-                _kernels[kernel] = (code.addresses[made.name], code)
-        return {k: _kernels[k][0] for k in kernels}
+            text += without_header(print_module(list(new.values()), target))
+        code = compile_llvm(text, ["main", *(k.name for k in new.values())])
+        for kernel, made in new.items():
+            _kernels[kernel] = (code.addresses[made.name], code)
+        return code, {k: _kernels[k][0] for k in program.kernels}
+
+
+def without_header(text: str) -> str:
+    """A module's text without its target lines and declarations that ``main`` has too."""
+    again = ("target ", "declare void @llvm.memcpy.p0.p0.i64")
+    return "\n".join(line for line in text.splitlines() if not line.startswith(again)) + "\n"
 
 
 @lru_cache(maxsize=1)
@@ -117,11 +125,10 @@ def blas() -> dict[str, int]:
 
 @dataclass(frozen=True)
 class Main:
-    """A program's ``main``: ``call(args, results, arena, env)``, all addresses. ``text`` is its LLVM text."""
+    """A program's ``main``: ``call(args, results, arena, env)``, all addresses."""
 
     call: Any
     env: Env
-    text: str
     code: Code
     pool: int
     addresses: dict[Kernel, int]
@@ -132,11 +139,9 @@ _MAIN = ctypes.CFUNCTYPE(None, *(ctypes.c_void_p,) * 4)
 
 def compile_main(program: Program, threads: int) -> Main:
     """Compile a program for this CPU."""
-    addresses = kernel_addresses(program.kernels)
-    text = print_main(program, host_target(), threads)
-    code = compile_llvm(text, ["main"])
+    code, addresses = compile_program(program, threads)
     pool = thread_pool().address if threads > 1 else 0
-    return Main(_MAIN(code.addresses["main"]), make_env(program), text, code, pool, addresses)
+    return Main(_MAIN(code.addresses["main"]), make_env(program), code, pool, addresses)
 
 
 def sources(program: Program, threads: int) -> str:

@@ -17,21 +17,24 @@ from typing import Any
 
 import numpy as np
 
-from tracejit.codegen.module import print_source
-from tracejit.codegen.numba import compile_numba
 from tracejit.config import Settings, config
 from tracejit.errors import BackendError, OutOfBoundsError
 from tracejit.ir import interp
 from tracejit.ir.graph import Graph
 from tracejit.kernel.program import HostCall, KernelCall, Program, lower_program
 from tracejit.kernel.text import show as show_kernel
+from tracejit.lazy import lazy
 from tracejit.passes.group import Partition, partition
 from tracejit.passes.outputs import own_outputs
 from tracejit.passes.pipeline import OPTIMISE, run_passes
 from tracejit.passes.place import Plan, place_buffers
 from tracejit.runtime import cpu, driver, report
 from tracejit.runtime.buffers import ALIGN, empty, pointer, ready
-from tracejit.runtime.native import host_target
+from tracejit.runtime.native import host_target, thread_pool
+
+# the printers of Python load when they are asked for
+_module = lazy("tracejit.codegen.module")
+_numba = lazy("tracejit.codegen.numba")
 
 
 @dataclass(frozen=True)
@@ -80,7 +83,8 @@ class Sources:
         """One Python module that needs only NumPy and Numba."""
         graph = self._stages.graph
         names = [v.name.strip() or f"argument_{k}" for k, v in enumerate(graph.inputs)]
-        return print_source(self._stages.program, graph.name, names)
+        return _module.print_source(  # type: ignore[no-any-return]
+            self._stages.program, graph.name, names)
 
     def __str__(self) -> str:
         return self.llvm
@@ -112,7 +116,7 @@ class Executable:
         self.outs_table = ctypes.c_void_p * max(len(self.output_types), 1)
         self.constants = [node.params["value"].array for node in plan.constants]
         if backend == "numba":
-            self.numba = {k: compile_numba(k) for k in self.program.kernels}
+            self.numba = {k: _numba.compile_numba(k) for k in self.program.kernels}
         else:
             self._prepare_native(stages.threads)
 
@@ -215,6 +219,13 @@ def view_at(address: int, type: Any) -> np.ndarray:
         return np.empty(type.shape, type.dtype)
     raw = (ctypes.c_char * type.nbytes).from_address(address)
     return np.frombuffer(raw, type.dtype).reshape(type.shape)
+
+
+def warm_up() -> None:
+    """Load what the first compilation needs: LLVM and the threads."""
+    host_target()
+    if config.current().threads > 1:
+        thread_pool()
 
 
 def compile_graph(

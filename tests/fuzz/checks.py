@@ -1,0 +1,95 @@
+"""What a compiled random graph is held to.
+
+    check_graph(graph, arrays)      compiles it, checks every stage, compares results with the interpreter
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from tests.ops.op_checks import wide_graph
+from tracejit.ir import interp
+from tracejit.ir import text as graph_text
+from tracejit.ir import verify as graph_verify
+from tracejit.ir.graph import Graph
+from tracejit.ir.types import kind
+from tracejit.kernel import interp as kernel_interp
+from tracejit.kernel import text as kernel_text
+from tracejit.kernel import verify as kernel_verify
+from tracejit.kernel.nodes import Kernel
+from tracejit.passes.place import Plan
+from tracejit.runtime import driver
+from tracejit.runtime.executable import Executable, compile_graph
+from tracejit.transform import PRIMS
+
+EPS = {"f16": 1e-3, "bf16": 8e-3, "f32": 1.2e-7, "f64": 2.2e-16}
+SMALLEST = {2: 1.0, 4: 64.0, 8: 1e6}
+
+
+def check_graph(graph: Graph, arrays: Sequence[np.ndarray], threads: int = 2) -> Executable:
+    """Compile, check each stage, compare results."""
+    graph_verify.verify(graph)
+    made = compile_graph(graph, backend="llvm", mode="default", threads=threads)
+    assert isinstance(made, Executable)
+    graph_verify.verify(made.stages.optimised)
+    assert graph_text.parse(graph_text.show(graph), PRIMS) == graph
+    for kernel in made.program.kernels:
+        kernel_verify.verify(kernel)
+        assert kernel_text.parse(kernel_text.show(kernel)) == kernel
+    check_plan(made.program.plan)
+    with np.errstate(all="ignore"):
+        wanted = interp.run(graph, arrays)
+        wide = interp.run(wide_graph(graph), [a.astype("f8") if kind(a.dtype) == "f" else a for a in arrays])
+    compare(made.run(arrays), wanted, wide)
+    compare(made.run(arrays), wanted, wide)  # in an arena and in results that have been used
+    return made
+
+
+def compare(found: Sequence[np.ndarray], wanted: Sequence[np.ndarray], wide: Sequence[np.ndarray]) -> None:
+    """Integers and booleans equal; floats as far off as single steps in their precision are."""
+    for k, (got, want, true) in enumerate(zip(found, wanted, wide, strict=True)):
+        assert got.dtype == want.dtype and got.shape == want.shape
+        if kind(want.dtype) != "f":
+            np.testing.assert_array_equal(got, want, err_msg=f"result {k}")
+            continue
+        a, b, c = (np.asarray(x, np.float64) for x in (got, want, true))
+        told = np.isfinite(b) & np.isfinite(c) & (np.abs(c) < 1e4)
+        if not told.any():
+            continue
+        assert np.isfinite(a[told]).all(), f"result {k} is not finite: {a} instead of {b}"
+        eps = float(np.finfo(want.dtype).eps) if want.dtype.itemsize > 2 else EPS["bf16"]
+        scale = max(np.abs(b[told]).max(), SMALLEST[want.dtype.itemsize])
+        allowed = 30 * np.abs(b - c)[told].max() + 60 * eps * scale
+        error = np.abs(a - b)[told].max()
+        assert error <= allowed, f"result {k} is off by {error}, not {allowed}:\n{a}\ninstead of\n{b}"
+
+
+def check_plan(plan: Plan) -> None:
+    """Storages alive at one time do not overlap, and the arena is not larger than it must be."""
+    arena = [s for s in plan.storages if s.kind == "arena"]
+    for k, a in enumerate(arena):
+        assert a.offset + a.nbytes <= plan.arena
+        for b in arena[:k]:
+            apart = a.offset + a.nbytes <= b.offset or b.offset + b.nbytes <= a.offset
+            assert apart or a.last < b.first or b.last < a.first, f"{a} and {b} overlap"
+
+
+def run_in_python(made: Executable, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """The program with every kernel interpreted: accesses outside of a buffer are errors there."""
+    results = [np.zeros(t.shape, t.dtype) for t in made.graph.output_types]
+    arena = np.zeros(made.program.plan.arena, np.uint8)
+
+    def interpreted(kernel: Kernel):  # type: ignore[no-untyped-def]
+        def call(buffers: Sequence[np.ndarray], sizes: Sequence[int]) -> int:
+            named = {p.name: b for p, b in zip(kernel.params, buffers, strict=True)}
+            return kernel_interp.run(kernel, named, dict(zip(kernel.sizes, sizes, strict=True)))
+
+        return call
+
+    kernels = {k: interpreted(k) for k in made.program.kernels}
+    ready = [np.ascontiguousarray(a).reshape(a.shape) for a in arrays]
+    failed = driver.run_plan(made.program, ready, results, arena, made.constants, kernels)
+    assert not failed
+    return results
