@@ -1,4 +1,7 @@
-"""The Python in README and docs runs: blocks of one page share a namespace, in order."""
+"""The Python in README and docs runs: blocks of one page share a namespace, in order.
+
+What a block prints is compared with a block marked ``text`` right after it; ``pytest --update-golden`` writes it.
+"""
 
 from __future__ import annotations
 
@@ -9,21 +12,45 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
-BLOCK = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
+BLOCK = re.compile(r"^```python\n(.*?)^```\n(?:\n?^```text\n(.*?)^```\n)?", re.MULTILINE | re.DOTALL)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_python_blocks_run(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_python_blocks_run(
+    page: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    request: pytest.FixtureRequest,
+) -> None:
     monkeypatch.chdir(tmp_path)
-    text = page.read_text(encoding="utf-8")
+    text = updated = page.read_text(encoding="utf-8")
     namespace: dict[str, object] = {"__name__": page.stem}
     for match in BLOCK.finditer(text):
         line = text[: match.start()].count("\n") + 1
-        source = "\n" * line + match.group(1)
-        exec(compile(source, str(page), "exec"), namespace)
+        file = tmp_path / f"{page.stem}.py"
+        file.write_text("\n" * line + match.group(1), encoding="utf-8")
+        exec(compile(file.read_text(encoding="utf-8"), str(file), "exec"), namespace)
+        printed, expected = tidy(capsys.readouterr().out), match.group(2)
+        # a machine with narrower vectors prints another width
+        printed = re.sub(r"vec\((4|8|16)x", "vec(16x", printed)
+        if expected is None:
+            continue
+        if request.config.getoption("--update-golden"):
+            updated = updated.replace(f"```text\n{expected}```", f"```text\n{printed}```", 1)
+        else:
+            assert printed == expected, f"{page.name}:{line}"
+    if updated != text:
+        page.write_text(updated, encoding="utf-8")
+
+
+def tidy(text: str) -> str:
+    """Printed text without blanks at the ends of lines and of the whole."""
+    return "\n".join(line.rstrip() for line in text.strip("\n").splitlines()) + "\n"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_links_lead_somewhere(page: Path) -> None:
-    for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text(encoding="utf-8")):
+    prose = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+    for target in re.findall(r"\]\(([^)#:]+)\)", prose):
         assert (page.parent / target).exists(), f"{page.name} links to {target}"

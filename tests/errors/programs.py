@@ -14,12 +14,10 @@ import numpy as np
 
 import tracejit as tj
 import tracejit.numpy as jnp
-from tracejit import grad, jit, jvp, linearize, value_and_grad, vjp, vmap
+from tracejit import grad, jit, jvp, lax, linearize, value_and_grad, vjp, vmap
 from tracejit.frontend.array import apply
 from tracejit.frontend.custom import custom_vjp
 from tracejit.ir.prim import Primitive
-from tracejit.lax.control import cond
-from tracejit.lax.loops import fori_loop, scan, while_loop
 
 x23 = np.ones((2, 3), np.float32)
 x32 = np.ones((3, 2), np.float32)
@@ -359,23 +357,23 @@ def scan_carry() -> None:
     def step(carry: Any, x: Any) -> Any:
         return (carry[0] + x,), x
 
-    scan(step, (0.0, 1.0), v4)
+    lax.scan(step, (0.0, 1.0), v4)
 
 
 def scan_carry_type() -> None:
-    scan(lambda carry, x: (jnp.stack([carry, x]), x), 0.0, v4)
+    lax.scan(lambda carry, x: (jnp.stack([carry, x]), x), 0.0, v4)
 
 
 def cond_branches() -> None:
-    jit(lambda p, x: cond(p, lambda x: x, lambda x: x.sum(), x))(True, x23)
+    jit(lambda p, x: lax.cond(p, lambda x: x, lambda x: x.sum(), x))(True, x23)
 
 
 def while_condition() -> None:
-    while_loop(lambda x: x, lambda x: x, x23)
+    lax.while_loop(lambda x: x, lambda x: x, x23)
 
 
 def fori_bound() -> None:
-    fori_loop(0.5, 3, lambda i, x: x, 0.0)
+    lax.fori_loop(0.5, 3, lambda i, x: x, 0.0)
 
 
 # ---- derivatives ---------------------------------------------------------------------------------

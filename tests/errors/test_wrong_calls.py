@@ -1,6 +1,6 @@
 """Wrong calls over the public API: each is one of tracejit's errors, at the line of the call.
 
-Every row runs twice: at once, on arrays with data, and traced by jit, where nothing may get further than the trace.
+Every row runs at once, on arrays with data, and traced by jit, vjp and vmap, where nothing may get further than the trace.
 """
 
 # ruff: noqa: E501
@@ -16,7 +16,20 @@ import pytest
 
 import tracejit as tj
 import tracejit.numpy as jnp
-from tracejit import grad, hessian, jacfwd, jacrev, jit, jvp, linearize, value_and_grad, vjp, vmap
+from tracejit import (
+    grad,
+    hessian,
+    jacfwd,
+    jacrev,
+    jit,
+    jvp,
+    lax,
+    linearize,
+    random,
+    value_and_grad,
+    vjp,
+    vmap,
+)
 from tracejit.errors import InternalError, TracedValueError, TracejitError
 
 Row = Callable[[Any], Any]
@@ -314,6 +327,100 @@ TRANSFORMS: list[Row] = [
     lambda t: tj.settings(default_float="int32"),
 ]
 
+LAX: list[Row] = [
+    lambda t: lax.add(t.v, t.w),
+    lambda t: lax.add(t.v, t.i),
+    lambda t: lax.mul(t.a, t.c),
+    lambda t: lax.sin(t.i),
+    lambda t: lax.sin("x"),
+    lambda t: lax.max(t.z, t.z),
+    lambda t: lax.bitwise_and(t.v, t.v),
+    lambda t: lax.select(t.v, t.v, t.v),
+    lambda t: lax.select(t.m, t.v, t.w),
+    lambda t: lax.clamp(0.0, t.v, t.w),
+    lambda t: lax.reshape(t.a, (7,)),
+    lambda t: lax.transpose(t.a, (0, 0)),
+    lambda t: lax.transpose(t.a, (0,)),
+    lambda t: lax.broadcast_in_dim(t.a, (2, 4), (0, 1)),
+    lambda t: lax.broadcast_in_dim(t.a, (2, 3), (0,)),
+    lambda t: lax.concatenate([t.a, t.b], 1),
+    lambda t: lax.concatenate([], 0),
+    lambda t: lax.rev(t.a, (2,)),
+    lambda t: lax.slice(t.v, (0,), (9,)),
+    lambda t: lax.slice(t.v, (3,), (1,)),
+    lambda t: lax.slice(t.v, (0,), (4,), (0,)),
+    lambda t: lax.slice(t.a, (0,), (1,)),
+    lambda t: lax.dynamic_slice(t.v, (0, 0), (2,)),
+    lambda t: lax.dynamic_slice(t.v, (0,), (9,)),
+    lambda t: lax.dynamic_update_slice(t.v, t.a, (0,)),
+    lambda t: lax.dynamic_update_slice(t.v, t.w, (0,)),
+    lambda t: lax.pad(t.v, 0.0, ((1, 1, 0), (0, 0, 0))),
+    lambda t: lax.pad(t.v, 0.0, ((-9, 0, 0),)),
+    lambda t: lax.iota("float99", 3),
+    lambda t: lax.dot(t.a, t.a),
+    lambda t: lax.dot_general(t.a, t.b, (((1,), (0,)), ((), ()))),
+    lambda t: lax.dot_general(t.a, t.b, (((5,), (1,)), ((), ()))),
+    lambda t: lax.sort(t.a, dimension=4),
+    lambda t: lax.top_k(t.v, 9),
+    lambda t: lax.top_k(t.v, -1),
+    lambda t: lax.cumsum(t.a, axis=3),
+    lambda t: lax.conv_general_dilated(t.a, t.a, (1, 1), "SAME"),
+    lambda t: lax.conv_general_dilated(t.a, t.c, (1,), "SAME"),
+    lambda t: lax.conv_general_dilated(t.c, t.c, (0,), "SAME"),
+    lambda t: lax.reduce_window(t.a, 0.0, lax.add, (9,), (1,), "VALID"),
+    lambda t: lax.convert_element_type(t.v, "wild"),
+    lambda t: lax.bitcast_convert_type(t.v, "complex64"),
+    lambda t: lax.cond(t.v, lambda: 1.0, lambda: 2.0),
+    lambda t: lax.cond(t.m[0], lambda: 1.0, lambda: t.v),
+    lambda t: lax.cond(t.m[0], lambda: 1.0, 2.0),
+    lambda t: lax.cond(t.m[0], lambda x: x, lambda x: x),
+    lambda t: lax.switch(t.v, [lambda: 1.0]),
+    lambda t: lax.switch(t.i[0], []),
+    lambda t: lax.while_loop(lambda x: x, lambda x: x, t.v),
+    lambda t: lax.while_loop(lambda x: x < 3, lambda x: (x, x), t.s),
+    lambda t: lax.while_loop(1, lambda x: x, t.s),
+    lambda t: lax.fori_loop(0.5, 3, lambda i, x: x, 0.0),
+    lambda t: lax.fori_loop(0, 3, lambda i, x: t.v, 0.0),
+    lambda t: lax.fori_loop(0, 3, lambda x: x, 0.0),
+    lambda t: lax.scan(lambda c, x: c, 0.0, t.v),
+    lambda t: lax.scan(lambda c, x: (t.a, x), 0.0, t.v),
+    lambda t: lax.scan(lambda c, x: (c, x), 0.0, (t.v, t.w)),
+    lambda t: lax.scan(lambda c, x: (c, x), 0.0, t.s),
+    lambda t: lax.scan(lambda c, x: (c, x), 0.0),
+    lambda t: lax.scan(lambda c, x: (c, x), 0.0, t.v, length=9),
+    lambda t: lax.map(lambda x: "x", t.v),
+    lambda t: lax.associative_scan(lambda a, b: a + b, t.v, axis=3),
+]
+
+RANDOM: list[Row] = [
+    lambda t: random.normal(t.v),
+    lambda t: random.normal("x"),
+    lambda t: random.normal(random.key(0), (-2,)),
+    lambda t: random.normal(random.key(0), "x"),
+    lambda t: random.normal(random.key(0), (2,), "int32"),
+    lambda t: random.uniform(random.key(0), (2,), minval=t.v),
+    lambda t: random.randint(random.key(0), (2,), 0, 5, "float32"),
+    lambda t: random.bernoulli(random.key(0), t.v, (3,)),
+    lambda t: random.split(random.key(0), -1),
+    lambda t: random.choice(random.key(0), t.v, (9,), replace=False),
+    lambda t: random.permutation(random.key(0), t.a, axis=4),
+    lambda t: random.key("x"),
+    lambda t: random.key(0.5),
+    lambda t: random.fold_in(random.key(0), 0.5),
+]
+
+ARGUMENT_COUNTS: list[Row] = [
+    lambda t: jit(lambda x: x)(t.v, t.v),
+    lambda t: jit(lambda x: x)(),
+    lambda t: jit(lambda x: x)(y=t.v),
+    lambda t: grad(lambda x: x.sum())(t.v, t.v),
+    lambda t: vmap(lambda x: x)(t.a, t.a),
+    lambda t: vjp(lambda x, y: x, t.v),
+    lambda t: jvp(lambda x, y: x, (t.v,), (t.v,)),
+    lambda t: jacrev(lambda x, y: x)(t.v),
+    lambda t: value_and_grad(lambda x: (x.sum(), x), has_aux=True)(t.v, t.v),
+]
+
 ROWS = {
     f"{name}-{k}": row
     for name, rows in (
@@ -322,6 +429,9 @@ ROWS = {
         ("reductions", REDUCTIONS),
         ("shaping", SHAPING),
         ("transforms", TRANSFORMS),
+        ("lax", LAX),
+        ("random", RANDOM),
+        ("counts", ARGUMENT_COUNTS),
     )
     for k, row in enumerate(rows)
 }
@@ -344,15 +454,23 @@ def test_at_once(name: str) -> None:
     check(row, lambda: row(table))
 
 
+TRACERS: dict[str, Callable[[Any], Any]] = {
+    "jit": lambda program: jit(program)(ARRAYS),
+    "vjp": lambda program: vjp(program, ARRAYS),
+    "vmap": lambda program: vmap(program, in_axes=None, axis_size=2)(ARRAYS),
+}
+
+
+@pytest.mark.parametrize("tracer", TRACERS)
 @pytest.mark.parametrize("name", ROWS)
-def test_traced(name: str) -> None:
+def test_traced(name: str, tracer: str) -> None:
     row = ROWS[name]
 
     def program(arrays: Any) -> Any:
-        result = row(SimpleNamespace(**arrays))
+        result = row(SimpleNamespace(**{key: jnp.asarray(x) for key, x in arrays.items()}))
         return result if isinstance(result, tj.Array) else 0
 
-    check(row, lambda: jit(program)(ARRAYS))
+    check(row, lambda: TRACERS[tracer](program))
 
 
 def test_there_are_about_two_hundred() -> None:

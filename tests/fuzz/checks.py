@@ -34,7 +34,7 @@ def check_graph(graph: Graph, arrays: Sequence[np.ndarray], threads: int = 2) ->
     made = compile_graph(graph, backend="llvm", mode="default", threads=threads)
     assert isinstance(made, Executable)
     graph_verify.verify(made.stages.optimised)
-    assert graph_text.parse(graph_text.show(graph), PRIMS) == graph
+    assert graph_text.parse(graph_text.show(graph, full=True), PRIMS) == graph
     for kernel in made.program.kernels:
         kernel_verify.verify(kernel)
         assert kernel_text.parse(kernel_text.show(kernel)) == kernel

@@ -327,16 +327,10 @@ def made(m: Maker) -> None:
     shape = tuple(m.one_of(DIMS[:-1]) for _ in range(m.pick(3)))
     dtype = DTYPES[m.one_of(("i32", "f32", "i64"))]
     if m.pick(2) and shape:
-        y = PRIMS["iota"](dtype=dtype, shape=shape, dimension=m.pick(len(shape))) if False else None
-        from_builder = _no_operands("iota", {"dtype": dtype, "shape": shape, "dimension": m.pick(len(shape))})
-        m.keep(from_builder if y is None else y, True)
+        m.keep(PRIMS["iota"](dtype=dtype, shape=shape, dimension=m.pick(len(shape))), True)
         return
     array = (np.arange(int(np.prod(shape, dtype=np.int64))).reshape(shape) % 7 - 3).astype(dtype)
-    m.keep(_no_operands("constant", {"value": ConstArray(array)}), True)
-
-
-def _no_operands(name: str, params: dict[str, Any]) -> Value:
-    return PRIMS[name](**params)  # type: ignore[no-any-return]
+    m.keep(PRIMS["constant"](value=ConstArray(array)), True)
 
 
 # ---- index operations and host calls ---------------------------------------------------------------
@@ -389,7 +383,7 @@ def along(m: Maker) -> None:
     axis = m.pick(x.type.ndim)
     fn = m.one_of(("cumsum", "cummax", "sort"))
     if fn == "sort" and x in m.exact:
-        m.keep(PRIMS["sort"](x, dimension=axis, num_keys=1, is_stable=True)[0], x)
+        m.keep(PRIMS["sort"](x, dimension=axis, num_keys=1, is_stable=True), x)
     elif fn != "sort":
         y = PRIMS[fn](x, axis=axis, reverse=bool(m.pick(2)))
         m.keep(y, x) if fn == "cummax" else m.keep(y)
@@ -417,7 +411,7 @@ def body(m: Maker, types: Sequence[TensorType], outs: Sequence[TensorType], extr
                 y = PRIMS["tanh"](y) if y is not None and kind(t.dtype) == "f" else y
             found.append(literal(1, t) if y is None else y)
         if extra:
-            found += [inner.any() for _ in range(m.pick(3))]
+            found += [inner.any() for _ in range(m.pick(3)) if inner.values]
     return b.graph(found, "body")
 
 

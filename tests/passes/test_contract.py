@@ -130,6 +130,15 @@ CONVS = [
     ),
     ((9, 20, 8, 8), (30, 20, 8, 8), params(2), ["dot_general", "reshape"]),
     ((2, 20, 8, 8), (30, 20, 1, 1), params(2), ["conv_general_dilated"]),
+    ((2, 20, 8, 8), (30, 20, 1, 1), params(2, window_strides=(2, 3)), None),
+    ((2, 20, 9, 9), (30, 20, 4, 5), params(2, rhs_dilation=(2, 2), window_strides=(3, 1)), None),
+    # the gradient of that with respect to the kernel: a product for each image, then their sum
+    (
+        (2, 20, 8, 8),
+        (2, 30, 8, 8),
+        params(2, dimension_numbers=((1, 0, 2, 3),) * 3),
+        ["dot_general", "reduce_sum", "reshape"],
+    ),
     (
         (2, 3, 7, 6),
         (4, 3, 3, 3),

@@ -55,6 +55,7 @@ class _Printer:
         self.flag_of = {id(call): k for k, call in enumerate(self.env.flags)}
         self.lines: list[str] = []
         self.constants: list[str] = []
+        self.counters: list[str] = []
         self.count = 0
 
     def module(self, target: Target) -> str:
@@ -77,6 +78,7 @@ class _Printer:
             "  %gargs = alloca ptr, align 16",
             "  %gdims = alloca i64, align 16",
             "  %gsteps = alloca i64, align 16",
+            *self.counters,
             "  store i64 16, ptr %gsteps",
         ]
         tail = ["}", "declare void @llvm.memcpy.p0.p0.i64(ptr, ptr, i64, i1)"]
@@ -101,6 +103,12 @@ class _Printer:
 
     def at(self, base: str, place: int | str, type: str = "ptr") -> str:
         return self.value(f"getelementptr {type}, ptr {base}, i64 {place}")
+
+    def counter(self) -> str:
+        """A cell for a loop, allotted once: an alloca inside a loop takes more of the stack each time."""
+        name = "%" + self.fresh("count")
+        self.counters.append(f"  {name} = alloca i64")
+        return name
 
     def slot(self, number: int) -> str:
         """The pointer in a slot."""
@@ -228,7 +236,7 @@ class _Printer:
             product(*pointers)
             return
         head, body, done = self.fresh("batch"), self.fresh("item"), self.fresh("done")
-        counter = self.value("alloca i64")
+        counter = self.counter()
         self.emit(f"store i64 0, ptr {counter}")
         self.emit(f"br label %{head}")
         self.label(head)
@@ -284,7 +292,7 @@ class _Printer:
 
     def scan_loop(self, loop: ScanLoop) -> None:
         head, body, done = self.fresh("scan"), self.fresh("step"), self.fresh("done")
-        counter = self.value("alloca i64")
+        counter = self.counter()
         self.emit(f"store i64 0, ptr {counter}")
         self.emit(f"br label %{head}")
         self.label(head)

@@ -14,7 +14,14 @@ from typing import Any
 import numpy as np
 
 from tracejit.frontend.array import Array
-from tracejit.frontend.call import FlatCall, OutTree, flatten_result, function_name, leaf_names
+from tracejit.frontend.call import (
+    FlatCall,
+    OutTree,
+    call_user,
+    flatten_result,
+    function_name,
+    leaf_names,
+)
 from tracejit.frontend.trace import Trace, Traced, run_trace
 from tracejit.ir import build
 from tracejit.ir.graph import Atom, Graph, Literal, Value, literal
@@ -47,7 +54,7 @@ def trace_body(
             Array(leaf._data if eager else None, value, trace, leaf._weak)
             for leaf, value in zip(leaves, values, strict=True)
         ]
-        result = fun(*tree_unflatten(treedef, arrays))
+        result = call_user(fun, tree_unflatten(treedef, arrays), {})
         return flatten_result(result if finish is None else finish(result), name)
 
     given = [leaf.type for leaf in leaves] if types is None else types

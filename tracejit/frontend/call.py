@@ -44,6 +44,17 @@ def check_function(what: str, fun: Any) -> None:
         )
 
 
+def call_user(fun: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
+    """``fun(*args, **kwargs)``; ArgumentError when it does not take such arguments."""
+    try:
+        return fun(*args, **kwargs)
+    except TypeError as error:
+        inside = error.__traceback__ is not None and error.__traceback__.tb_next is not None
+        if inside or isinstance(error, TracejitError):
+            raise
+        raise ArgumentError(str(error), at=source.here()) from None
+
+
 @dataclass(frozen=True)
 class FlatCall:
     """Arguments of one call: ``leaves`` are Arrays, ``treedef`` rebuilds ``(args, kwargs)``."""
@@ -136,7 +147,7 @@ def trace_call(call: FlatCall, what: str, *, types: Sequence[TensorType] | None 
             for leaf, value in zip(call.leaves, values, strict=True)
         ]
         args, kwargs = optree.tree_unflatten(call.treedef, arrays)
-        return flatten_result(call.fun(*args, **kwargs), call.name)
+        return flatten_result(call_user(call.fun, args, kwargs), call.name)
 
     return run_trace(trace, call.types if types is None else types, call.names, run, name=call.name)
 

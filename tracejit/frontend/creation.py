@@ -143,6 +143,8 @@ def _concrete(a: Any, dtype: np.dtype) -> Any:
     """
     if isinstance(a, int) and kind(dtype) in "iu":
         promotion.check_fits(a, dtype)
+    if isinstance(a, list | tuple):
+        return core.Array(parts.convert.numpy(promotion.from_lists(a, dtype), dtype=dtype))
     try:
         return core.Array(np.asarray(parts.convert.numpy(np.asarray(a), dtype=dtype)))
     except (TypeError, ValueError) as error:

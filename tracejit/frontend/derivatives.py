@@ -25,6 +25,7 @@ from tracejit.frontend.array import Array, as_array
 from tracejit.frontend.call import (
     FlatCall,
     OutTree,
+    call_user,
     check_function,
     flatten,
     flatten_result,
@@ -192,7 +193,7 @@ def _with_aux(call: FlatCall, has_aux: bool, what: str) -> tuple[FlatCall, list[
 
     @functools.wraps(call.fun)
     def run(*args: Any, **kwargs: Any) -> Any:
-        result = call.fun(*args, **kwargs)
+        result = call_user(call.fun, args, kwargs)
         if not (isinstance(result, tuple) and len(result) == 2):
             raise ArgumentError(
                 f"{what}: with has_aux=True `{call.name}` must return (value, aux), not {type(result).__name__}",
@@ -398,7 +399,7 @@ def _jacobian(
             full = list(args)
             for k, x in zip(wanted, xs, strict=True):
                 full[k] = x
-            return fun(*full, **kwargs)
+            return call_user(fun, full, kwargs)
 
         jac, aux = compute(of_chosen, chosen, has_aux, isinstance(argnums, int))
         return (jac, aux) if has_aux else jac

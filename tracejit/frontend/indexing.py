@@ -341,6 +341,7 @@ def setitem(x: Any, idx: Any, value: Any) -> None:
                 old = core.Array(x._data, x._value, x._trace, x._weak)
                 table[id(old)] = (old, found[1])
     x._data, x._value, x._trace, x._weak = new._data, new._value, new._trace, False
+    x._address = new._address
 
 
 # ---- x.at ----------------------------------------------------------------------------------------

@@ -143,15 +143,24 @@ def filled(value: Any, type: TensorType, *, weak: bool = False) -> Any:
     if trace is None:
         return core.Array(np.full(type.shape, value, type.dtype), weak=weak)
     atom = literal(value, type)
-    data = np.broadcast_to(atom.value, type.shape) if trace.eager else None
+    data = repeated(atom.value, type) if trace.eager else None
     return core.Array(data, atom, trace, weak)
+
+
+def repeated(value: Any, type: TensorType) -> np.ndarray:
+    """One scalar as a read-only array of any shape that takes the memory of one element."""
+    scalar = np.asarray(value, type.dtype)
+    if type.shape == ():
+        return scalar
+    data: np.ndarray = np.ndarray(type.shape, type.dtype, scalar, strides=(0,) * type.ndim)
+    data.flags.writeable = False
+    return data
 
 
 def spread(value: Any, type: TensorType, *, weak: bool = False) -> Any:
     """Like ``filled``, for an operand of one operation: outside a trace it takes no memory."""
     if current_trace() is None:
-        scalar = np.asarray(value, type.dtype)
-        return core.Array(np.broadcast_to(scalar, type.shape), weak=weak)
+        return core.Array(repeated(value, type), weak=weak)
     return filled(value, type, weak=weak)
 
 
@@ -254,26 +263,36 @@ def operand(x: Any) -> Any:
     return core.Array(np.zeros((), DTYPES["u64"] if big else core.scalar_dtype(x)), weak=True)
 
 
+def number(x: Any, type: TensorType, *, weak: bool = False) -> Any:
+    """A Python number as an Array of ``type``, rounded only once."""
+    letter = kind(type.dtype)
+    if isinstance(x, int) and letter in "iu":
+        check_fits(x, type.dtype)
+        value = x
+    elif letter in "fc" and not isinstance(x, complex) and -1e4 < x < 1e4:
+        value = x
+    else:  # may overflow or truncate
+        value = parts.convert.numpy(np.asarray(x), dtype=type.dtype)
+    return spread(value, type, weak=weak)
+
+
 def typed(x: Any, dtype: np.dtype, *, weak: bool = False) -> Any:
-    """Anything array-like as an Array of ``dtype``; Python numbers are rounded only once."""
+    """Anything array-like as an Array of ``dtype``."""
+    if isinstance(x, core.Array):
+        return x if x._weak == weak and x.dtype == dtype else convert(x, dtype, weak=weak)
     if is_python(x):
-        if kind(dtype) in "iu" and isinstance(x, int):
-            check_fits(x, dtype)
-            value = np.asarray(x, dtype)
-        else:
-            value = parts.convert.numpy(np.asarray(x), dtype=dtype)
-        return spread(value[()], TensorType(dtype, ()), weak=weak)
+        return number(x, TensorType(dtype, ()), weak=weak)
     if isinstance(x, list | tuple) and not holds_arrays(x):
-        data = from_lists(x)
-        if kind(dtype) in "iu" and kind(data.dtype) in "iu" and data.size:
-            check_fits(int(data.min()), dtype)
-            check_fits(int(data.max()), dtype)
-        return core.Array(parts.convert.numpy(data, dtype=dtype))
+        return core.Array(parts.convert.numpy(from_lists(x, dtype), dtype=dtype))
     return convert(core.as_array(x), dtype, weak=weak)
 
 
-def from_lists(x: Any) -> np.ndarray:
-    """Nested lists as a NumPy array of one of our dtypes; ArgumentError where the lists differ in length."""
+def from_lists(x: Any, dtype: np.dtype | None = None) -> np.ndarray:
+    """Nested lists as a NumPy array of one of our dtypes.
+
+    Raises ArgumentError where the lists differ in length, DTypeError where their integers do not
+    fit ``dtype``, which they are to be converted to.
+    """
     try:
         data = np.asarray(x)
     except ValueError as error:
@@ -284,6 +303,9 @@ def from_lists(x: Any) -> np.ndarray:
         ) from error
     if data.dtype not in _KNOWN:
         raise DTypeError(f"a list of {type(data.flat[0]).__name__} is no array", at=source.here())
+    if dtype is not None and kind(dtype) in "iu" and kind(data.dtype) in "iu" and data.size:
+        check_fits(int(data.min()), dtype)
+        check_fits(int(data.max()), dtype)
     return data
 
 
@@ -296,6 +318,8 @@ def holds_arrays(x: Any) -> bool:
 
 def promoted(name: str, *xs: Any, to: np.dtype | None = None, weak: bool = False) -> list[Any]:
     """Operands as Arrays of one dtype (``to``, or the promoted one), not yet of one shape."""
+    if not xs:
+        raise ArgumentError(f"{name}: needs at least one array", at=source.here())
     if to is None:
         to, weak = dtype_of([operand(x) for x in xs])
     return [typed(x, to, weak=weak) for x in xs]
@@ -303,9 +327,30 @@ def promoted(name: str, *xs: Any, to: np.dtype | None = None, weak: bool = False
 
 def prepared(name: str, *xs: Any, to: np.dtype | None = None, weak: bool = False) -> list[Any]:
     """Operands as Arrays of one dtype and one shape: what an elementwise primitive takes."""
-    arrays = promoted(name, *xs, to=to, weak=weak)
-    shape = broadcast_shapes(name, arrays)
-    return [broadcast_to(a, shape) for a in arrays]
+    if to is None and _alike(xs):
+        return list(xs)
+    if to is None:
+        to, weak = dtype_of([operand(x) for x in xs])
+    arrays = [None if is_python(x) else typed(x, to, weak=weak) for x in xs]
+    given = [a for a in arrays if a is not None]
+    shape = broadcast_shapes(name, given) if given else ()
+    type = TensorType(to, shape)
+    return [
+        number(x, type, weak=weak) if a is None else broadcast_to(a, shape)
+        for x, a in zip(xs, arrays, strict=True)
+    ]
+
+
+def _alike(xs: Sequence[Any]) -> bool:
+    """Whether all operands are Arrays of one dtype and shape: nothing is to be done."""
+    first = xs[0]
+    return isinstance(first, core.Array) and all(
+        isinstance(x, core.Array)
+        and x.shape == first.shape
+        and x.dtype == first.dtype
+        and x._weak == first._weak
+        for x in xs[1:]
+    )
 
 
 def to_inexact(x: Any) -> Any:

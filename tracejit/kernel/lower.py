@@ -31,6 +31,8 @@ LONG = frozenset(
     "exp exp2 expm1 log log2 log10 log1p tanh sin cos tan erf erfc erf_inv pow logistic sinh cosh "
     "asin acos atan atan2 asinh acosh atanh lgamma digamma cbrt".split()
 )
+#: expressions nested deeper than this are cut by a local: printers descend into them
+DEPTH = 12
 HALF = ("f16", "bf16")
 
 
@@ -100,6 +102,7 @@ class Writer:
         self.nest = nest
         self.count = 0
         self.accumulators: dict[Value, Var] = {}
+        self.depths: dict[Expr, int] = {}
         self.spills: dict[int, list[tuple[Expr, Item]]] = {}
         wide = {d for d in nest.dtypes.values() if d in ("f64", "i64", "u64")}
         inside = {n.dtype for item in nest.items for n in walk(item.expr) if n.dtype == "f64"}
@@ -137,7 +140,6 @@ class Writer:
             self.write_rows(lane, stage)
             if not inner:
                 self.write_items(lane, (), self.of_stage(stage, "full"), stage)
-                continue
             folds = self.of_stage(stage, "fold")
             if folds:
                 self.declare(lane, folds)
@@ -160,12 +162,12 @@ class Writer:
         """One loop over the only axis, cut into blocks of ``length`` for the threads when it is long."""
         if axis.extent <= length:
             return (*before, *loops((axis,), body, self.width, times))
-        block, n = Var("block", "i64"), const(axis.extent)
-        start = imul(block, length)
+        chunk, n = Var("chunk", "i64"), const(axis.extent)
+        start = imul(chunk, length)
         stop = Op("min", (n, iadd(start, length)), "i64")
         vec = Loop("vec", axis.var, start, stop, tuple(body), self.width, times)
         count = Op("idiv", (Op("add", (n, const(length - 1)), "i64"), const(length)), "i64")
-        return (Loop("par", "block", const(0), count, (*before, vec)),)
+        return (Loop("par", "chunk", const(0), count, (*before, vec)),)
 
     def of_stage(self, stage: int, level: str) -> tuple[Item, ...]:
         return tuple(i for i in self.nest.items if i.stage == stage and i.level == level)
@@ -255,8 +257,9 @@ class Writer:
             if earlier < stage:
                 for expr, into in found:
                     if into.stage >= stage and into.out is not None:
-                        load = Load(into.out, self.bind_index(block, into.index), into.dtype)
-                        block.bound[expr] = load
+                        load: Expr = Load(into.out, self.bind_index(block, into.index), into.dtype)
+                        # read before this stage stores the output itself
+                        block.bound[expr] = self.name(block, load) if into.stage == stage else load
 
     # ---- expressions ----
 
@@ -289,8 +292,11 @@ class Writer:
                 kids.append(value)
                 home = where if where.depth > home.depth else home
             found = self.checked(home, kids) if is_check(node) else rebuild(node, tuple(kids))
-            if (home is not block or (named and node is expr)) and not isinstance(found, Const | Var):
-                found = self.name(home, found)
+            depth = 1 + max((self.depths.get(kid, 0) for kid in kids), default=0)
+            named_here = home is not block or (named and node is expr) or depth > DEPTH
+            if named_here and not isinstance(found, Const | Var):
+                found, depth = self.name(home, found), 0
+            self.depths[found] = depth
             home.bound[node] = found
         place = block.find(expr)
         return expr if place is None else place[0]

@@ -8,7 +8,7 @@ elementwise kernel over (64, 3, 7) is one loop over 1344 elements.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from tracejit.ir.expr import Expr, Load, Op, Var, children, rebuild, walk
@@ -106,10 +106,14 @@ def _items(
     outputs: dict[Value, str],
     index: Index,
 ) -> Iterator[Item]:
-    puller = Puller(graph.producer, stop=lambda v: v in known, name=lambda v: known[v])
+    own = {root: folds.get(root, f"root{k}") for k, root in enumerate(group.roots)}
+    names = {**known, **own}
+    puller = Puller(graph.producer, stop=lambda v: v in names, name=lambda v: names[v])
+    elements: dict[str, Expr] = {}
     stage_of: dict[str, int] = {}
     for root in group.roots:
         expr = pull_root(puller, graph, root, index, group.space, group.reduced)
+        expr = joined(expr, elements, stage_of)
         read = [n.buffer for n in walk(expr) if isinstance(n, Load) and n.buffer in stage_of]
         stage = max((stage_of[name] + 1 for name in read), default=0)
         where = index_for(root.type.shape, index, group.space, group.reduced)
@@ -121,9 +125,28 @@ def _items(
             start = reduce.identity(root.type.dtype)
             item = Item(root, "fold", stage, expr, where, outputs.get(root), folds[root], fn, start)
             yield item
-        elif root in outputs:
+            continue
+        elements[own[root]] = expr
+        if root in outputs:
             full = not group.reduced or root.type.shape == group.space
             yield Item(root, "full" if full else "row", stage, expr, where, outputs[root])
+
+
+def joined(expr: Expr, elements: Mapping[str, Expr], folds: Container[str]) -> Expr:
+    """``expr`` with the group's own values in it: maps as their elements, results of reductions without guards.
+
+    Both are there at every point of the space, and are read only at the point at hand.
+    """
+    done: dict[Expr, Expr] = {}
+    for node in walk(expr):
+        kids = tuple(done[kid] for kid in children(node))
+        if isinstance(node, Load) and node.buffer in elements:
+            done[node] = elements[node.buffer]
+        elif isinstance(node, Load) and node.buffer in folds:
+            done[node] = Load(node.buffer, kids[: len(node.index)], node.dtype)
+        else:
+            done[node] = rebuild(node, kids)
+    return done[expr]
 
 
 # ---- axes ----------------------------------------------------------------------------------------
@@ -197,6 +220,8 @@ def _together(nest: Nest, a: Axis, b: Axis) -> dict[str, int] | None:
     """Where each buffer is walked by ``a`` then ``b``; None when some access keeps them apart."""
     va, vb = Var(a.var, "i64"), Var(b.var, "i64")
     for item in nest.items:
+        if item.expr in (va, vb):
+            return None
         for node in walk(item.expr):
             if isinstance(node, Op) and (va in node.args or vb in node.args):
                 return None

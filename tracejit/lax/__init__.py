@@ -9,6 +9,7 @@ The functions of ``tracejit.numpy`` promote and broadcast; these do not.
 
 from __future__ import annotations
 
+from tracejit import errors as _errors
 from tracejit.frontend.custom import stop_gradient
 from tracejit.lax.control import (
     cond,
@@ -239,3 +240,5 @@ __all__ = [
     "tan", "tanh", "tile", "top_k", "transpose", "unstack", "while_loop", "zeta",
 ]
 # fmt: on
+
+_errors.user_functions(globals())

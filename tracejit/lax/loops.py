@@ -18,7 +18,7 @@ from tracejit.frontend import methods, promotion, shaping
 from tracejit.frontend.array import Array, apply, as_array
 from tracejit.frontend.axes import axis_number, integer
 from tracejit.frontend.bodies import flat, share_captured, trace_body
-from tracejit.frontend.call import flatten, function_name
+from tracejit.frontend.call import call_user, flatten, function_name
 from tracejit.frontend.trace import Traced
 from tracejit.frontend.vectorize import vmap
 from tracejit.ir.types import DTYPES, TensorType, kind
@@ -289,14 +289,14 @@ def fori_loop(
 
         def step(state: Any, _: Any) -> Any:
             i, val = state
-            return (i + 1, body_fun(i, val)), None
+            return (i + 1, call_user(body_fun, (i, val), {})), None
 
         step.__name__ = function_name(body_fun)
         return scan(step, (start, init_val), None, steps)[0][1]
 
     def body(state: Any) -> Any:
         i, val = state
-        return i + 1, body_fun(i, val)
+        return i + 1, call_user(body_fun, (i, val), {})
 
     body.__name__ = function_name(body_fun)
     return while_loop(lambda state: methods.less(state[0], last), body, (first, init_val))[1]

@@ -32,6 +32,8 @@ def padtype_to_pads(
         raise ArgumentError(
             f"padding is 'SAME', 'SAME_LOWER', 'VALID' or pairs, not {padding!r}", at=here()
         )
+    if any(s < 1 for s in window_strides):
+        raise ArgumentError(f"strides are positive, not {tuple(window_strides)}", at=here())
     found = []
     for n, w, s in zip(in_shape, window_shape, window_strides, strict=True):
         count = -(-n // s)

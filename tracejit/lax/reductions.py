@@ -198,9 +198,8 @@ def window_parameters(
     inner = (1,) * len(dims) if window_dilation is None else ints(window_dilation)
     steps = (1,) * len(dims) if strides is None else ints(strides)
     if isinstance(padding, str):
-        spread = [0 if n == 0 else (n - 1) * d + 1 for n, d in zip(shape, base, strict=True)]
         reach = [(w - 1) * d + 1 for w, d in zip(dims, inner, strict=True)]
-        padding = padtype_to_pads(spread, reach, steps, padding)
+        padding = padtype_to_pads(shape, reach, steps, padding)
     return window.window_params(dims, steps, tuple(ints(p) for p in padding), base, inner)
 
 

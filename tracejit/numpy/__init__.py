@@ -390,6 +390,7 @@ from tracejit.numpy.statistics import (
 )
 
 # abstract families of dtypes and printing are NumPy's own
+ComplexWarning = np.exceptions.ComplexWarning
 character = np.character
 complexfloating = np.complexfloating
 flexible = np.flexible
@@ -457,7 +458,8 @@ def size(a: Any, axis: int | None = None) -> int:
 
 # fmt: off
 __all__ = [
-    "Array", "abs", "absolute", "acos", "acosh", "add", "all", "allclose", "amax", "amin", "angle",
+    "Array", "ComplexWarning", "abs", "absolute", "acos", "acosh", "add", "all", "allclose", "amax",
+    "amin", "angle",
     "any", "append", "apply_along_axis", "apply_over_axes", "arange", "arccos", "arccosh", "arcsin",
     "arcsinh", "arctan", "arctan2", "arctanh", "argmax", "argmin", "argpartition", "argsort",
     "argwhere", "around", "array", "array_equal", "array_equiv", "array_repr", "array_split",

@@ -25,7 +25,7 @@ from tracejit.ir.types import DTYPES, TensorType, kind
 from tracejit.ops import layout
 from tracejit.ops.arith import mul
 from tracejit.ops.broadcast import broadcast_in_dim, reduce_sum
-from tracejit.ops.conv import conv_general_dilated
+from tracejit.ops.conv import conv_general_dilated, dilated
 from tracejit.ops.dot import accumulator, as_matmul, dot_general, free_axes, narrowed, permuted
 from tracejit.ops.fill import full
 from tracejit.passes.conv_plan import Geometry, geometry, packed_spec, wants_packed
@@ -194,7 +194,7 @@ def _conv(xs: tuple[Any, ...], out: TensorType, params: dict[str, Any]) -> Any:
 
 def _padded_conv(lhs: Any, rhs: Any, params: dict[str, Any]) -> Any:
     """A convolution of operands of one dtype, as a product or with its padding in another node."""
-    lhs, params = _padded(lhs, params)
+    lhs, params = _sampled(*_padded(lhs, params, rhs.type), rhs.type)
     out = conv_general_dilated.infer(lhs.type, rhs.type, **params)
     g = geometry(lhs.type, rhs.type, params)
     found = _as_product(lhs, rhs, out, g)
@@ -207,19 +207,49 @@ def _padded_conv(lhs: Any, rhs: Any, params: dict[str, Any]) -> Any:
     return conv_general_dilated(lhs, rhs, **params)
 
 
-def _padded(x: Any, params: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+def _padded(x: Any, params: dict[str, Any], rhs: TensorType) -> tuple[Any, dict[str, Any]]:
     """The left operand padded, its gaps filled with zeros, and params without padding."""
     config = [(0, 0, 0)] * x.type.ndim
-    spec = params["dimension_numbers"][0]
-    for axis, (low, high), step in zip(
-        spec[2:], params["padding"], params["lhs_dilation"], strict=True
-    ):
-        config[axis] = (low, high, step - 1 if x.type.shape[axis] > 1 else 0)
+    spec, kernel, _ = params["dimension_numbers"]
+    places = range(len(spec[2:]))
+    for place in places:
+        axis, (low, high) = spec[2 + place], params["padding"][place]
+        gap = params["lhs_dilation"][place] - 1 if x.type.shape[axis] > 1 else 0
+        config[axis] = (low, high, gap)
+    none = {"padding": ((0, 0),) * len(places), "lhs_dilation": (1,) * len(places)}
     if all(entry == (0, 0, 0) for entry in config):
-        return x, {**params, "lhs_dilation": (1,) * len(spec[2:])}
+        return x, {**params, **none}
+    for place in places:
+        # no more than the strides reach, as in the gradients: one padded image may serve all
+        axis = spec[2 + place]
+        low, high, gap = config[axis]
+        reach = dilated(rhs.shape[kernel[2 + place]], params["rhs_dilation"][place])
+        room = dilated(x.type.shape[axis], gap + 1) + low + high - reach
+        config[axis] = (low, high - room % params["window_strides"][place], gap)
     padded = layout.pad(x, layout.scalar(0, x.type.dtype), config=tuple(config))
-    none = len(params["padding"])
-    return padded, {**params, "padding": ((0, 0),) * none, "lhs_dilation": (1,) * none}
+    return padded, {**params, **none}
+
+
+def _sampled(x: Any, params: dict[str, Any], rhs: TensorType) -> tuple[Any, dict[str, Any]]:
+    """Without the elements of the left operand that are stepped over, where a slice says that."""
+    spec, kernel, _ = params["dimension_numbers"]
+    limit, steps = list(x.type.shape), [1] * x.type.ndim
+    strides, dilation = list(params["window_strides"]), list(params["rhs_dilation"])
+    for place, axis in enumerate(spec[2:]):
+        taps = rhs.shape[kernel[2 + place]]
+        reach = dilated(taps, dilation[place])
+        if taps == 1:
+            steps[axis] = strides[place]
+        elif limit[axis] - reach < strides[place]:
+            # one result: the kernel's elements and no others
+            limit[axis], steps[axis] = reach, dilation[place]
+        else:
+            continue
+        strides[place] = dilation[place] = 1
+    if tuple(limit) != x.type.shape or max(steps) > 1:
+        zeros = (0,) * x.type.ndim
+        x = layout.slice_(x, start=zeros, limit=tuple(limit), strides=tuple(steps))
+    return x, {**params, "window_strides": tuple(strides), "rhs_dilation": tuple(dilation)}
 
 
 def _as_product(lhs: Any, rhs: Any, out: TensorType, g: Geometry) -> Any:
@@ -230,12 +260,10 @@ def _as_product(lhs: Any, rhs: Any, out: TensorType, g: Geometry) -> Any:
     if g.groups > 1:
         return None
     left, right, kept = [g.lhs_spec[1]], [g.rhs_spec[1]], [g.lhs_spec[0]]
-    steps = [1] * lhs.type.ndim
     for axis in range(g.rank):
         at = axis + 3 - g.rank
         if g.kernel[at] == 1:
             kept.append(g.lhs_spec[2 + axis])
-            steps[kept[-1]] = g.strides[at]
         elif g.kernel[at] == g.spatial[at] and g.dilation[at] == 1:
             left.append(g.lhs_spec[2 + axis])
             right.append(g.rhs_spec[2 + axis])
@@ -251,29 +279,44 @@ def _as_product(lhs: Any, rhs: Any, out: TensorType, g: Geometry) -> Any:
     if not swapped and not _in_order([*rows, g.out_spec[1]], out):
         return None
     short = [axis for axis in range(rhs.type.ndim) if axis not in ones]
-    left_type = _sliced_type(lhs.type, steps)
     right_type = rhs.type.with_shape(tuple(rhs.type.shape[axis] for axis in short))
-    contract = (tuple(left), tuple(short.index(axis) for axis in right))
-    numbers = (contract, ((), ()))
-    plan = as_matmul(left_type, right_type, numbers)
-    if plan.lhs_view is None or plan.rhs_view is None:
+    pairs = [(a, short.index(b)) for a, b in zip(left, right, strict=True)]
+    numbers = _readable(lhs.type, right_type, pairs, out)
+    if numbers is None:
         return None
-    if left_type != lhs.type:
-        zeros = (0,) * lhs.type.ndim
-        lhs = layout.slice_(lhs, start=zeros, limit=lhs.type.shape, strides=tuple(steps))
     if ones:
         rhs = layout.reshape(rhs, new_sizes=right_type.shape)
-    pair = (lhs, rhs)
+    return _multiplied((lhs, rhs), numbers, out, swapped=swapped)
+
+
+def _readable(
+    lhs: TensorType, rhs: TensorType, pairs: list[tuple[int, int]], out: TensorType
+) -> Any:
+    """Dimension numbers of a product that reads both operands as they lie, or None.
+
+    The first pair (images, in a gradient) may become a batch axis whose products are added up.
+    """
+    choices: list[Any] = [((*zip(*pairs, strict=True),), ((), ()))]
+    if len(pairs) > 1 and lhs.shape[pairs[0][0]] * out.size <= lhs.size + rhs.size:
+        first = ((pairs[0][0],), (pairs[0][1],))
+        choices.append(((*zip(*pairs[1:], strict=True),), first))
+    for numbers in choices:
+        plan = as_matmul(lhs, rhs, numbers)
+        if plan.lhs_view is not None and plan.rhs_view is not None:
+            return numbers
+    return None
+
+
+def _multiplied(pair: tuple[Any, Any], numbers: Any, out: TensorType, *, swapped: bool) -> Any:
+    """The product of ``pair``, its batch axis summed up, in the shape of ``out``."""
     if swapped:
-        pair, numbers = (rhs, lhs), (contract[::-1], ((), ()))
+        pair, numbers = pair[::-1], tuple(sides[::-1] for sides in numbers)
     params = {"dimension_numbers": numbers, "preferred_element_type": None}
     wanted = dot_general.infer(*(x.type for x in pair), **params).with_dtype(out.dtype)
     found = _dot(pair, wanted, params)
+    if numbers[1][0]:
+        found = reduce_sum(found, axes=(0,))
     return found if found.type == out else layout.reshape(found, new_sizes=out.shape)
-
-
-def _sliced_type(x: TensorType, steps: list[int]) -> TensorType:
-    return x.with_shape(tuple(-(-n // step) for n, step in zip(x.shape, steps, strict=True)))
 
 
 def _in_order(axes: list[int], out: TensorType) -> bool:

@@ -30,6 +30,8 @@ CONTROL = frozenset(("scan", "while", "cond"))
 RECOMPUTE_LIMIT = 24
 #: expressions are cut when they grow beyond this cost
 EXPRESSION_LIMIT = 160
+#: and when so many operations follow each other: rules of elements call each other
+DEPTH_LIMIT = 100
 #: at most this many buffers in one kernel
 BUFFER_LIMIT = 28
 #: a chain of row operations in one kernel needs this many rows to share among threads, or a small space
@@ -166,6 +168,7 @@ class _Partitioner:
                 assert isinstance(source, Value)
                 self.views[node.outputs[0]] = self.base(source)
         self.cost: dict[Value, int] = {}
+        self.depth: dict[Value, int] = {}
         self.roots = self.choose_roots()
         self.drafts: list[Draft] = []
         self.owner: dict[Value, Draft] = {}
@@ -198,11 +201,14 @@ class _Partitioner:
                 for x in set(node.inputs)
                 if isinstance(x, Value)
             )
+            inner = (x for x in node.inputs if isinstance(x, Value) and self.base(x) not in roots)
+            depth = 1 + max((self.depth.get(x, 0) for x in inner), default=0)
             for out in node.outputs:
+                self.depth[out] = depth
                 if self.kinds[node] == "map":
                     self.cost[out] = cost
                     shared = uses.get(out, 0) > 1 and cost > RECOMPUTE_LIMIT
-                    if shared or cost > EXPRESSION_LIMIT:
+                    if shared or cost > EXPRESSION_LIMIT or depth > DEPTH_LIMIT:
                         roots.add(out)
         return roots
 
@@ -499,13 +505,18 @@ def reads_in_place(group: Group, partition: Partition, value: Value) -> bool:
     """Whether a map reads ``value`` only at the very element it writes, so that a result may take its memory."""
     if group.kind != "fused" or group.reduced or value.type.shape != group.space:
         return False
-    known = {v: ("it" if v is value else "other") for v in group.inputs}
+    base = partition.base(value)
+    if any(v is not value and partition.base(v) is base for v in group.inputs):
+        return False  # the same memory is read in another shape too
+    known = {v: ("it" if v is value else "other") for v in (*group.inputs, *group.roots)}
     graph, index = partition.graph, space_index(group.space)
     puller = Puller(graph.producer, stop=lambda v: v in known, name=lambda v: known[v])
     for root in group.roots:
         for node in walk(pull_root(puller, graph, root, index, group.space, ())):
-            if isinstance(node, Load) and node.buffer == "it" and node.index != index:
-                return False
+            # a guarded read is not shared with others: it might come after the write
+            if isinstance(node, Load) and node.buffer == "it":
+                if node.index != index or node.guard is not None:
+                    return False
     return True
 
 

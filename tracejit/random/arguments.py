@@ -79,12 +79,11 @@ def floating(name: str, *values: Any) -> list[Array]:
     return [convert(a, dtype) for a in arrays]
 
 
-def one_of(name: str, what: str, value: Any, *legal: str) -> None:
+def one_of(name: str, what: str, value: Any, *legal: str | None) -> None:
     """ArgumentError unless ``value`` is one of the legal names."""
     if value not in legal:
-        raise ArgumentError(
-            f"{name}: {what}={value!r}", at=source.here(), hint=f"legal: {' | '.join(legal)}"
-        )
+        listed = " | ".join(map(str, legal))
+        raise ArgumentError(f"{name}: {what}={value!r}", at=source.here(), hint=f"legal: {listed}")
 
 
 def constant(value: Any, dtype: np.dtype) -> Array:

@@ -15,8 +15,9 @@ from tracejit.ir import build
 from tracejit.ir.build import full_like
 from tracejit.ir.graph import Atom, Graph, Node, Value
 from tracejit.ir.prim import Linear
-from tracejit.ops.arith import add
-from tracejit.ops.logic import eq, select
+from tracejit.ir.types import kind
+from tracejit.ops.arith import abs_, add
+from tracejit.ops.logic import and_, eq, gt, is_finite, not_, select
 from tracejit.transform.forward import emit_again, split_by_dependency
 
 #: linear operations on single elements or positions: an exact zero stays at its place
@@ -86,6 +87,8 @@ def _pull_node(node: Node, env: dict[Value, Atom], sums: Cotangents) -> None:
         for x in node.inputs
     )
     masked = all(out in sums.masked for out, ct in zip(node.outputs, cts, strict=True) if ct is not None)
+    if masked and node.prim.name in _SCALES and cts[0] is not None:
+        xs = tuple(_harmless(cts[0], x, node.prim.name) for x in xs)
     try:
         parts = node.prim.rule("transpose")(cts, xs, **node.params)
     except TracejitError as error:
@@ -96,9 +99,21 @@ def _pull_node(node: Node, env: dict[Value, Atom], sums: Cotangents) -> None:
     for x, given, part in zip(node.inputs, xs, parts, strict=True):
         if part is None or not isinstance(given, Linear) or not isinstance(x, Value):
             continue
-        if masked and name in _SCALES and cts[0] is not None:
-            part = select(eq(cts[0], full_like(cts[0], 0)), full_like(part, 0), part)
         sums.add(x, part, stays)
+
+
+def _harmless(ct: Atom, x: Atom | Linear, name: str) -> Atom | Linear:
+    """A residual that cannot turn an exact zero of ``ct`` into nan: replaced where ``ct`` is zero and it would.
+
+    The residual is changed, not the product, so that derivatives of the product with respect to ``ct`` stay.
+    """
+    if isinstance(x, Linear) or kind(x.type.dtype) == "c":
+        return x
+    if name == "mul":
+        wrong, instead = not_(is_finite(x)), full_like(x, 0)
+    else:
+        wrong, instead = not_(gt(abs_(x), full_like(x, 0))), full_like(x, 1)
+    return select(and_(eq(ct, full_like(ct, 0)), wrong), instead, x)  # type: ignore[no-any-return]
 
 
 def transpose_graph(

@@ -1,0 +1,84 @@
+"""Scaled dot-product attention (Vaswani et al., 2017), with grouped key heads, masks and sequence lengths.
+
+    >>> dot_product_attention(query, key, value, is_causal=True)          # (batch, time, heads, features) each
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from tracejit.config import config
+from tracejit.errors import ArgumentError, ShapeError
+from tracejit.frontend import elementwise as ew
+from tracejit.frontend import linear, promotion, shaping
+from tracejit.frontend.array import Array, apply, as_array
+from tracejit.frontend.promotion import convert, reshaped
+from tracejit.ir.types import DTYPES, TensorType
+from tracejit.nn.normalise import logsumexp, softmax
+from tracejit.ops import layout
+from tracejit.source import here
+
+
+def dot_product_attention(
+    query: Any,
+    key: Any,
+    value: Any,
+    bias: Any = None,
+    mask: Any = None,
+    *,
+    scale: float | None = None,
+    is_causal: bool = False,
+    query_seq_lengths: Any = None,
+    key_value_seq_lengths: Any = None,
+    local_window_size: int | tuple[int, int] | None = None,
+    implementation: str | None = None,
+    return_residual: bool = False,
+) -> Any:
+    """softmax(query key' * scale + bias) value, per head.
+
+    query is (B, T, N, H) or (T, N, H), key and value (B, S, K, H) with K dividing N: heads share keys in groups. bias and
+    mask broadcast to (B, N, T, S); false entries of the mask take no part. ``is_causal`` lets step t see keys 0..t;
+    ``local_window_size`` (left, right) keeps keys at that distance. Rows beyond ``query_seq_lengths`` give zeros, keys beyond
+    ``key_value_seq_lengths`` take no part. ``return_residual`` adds the log-sum-exp of the logits, (B, T, N).
+    """
+    if implementation not in (None, "xla", "cudnn"):
+        raise ArgumentError(f"dot_product_attention: implementation {implementation!r} is not known", at=here())
+    q, k, v = promotion.promoted("dot_product_attention", query, key, value)
+    single = q.ndim == 3
+    if single:
+        q, k, v = (shaping.expand_dims(x, 0) for x in (q, k, v))
+    _check(q, k, v)
+    batch, steps, heads, features = q.shape
+    keys, groups = k.shape[1], k.shape[2]
+    shared = heads // groups
+    # (B, K, G*T, H) and (B, K, S, H): heads that share a key are rows of one product
+    rows = shaping.transpose(reshaped(q, (batch, steps, groups, shared, features)), (0, 2, 3, 1, 4))
+    rows = reshaped(rows, (batch, groups, shared * steps, features))
+    wide = DTYPES["f32"] if q.dtype.itemsize == 2 else q.dtype
+    logits = linear.dot_general(
+        rows, k, (((3,), (3,)), ((0, 1), (0, 2))), wide
+    )
+    logits = reshaped(logits, (batch, heads, steps, keys))
+    logits = ew.multiply(logits, 1 / math.sqrt(features) if scale is None else scale)
+    if bias is not None:
+        logits = convert(ew.add(logits, _four(bias)), wide)
+    allowed = _allowed(
+        (batch, heads, steps, keys), mask, is_causal, query_seq_lengths, key_value_seq_lengths, local_window_size
+    )
+    if allowed is not None:
+        lowest = -0.7 * float(promotion.finfo_max(wide)) if hasattr(promotion, "finfo_max") else -1e30
+        logits = ew.select(allowed, logits, lowest)
+    weights = convert(softmax(logits, -1), q.dtype)
+    weights = reshaped(weights, (batch, groups, shared * steps, keys))
+    out = linear.dot_general(weights, v, (((3,), (1,)), ((0, 1), (0, 2))), None)
+    out = reshaped(out, (batch, heads, steps, v.shape[3]))
+    out = shaping.transpose(out, (0, 2, 1, 3))
+    if query_seq_lengths is not None:
+        inside = _before((batch, steps), query_seq_lengths)
+        out = ew.select(reshaped(inside, (batch, steps, 1, 1)), out, 0)
+    out = reshaped(out, out.shape[1:]) if single else out
+    if not return_residual:
+        return out
+    total = shaping.transpose(logsumexp(logits, -1), (0, 2, 1))
+    return out, (reshaped(total, total.shape[1:]) if single else total)
