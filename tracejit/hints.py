@@ -149,7 +149,11 @@ def axes(count: int) -> str:
 
 def position(size: int) -> str:
     """Which static positions an axis has."""
-    return f"positions are {-size} to {size - 1}" if size else "the axis is empty"
+    return (
+        f"positions are {-size} to {size - 1}"
+        if size
+        else "use jnp.where or a slice where an array may be empty"
+    )
 
 
 def missing_rule(field: str) -> str:

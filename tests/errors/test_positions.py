@@ -111,7 +111,9 @@ def test_a_notebook_cell(monkeypatch: pytest.MonkeyPatch) -> None:
     assert error.at is not None and error.at.short() == "cell:1"
     cells = {"/tmp/ipykernel_12/345.py": 3}
     shell = type("Shell", (), {"compile": type("Compiler", (), {"_filename_map": cells})})
-    monkeypatch.setitem(source.sys.modules, "IPython", type("M", (), {"get_ipython": lambda: shell}))
+    monkeypatch.setitem(
+        source.sys.modules, "IPython", type("M", (), {"get_ipython": lambda: shell})
+    )
     assert error.at.short() == "cell In[3]:1"
 
 

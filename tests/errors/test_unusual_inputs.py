@@ -108,7 +108,10 @@ def test_empty_reductions_have_their_neutral_element() -> None:
     assert np.array_equal(jit(lambda x: x.sum(axis=0))(empty), np.zeros(3))
     assert np.array_equal(jit(lambda x: x.prod(axis=0))(empty), np.ones(3))
     assert jit(lambda x: x.all())(empty) and not jit(lambda x: x.any())(empty)
-    assert jit(lambda x: x @ np.ones((3, 0), np.float32))(np.ones((2, 3), np.float32)).shape == (2, 0)
+    assert jit(lambda x: x @ np.ones((3, 0), np.float32))(np.ones((2, 3), np.float32)).shape == (
+        2,
+        0,
+    )
     product = jit(lambda a, b: a @ b)(np.ones((2, 0), np.float32), np.ones((0, 3), np.float32))
     assert np.array_equal(product, np.zeros((2, 3)))
     assert vmap(lambda x: x + 1)(empty).shape == (0, 3)
@@ -130,7 +133,17 @@ def test_results_do_not_share_memory_with_arguments() -> None:
 
 @pytest.mark.parametrize(
     "dtype",
-    ["bool", "int8", "uint16", "int64", "float16", "float64", "complex64", "complex128", "bfloat16"],
+    [
+        "bool",
+        "int8",
+        "uint16",
+        "int64",
+        "float16",
+        "float64",
+        "complex64",
+        "complex128",
+        "bfloat16",
+    ],
 )
 def test_other_dtypes_unaligned_and_reversed(dtype: str) -> None:
     kind = np.dtype(ml_dtypes.bfloat16 if dtype == "bfloat16" else dtype)

@@ -30,7 +30,7 @@ from tracejit import (
     vjp,
     vmap,
 )
-from tracejit.errors import InternalError, TracedValueError, TracejitError
+from tracejit.errors import InternalError, TracejitError
 
 Row = Callable[[Any], Any]
 
@@ -473,6 +473,5 @@ def test_traced(name: str, tracer: str) -> None:
     check(row, lambda: TRACERS[tracer](program))
 
 
-def test_there_are_about_two_hundred() -> None:
-    assert len(ROWS) >= 200
-    assert TracedValueError.__mro__.index(TracejitError) < TracedValueError.__mro__.index(TypeError)
+def test_there_are_several_hundred() -> None:
+    assert len(ROWS) >= 300

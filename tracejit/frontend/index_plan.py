@@ -231,6 +231,13 @@ def _checked(part: Any, size: int, axis: int, mode: str, x: Any) -> tuple[Any, b
         if mode == "wrap" and size:
             return core.Array(np.mod(data, size)), True
         return core.Array(np.where(data < 0, data + size, data)), inside
+    if size == 0 and mode == "error" and part.size:
+        raise OutOfBoundsError(
+            f"an index into axis {axis}, which is empty",
+            at=here(),
+            notes=operand_notes((x,)),
+            hint=hints.position(0),
+        )
     narrow = kind(part.dtype) == "u" or part.dtype.itemsize < 4
     index = promotion.convert(part, I64) if narrow else promotion.relabelled(part, False)
     if mode == "wrap" and size:

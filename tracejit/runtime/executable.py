@@ -181,6 +181,7 @@ class Executable:
         """Raise what a host call raised, or what a kernel's flag says."""
         if self.failure is not None:
             failure, self.failure = self.failure, None
+            self.flags[:] = 0  # of kernels that ran before: the next call starts afresh
             raise failure
         if self.flags.any():
             flags, codes = self.main.env.flags, self.flags.tolist()
