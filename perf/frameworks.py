@@ -51,13 +51,13 @@ def load(name: str, *, threads: int, x64: bool) -> Framework:
     return _torch(name, threads)
 
 
-def environment(name: str, threads: int, cache_folder: str) -> dict[str, str]:
-    """Environment variables of a worker: threads, and caches that no earlier run has filled."""
-    values = {
-        "OMP_NUM_THREADS": str(threads),
-        "OPENBLAS_NUM_THREADS": str(threads),
-        "MKL_NUM_THREADS": str(threads),
-        "NUMBA_NUM_THREADS": str(threads),
+def environment(threads: int, cache_folder: str) -> dict[str, str]:
+    """Environment variables of a worker: the CPU only, and caches that no earlier run has filled.
+
+    Variables of OpenMP and BLAS are left alone: the worker's CPU affinity tells them how many
+    threads there are, and what they do by default is what a user gets.
+    """
+    return {
         # a first call must compile: nothing from the disk, which JAX does not use by default either
         "TRACEJIT_CACHE": os.environ.get("TRACEJIT_CACHE", "off"),
         "TRACEJIT_THREADS": str(threads),
@@ -65,11 +65,7 @@ def environment(name: str, threads: int, cache_folder: str) -> dict[str, str]:
         "TORCHINDUCTOR_FX_GRAPH_CACHE": "0",
         "TORCHINDUCTOR_AUTOGRAD_CACHE": "0",
         "JAX_PLATFORMS": "cpu",
-        "CUDA_VISIBLE_DEVICES": "",
     }
-    if name == "tracejit":
-        del values["CUDA_VISIBLE_DEVICES"]
-    return values
 
 
 def leaves(tree: Any) -> list[Any]:

@@ -78,15 +78,16 @@ class Machine:
         self.threads = threads
         self.width = host_target().vector_bytes // 4
         self.copies: dict[int, float] = {}
-        self.addresses: dict[str, int] = {}
 
     def call(self, text: str, arrays: Sequence[Any], sizes: Sequence[int]) -> float:
         """Least seconds of a kernel given as text, its outermost loop split over the threads."""
+        from tracejit.codegen.llvm import print_llvm
         from tracejit.kernel.text import parse
-        from tracejit.runtime import cpu, native
+        from tracejit.runtime import native
 
         kernel = parse(text)
-        address = cpu.kernel_addresses((kernel,))[kernel]
+        code = native.compile_llvm(print_llvm(kernel, native.host_target()), [kernel.name])
+        address = code.addresses[kernel.name]
         return best(
             lambda: native.call_kernel(address, arrays, sizes, 0, self.threads, self.threads)
         )
@@ -229,7 +230,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         show_dispatch(chosen.threads)
     # this process measures tracejit itself: the same threads and CPUs as a worker
     limit_cpus(chosen.threads)
-    os.environ.update(frameworks.environment("tracejit", chosen.threads, ""))
+    os.environ.update(frameworks.environment(chosen.threads, ""))
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
     if "stages" in what:
         show_stages(selected, chosen.threads)

@@ -63,7 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     training = ",".join(w.name for w in workloads.WORKLOADS if w.training)
     selected = workloads.select((chosen.only or training).split(","))
     limit_cpus(chosen.threads)
-    os.environ.update(frameworks.environment("tracejit", chosen.threads, ""))
+    os.environ.update(frameworks.environment(chosen.threads, ""))
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
     columns = "".join(f"{name + ' first':>16}{'later':>9}" for name in names)
     print(f"{'megabytes':<36}{'planned':>10}{'alive':>10}{'ratio':>8}{columns}")

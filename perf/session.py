@@ -46,7 +46,7 @@ class Worker:
     def __init__(self, name: str, workload: str, threads: int, folder: str) -> None:
         self.name = name
         self.log = Path(folder) / f"{name}.log"
-        variables = {**os.environ, **frameworks.environment(name, threads, folder)}
+        variables = {**os.environ, **frameworks.environment(threads, folder)}
         root = str(FOLDER.parent)  # a checkout that is not installed works too
         variables["PYTHONPATH"] = os.pathsep.join(
             filter(None, (root, os.environ.get("PYTHONPATH", "")))

@@ -26,7 +26,10 @@ show_internal_frames = False
 
 
 class TracejitError(Exception):
-    """Base of all errors raised by tracejit. ``at``: the user's position; ``notes``: lines below the excerpt."""
+    """Base of all errors raised by tracejit.
+
+    ``at``: the user's position; ``notes``: lines below the excerpt; ``hint``: one remedy.
+    """
 
     def __init__(
         self,
@@ -146,7 +149,7 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 def user_traceback(function: Function) -> Function:
-    """``function`` with its own frames and those of other functions of this package kept out of tracebacks."""
+    """``function`` with the frames of this package kept out of tracebacks, its own too."""
 
     @functools.wraps(function)
     def boundary(*args: Any, **kwargs: Any) -> Any:
@@ -160,7 +163,7 @@ def user_traceback(function: Function) -> Function:
 
 
 def user_methods(*names: str) -> Callable[[type], type]:
-    """A class decorator: ``user_traceback`` for the methods named, or for all that the class defines."""
+    """A class decorator: ``user_traceback`` for the methods named, or for all of the class."""
 
     def wrap(cls: type) -> type:
         for name, member in list(vars(cls).items()):
@@ -172,7 +175,7 @@ def user_methods(*names: str) -> Callable[[type], type]:
 
 
 def user_functions(namespace: dict[str, Any]) -> None:
-    """``user_traceback`` for the functions of a public module: ``user_functions(globals())`` at its end.
+    """``user_traceback`` for the functions of a public module, called last with ``globals()``.
 
     They take the public module's name, under which pickle finds them.
     """
@@ -189,10 +192,10 @@ def user_functions(namespace: dict[str, Any]) -> None:
 
 
 def hide_frames(error: BaseException) -> None:
-    """Take this package's frames out of a caught error's traceback; a bare ``raise`` then adds none.
+    """Take this package's frames out of a caught error's traceback; a bare ``raise`` adds none.
 
-    Where the failure is one inside tracejit (InternalError, or another library's exception that did not
-    come out of the user's code) the frames stay: they are what there is to report.
+    Where the failure is one inside tracejit (InternalError, or another exception that did not come
+    out of the user's code) the frames stay: they are what there is to report.
     """
     if show_internal_frames or isinstance(error, InternalError):
         return

@@ -95,11 +95,12 @@ _BUILTIN = {"float": "x.astype(float)", "int": "x.astype(int)", "complex": "x.as
 
 
 def called(expression: str) -> str:
-    """What to call instead of a function of ``math`` or NumPy, or of ``float``, ``int`` ..., on a traced value."""
+    """What to call on a traced value instead of a function of ``math`` or NumPy, or ``float``."""
     found = re.match(r"(?:\w+\.)*?(math|cmath|np|numpy|onp)\.([\w.]+)\(", expression)
     if found:
         own = _PYTHON.get(found[2], found[2]) if "math" in found[1] else found[2]
-        return f"call tracejit.numpy.{own}, which works on traced values, instead of {found[1]}.{found[2]}"
+        wrong = f"{found[1]}.{found[2]}"
+        return f"call tracejit.numpy.{own}, which works on traced values, instead of {wrong}"
     built_in = re.match(r"(\w+)\(", expression)
     if built_in and built_in[1] in _BUILTIN:
         return f"use {_BUILTIN[built_in[1]]} to convert the dtype and stay traced"
@@ -110,7 +111,7 @@ STATIC = "or mark the argument static with static_argnums"
 
 
 def concrete(what: str, line: str, expression: str) -> str:
-    """What to write where ``what`` needs the number behind a traced value: Python's control flow, an index ..."""
+    """What to write where ``what`` (``bool()``, an index ...) needs a traced value's number."""
     if found := called(expression):
         return found
     if what == "bool()":
@@ -130,7 +131,7 @@ def _control(text: str, expression: str) -> str:
     if re.match(r"while\b", text):
         return f"use lax.while_loop, {STATIC}"
     if re.match(r"assert\b", text):
-        return "return the condition from the function and check it outside, or check shapes and dtypes"
+        return "return the condition and check it outside; shapes and dtypes can be checked here"
     if re.search(r"\bin\b", expression):
         return "use numpy.isin or (x == v).any(), which stay traced"
     if re.match(r"(min|max|sorted)\(", expression):
@@ -152,7 +153,7 @@ def position(size: int) -> str:
     return (
         f"positions are {-size} to {size - 1}"
         if size
-        else "use jnp.where or a slice where an array may be empty"
+        else "look at x.shape first where an array may be empty"
     )
 
 

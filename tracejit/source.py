@@ -1,6 +1,6 @@
 """Where in the user's code something came from: a code object and an instruction offset.
 
-Taking a position costs one frame walk; the file, line, columns and text are looked up only when shown.
+Taking a position costs one frame walk; line, columns and text are looked up only when shown.
 
     at = here()          the innermost frame of the user
     at.short()           model.py:12
@@ -13,7 +13,6 @@ import linecache
 import os
 import re
 import sys
-import sysconfig
 import unicodedata
 from dataclasses import dataclass
 from functools import lru_cache
@@ -24,9 +23,9 @@ import numpy as np
 _PACKAGE = os.path.dirname(os.path.abspath(__file__)) + os.sep
 _NUMPY = os.path.dirname(os.path.abspath(np.__file__)) + os.sep
 _STDLIB = os.path.dirname(os.path.abspath(os.__file__)) + os.sep
-_SITE = tuple({sysconfig.get_path(kind) + os.sep for kind in ("purelib", "platlib")})
+_INSTALLED = tuple(f"{_STDLIB}{folder}{os.sep}" for folder in ("site-packages", "dist-packages"))
 
-#: the test of a statement that holds others: the position of a bare ``if x:`` is the whole statement
+#: the test of a statement with a block: the position of a bare ``if x:`` is the whole statement
 _HEADER = re.compile(r"\s*(?:if|elif|while|with|for|match)\b\s*(.*?)\s*:\s*(?:#.*)?$")
 
 #: an expression over more lines than this is shown without its middle
@@ -58,12 +57,12 @@ class Position:
         return f"{_cell(self.file) or os.path.basename(self.file)}:{self.line}"
 
     def excerpt(self) -> tuple[str, str]:
-        """The first source line and a line of ``^`` under the expression; two empty strings where there is no source."""
+        """The first source line and ``^`` under the expression; empty where there is no source."""
         lines = self.excerpt_lines()
         return (lines[0], lines[1]) if lines else ("", "")
 
     def excerpt_lines(self) -> list[str]:
-        """The source lines of the expression, each followed by a line of ``^``; empty where there is no source."""
+        """The lines of the expression, each followed by ``^``; empty where there is no source."""
         parts = _parts(self)
         if not parts:
             return []
@@ -90,6 +89,7 @@ class Position:
 def _parts(at: Position) -> list[tuple[str, int, int]]:
     """The non-blank lines of an expression and which of their characters belong to it."""
     first, last, col, end_col = span(at)
+    linecache.checkcache(at.file)
     found: list[tuple[str, int, int]] = []
     for number in range(first, max(first, last) + 1):
         text = linecache.getline(at.file, number).rstrip()
@@ -137,13 +137,13 @@ def span(at: Position) -> tuple[int, int, int | None, int | None]:
 
 @lru_cache(maxsize=4096)
 def is_internal(filename: str) -> bool:
-    """True for files of this package and those it works with, whose frames are hidden from users."""
+    """True for files of this package and of those it calls, whose frames are hidden from users."""
     return filename.startswith((_PACKAGE, _NUMPY, "<frozen")) or "/optree/" in filename
 
 
 @lru_cache(maxsize=4096)
 def _is_stdlib(filename: str) -> bool:
-    return filename.startswith(_STDLIB) and not filename.startswith(_SITE)
+    return filename.startswith(_STDLIB) and not filename.startswith(_INSTALLED)
 
 
 def here() -> Position | None:

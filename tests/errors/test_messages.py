@@ -34,7 +34,7 @@ def failure(program: Callable[[], None]) -> TracejitError:
 
 
 def relative(text: str, first: int) -> str:
-    """``text`` with lines counted from the program's ``def``, so that programs can be added anywhere."""
+    """``text`` with lines counted from the ``def``: a program may be added anywhere."""
     return re.sub(r"programs\.py:(\d+)", lambda m: f"programs.py:{int(m[1]) - first + 1}", text)
 
 

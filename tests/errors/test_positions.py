@@ -1,4 +1,4 @@
-"""Where an error points: several lines, lambdas, methods, code without a source, columns after wide characters."""
+"""Where an error points: several lines, lambdas, methods, code without source, wide characters."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tracejit.errors import ShapeError, TracejitError
 
 
 def error_of(text: str, file: str = "", **names: Any) -> TracejitError:
-    """The error of a program given as text, which linecache knows as ``file`` when that is given."""
+    """The error of a program given as text, which linecache knows as ``file`` if that is given."""
     text = textwrap.dedent(text)
     if file:
         linecache.cache[file] = (len(text), None, text.splitlines(keepends=True), file)

@@ -1,4 +1,4 @@
-"""NumPy inputs that are no plain C arrays: what jit computes on them equals what NumPy does, and they stay as they were."""
+"""NumPy inputs that are no plain C arrays: jit computes what NumPy does and leaves them alone."""
 
 from __future__ import annotations
 

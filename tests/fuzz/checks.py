@@ -61,8 +61,8 @@ def compare(found: Sequence[np.ndarray], wanted: Sequence[np.ndarray], wide: Seq
         assert np.isfinite(a[told]).all(), f"result {k} is not finite: {a} instead of {b}"
         eps = float(np.finfo(want.dtype).eps) if want.dtype.itemsize > 2 else EPS["bf16"]
         scale = max(np.abs(b[told]).max(), SMALLEST[want.dtype.itemsize])
-        allowed = 30 * np.abs(b - c)[told].max() + 60 * eps * scale
-        error = np.abs(a - b)[told].max()
+        allowed = 30 * np.abs(b[told] - c[told]).max() + 60 * eps * scale
+        error = np.abs(a[told] - b[told]).max()
         assert error <= allowed, f"result {k} is off by {error}, not {allowed}:\n{a}\ninstead of\n{b}"
 
 

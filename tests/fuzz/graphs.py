@@ -25,6 +25,8 @@ Pick = Callable[[int], int]
 DIMS = (1, 2, 3, 4, 5, 16, 17, 33, 0)
 FLOATS = ("f32", "f32", "f32", "f64", "f16", "bf16")
 INTS = ("i32", "i64", "i32", "u8", "u32", "i8")
+#: kernels over so much are split over threads
+LARGE = (64, 100, 257, 1000, 2, 1, 3)
 #: no value has more elements
 LIMIT = 3000
 
@@ -32,8 +34,11 @@ LIMIT = 3000
 class Maker:
     """Adds random nodes to the current builder. ``values`` grows; ``exact`` are the floats without rounding."""
 
-    def __init__(self, pick: Pick, inputs: Sequence[Value], exact: bool, depth: int) -> None:
+    def __init__(
+        self, pick: Pick, inputs: Sequence[Value], exact: bool, depth: int, limit: int = LIMIT
+    ) -> None:
         self.pick = pick
+        self.limit = limit
         self.values: list[Value] = list(inputs)
         self.exact: set[Value] = {v for v in inputs if exact or kind(v.type.dtype) not in "fc"}
         self.depth = depth
@@ -238,7 +243,7 @@ def product(m: Maker) -> None:
         return
     a, b = m.one_of(pairs)
     size = x.type.size * y.type.size // max(x.type.shape[a] ** 2, 1)
-    if size > LIMIT:
+    if size > m.limit:
         return
     dims: Any = (((a,), (b,)), ((), ()))
     if x.type.ndim == 2 and y.type.ndim == 2 and x.type.shape[1 - a] == y.type.shape[1 - b] and m.pick(2):
@@ -269,7 +274,7 @@ def layout(m: Maker) -> None:
         case 3:
             extent = m.one_of((2, 3, 1, 17))
             where = m.pick(n + 1)
-            if extent * x.type.size > LIMIT or n > 3:
+            if extent * x.type.size > m.limit or n > 3:
                 return
             wide = (*shape[:where], extent, *shape[where:])
             y = PRIMS["broadcast_in_dim"](x, shape=wide, dims=tuple(a for a in range(n + 1) if a != where))
@@ -279,7 +284,7 @@ def layout(m: Maker) -> None:
             y = PRIMS["slice"](x, start=starts, limit=limits, strides=tuple(1 + m.pick(3) // 2 for _ in shape))
         case _:
             config = tuple((m.pick(3) - 1 if k else 0, m.pick(3), m.pick(4) // 3) for k in shape)
-            if np.prod([a + b + k * (1 + c) for k, (a, b, c) in zip(shape, config, strict=True)]) > LIMIT:
+            if np.prod([a + b + k * (1 + c) for k, (a, b, c) in zip(shape, config, strict=True)]) > m.limit:
                 return
             y = PRIMS["pad"](x, literal(m.number(x.type.dtype), TensorType(x.type.dtype, ())), config=config)
     m.keep(y, x)
@@ -306,7 +311,7 @@ def concatenate(m: Maker) -> None:
         return v.type.dtype == x.type.dtype and len(a) == len(b) and all(p == q or k == axis for k, (p, q) in enumerate(zip(a, b, strict=True)))
 
     parts = [x, *[m.any(fits) for _ in range(1 + m.pick(2))]]
-    if sum(v.type.size for v in parts if v is not None) <= LIMIT:
+    if sum(v.type.size for v in parts if v is not None) <= m.limit:
         m.keep(PRIMS["concatenate"](*parts, dimension=axis), *parts)
 
 
@@ -340,7 +345,7 @@ def take(m: Maker) -> None:
     """Rows by number, the numbers wrapped into range or not."""
     x = m.any(lambda v: v.type.ndim > 0 and v.type.shape[0] > 0)
     rows = m.any(lambda v: v.type.dtype in (DTYPES["i32"], DTYPES["i64"]) and v.type.ndim <= 1)
-    if x is None or rows is None or rows.type.size * x.type.size // x.type.shape[0] > LIMIT:
+    if x is None or rows is None or rows.type.size * x.type.size // x.type.shape[0] > m.limit:
         return
     n = x.type.shape[0]
     mode = m.one_of(("clip", "fill", "error"))
@@ -401,7 +406,7 @@ def random_bits(m: Maker) -> None:
 def body(m: Maker, types: Sequence[TensorType], outs: Sequence[TensorType], extra: bool = False) -> Graph:
     """A graph from ``types`` to ``outs``; with ``extra`` it returns one or two more values."""
     with building() as b:
-        inner = Maker(m.pick, [b.input(t) for t in types], False, m.depth - 1)
+        inner = Maker(m.pick, [b.input(t) for t in types], False, m.depth - 1, m.limit)
         for _ in range(1 + m.pick(6)):
             inner.step()
         found: list[Any] = []
@@ -425,7 +430,7 @@ def scan(m: Maker) -> None:
     xs = [v for v in (m.any(lambda v: v.type.ndim > 0 and v.type.shape[0] == length) for _ in range(2)) if v is not None]
     types = [*(v.type for v in (*consts, *carry)), *(v.type.with_shape(v.type.shape[1:]) for v in xs)]
     inside = body(m, types, [v.type for v in carry], extra=True)
-    if length * max((t.size for t in inside.output_types), default=0) > LIMIT or not inside.outputs:
+    if length * max((t.size for t in inside.output_types), default=0) > m.limit or not inside.outputs:
         return
     outs = PRIMS["scan"](
         *consts, *carry, *xs, body=inside, n_consts=len(consts), n_carry=len(carry), length=length, reverse=bool(m.pick(2))
@@ -502,19 +507,21 @@ STEPS: tuple[Callable[[Maker], None], ...] = (
 )
 
 
-def random_graph(pick: Pick, size: int, depth: int = 2) -> Graph:
+def random_graph(pick: Pick, size: int, depth: int = 2, large: bool = False) -> Graph:
     """A graph of about ``size`` random operations."""
-    dims = [DIMS[pick(len(DIMS) - 1)] for _ in range(3)]
-    if not pick(12):
+    some_dims, limit = (LARGE, 200_000) if large else (DIMS[:-1], LIMIT)
+    dims = [some_dims[pick(len(some_dims))] for _ in range(3)]
+    if not pick(12) and not large:
         dims[pick(3)] = 0
     with building() as b:
         inputs = [b.input(TensorType(DTYPES["i32"], ())), b.input(TensorType(DTYPES["u32"], (2,)))]
         for k in range(2 + pick(3)):
             shape = tuple(dims[pick(3)] for _ in range(pick(4)))
-            name = FLOATS[pick(len(FLOATS))] if k < 2 else (*FLOATS, *INTS, "bool")[pick(len(FLOATS) + len(INTS) + 1)]
-            if np.prod(shape) <= LIMIT:
+            names = FLOATS if k < 2 else (*FLOATS, *INTS, "bool")
+            name = names[pick(len(names))]
+            if np.prod(shape, dtype=np.int64) <= limit:
                 inputs.append(b.input(TensorType(DTYPES[name], shape)))
-        maker = Maker(pick, inputs, True, depth)
+        maker = Maker(pick, inputs, True, depth, limit)
         for _ in range(size):
             maker.step()
         outs: list[Any] = [maker.any() for _ in range(1 + pick(5))]

@@ -35,7 +35,13 @@ from tracejit.kernel.conv_parts import (
 )
 from tracejit.kernel.nodes import Kernel, Param
 from tracejit.ops.dot import accumulator
-from tracejit.passes.conv_plan import choose_plan, features_inside, geometry, row_vectors
+from tracejit.passes.conv_plan import (
+    Geometry,
+    choose_plan,
+    features_inside,
+    geometry,
+    row_vectors,
+)
 
 #: bytes of scratch a task may use: it should stay in the first-level cache
 SCRATCH_BYTES = 40 << 10
@@ -96,7 +102,8 @@ def pixel_tile(conv: Conv) -> PixelTile:
     """The tile that leaves the fewest lanes idle."""
     g, width = conv.g, conv.width
     _, height, columns = g.out
-    flat = row_vectors(g, width)[1]
+    row_bytes = min(g.outs, conv.tile // 3) * g.spatial[2] * DTYPES[conv.dtype].itemsize
+    flat = row_vectors(g, width)[1] and row_bytes <= SCRATCH_BYTES
     span = (height - 1) * g.spatial[2] + columns
     vectors = -(-(span if flat else columns) // width)
     outs = min(g.outs, conv.tile // 3)
@@ -142,6 +149,11 @@ class _Rows:
     rows: Extent
 
 
+def unrolled(g: Geometry) -> int:
+    """How many kernel pixels are worth writing out: more where each is one multiplication."""
+    return 9 if g.depthwise else 3
+
+
 def _separate_rows(conv: Conv, tile: PixelTile, at: _Rows, outs: int) -> None:
     """One row after the other."""
     k, columns = conv.k, conv.g.out[2]
@@ -150,7 +162,7 @@ def _separate_rows(conv: Conv, tile: PixelTile, at: _Rows, outs: int) -> None:
         y = iadd(at.row, r)
         with k.loop("vec", columns, width=lanes, unroll=tile.unroll, name="x") as x:
             totals = conv.zeros(outs)
-            with conv.taps() as (c, tap):
+            with conv.taps(unrolled(conv.g)) as (c, tap):
                 place = _sources(conv, (at.depth, y, x), tap)
                 value = k.local(conv.dtype, conv.left(at.n, at.group, c, place), "v")
                 for o, total in enumerate(totals):
@@ -176,7 +188,7 @@ def _flat_rows(conv: Conv, tile: PixelTile, at: _Rows, outs: int) -> None:
         buffer = k.scratch(conv.dtype, (outs, (tile.rows - 1) * pitch + columns))
     with k.loop("vec", span, width=conv.width, unroll=tile.unroll, name="p") as p:
         totals = conv.zeros(outs)
-        with conv.taps() as (c, tap):
+        with conv.taps(unrolled(conv.g)) as (c, tap):
             y = iadd(at.row, imul(tap[1], g.dilation[1]))
             flat = iadd(iadd(p, imul(y, pitch)), imul(tap[2], g.dilation[2]))
             place = (conv.source(0, at.depth, tap[0]), idiv(flat, pitch), imod(flat, pitch))
@@ -204,11 +216,15 @@ def _flat_rows(conv: Conv, tile: PixelTile, at: _Rows, outs: int) -> None:
 
 @dataclass(frozen=True)
 class FeatureTile:
-    """``images`` by ``rows`` by ``columns`` output pixels, and ``unroll`` vectors of features."""
+    """``images`` by ``rows`` by ``columns`` output pixels, and ``unroll`` vectors of features.
+
+    ``strip``: columns that one task computes, tile after tile.
+    """
 
     images: int
     rows: int
     columns: int
+    strip: int
     lanes: int
     unroll: int
 
@@ -223,8 +239,8 @@ def feature_tile(conv: Conv) -> FeatureTile:
     room = conv.tile + conv.tile // 6
     if g.depthwise:
         # pixels are vectors too, and taps share them
-        columns = balanced(g.out[2], 4)
-        return FeatureTile(1, balanced(g.out[1], 4), columns, lanes, 1)
+        columns, rows = balanced(g.out[2], 4), balanced(g.out[1], 4)
+        return FeatureTile(1, rows, columns, _strip(conv, rows * lanes, columns), lanes, 1)
     unroll = min(2, vectors)
     images = rows = columns = 1
     if g.lhs_spec[0] == g.rank + 1:
@@ -234,18 +250,28 @@ def feature_tile(conv: Conv) -> FeatureTile:
     if columns == g.out[2]:
         rows = balanced(g.out[1], room // unroll // (columns * images))
     unroll = max(unroll, min(vectors, room // (images * rows * columns), 4))
-    return FeatureTile(images, rows, columns, lanes, balanced(vectors, unroll))
+    unroll = balanced(vectors, unroll)
+    strip = _strip(conv, images * rows * lanes * unroll, columns)
+    return FeatureTile(images, rows, columns, strip, lanes, unroll)
+
+
+def _strip(conv: Conv, per_column: int, columns: int) -> int:
+    """Columns for one task, whole tiles, whose results fit scratch."""
+    fit = SCRATCH_BYTES // (per_column * columns * DTYPES[conv.dtype].itemsize)
+    tiles = -(-conv.g.out[2] // columns)
+    return columns * balanced(tiles, min(max(fit, 1), TASKS))
 
 
 @dataclass(frozen=True)
 class _Block:
-    """What one task computes: from image ``n``, row ``row`` and feature ``first`` on."""
+    """What one task computes: from image ``n``, ``row``, ``column`` and feature ``first`` on."""
 
     n: Expr
     group: Expr
     first: Expr
     depth: Expr
     row: Expr
+    column: Expr
 
 
 def features(conv: Conv) -> None:
@@ -256,8 +282,11 @@ def features(conv: Conv) -> None:
     block = tile.lanes * tile.unroll
     images, parts = -(-g.batch // tile.images), -(-g.out[1] // tile.rows)
     blocks = -(-count // block)
-    extents = {"n": images, "g": groups, "d": g.out[0], "part": parts, "block": blocks}
-    order = "g block n d part" if conv.rhs.type.nbytes > STREAMED_BYTES else "n g d part block"
+    strips = -(-g.out[2] // tile.strip)
+    extents = {"n": images, "g": groups, "d": g.out[0], "part": parts, "strip": strips}
+    extents["block"] = blocks
+    streamed = conv.rhs.type.nbytes > STREAMED_BYTES
+    order = "g block n d part strip" if streamed else "n g d part strip block"
     with k.loop("par", math.prod(extents.values()), name="task") as task:
         found = decoded(k, task, [extents[name] for name in order.split()], order)
         at = dict(zip(order.split(), found, strict=True))
@@ -267,35 +296,35 @@ def features(conv: Conv) -> None:
             k.local("i64", imul(at["block"], block), "o"),
             at["d"],
             k.local("i64", imul(at["part"], tile.rows), "row"),
+            k.local("i64", imul(at["strip"], tile.strip), "column"),
+        )
+        axes = (
+            (at["n"], g.batch, tile.images),
+            (at["part"], g.out[1], tile.rows),
+            (at["strip"], g.out[2], tile.strip),
+            (at["block"], count, block),
         )
 
-        def body(images: int) -> None:
-            for_block(k, at["part"], g.out[1], tile.rows, lambda rows: block_of(images, rows))
+        def choose(sizes: tuple[int, ...]) -> None:
+            if len(sizes) == len(axes):
+                _feature_block(conv, tile, where, (sizes[0], sizes[1], sizes[2]), sizes[3])
+            else:
+                for_block(k, *axes[len(sizes)], lambda size: choose((*sizes, size)))
 
-        def block_of(images: int, rows: int) -> None:
-            size = (images, rows, tile.columns)
-            for_block(
-                k,
-                at["block"],
-                count,
-                block,
-                lambda lanes: _feature_block(conv, tile, where, size, lanes),
-            )
-
-        for_block(k, at["n"], g.batch, tile.images, body)
+        choose(())
 
 
 def _feature_block(
     conv: Conv, tile: FeatureTile, at: _Block, size: tuple[int, int, int], count: int
 ) -> None:
-    """A row of tiles of ``size`` (images, rows, columns), for ``count`` features."""
+    """Tiles that cover ``size`` images, rows and columns, for ``count`` features."""
     k, g = conv.k, conv.g
-    images, rows, _ = size
+    images, rows, width = size
     adjacent = g.out_spec[1] == g.rank + 1
-    full, rest = divmod(g.out[2], tile.columns)
+    full, rest = divmod(width, tile.columns)
     buffer = ""
     if not adjacent:
-        buffer = k.scratch(conv.dtype, (images, rows, g.out[2], count))
+        buffer = k.scratch(conv.dtype, (images, rows, width, count))
     unroll = min(tile.unroll, -(-count // tile.lanes))
     with k.loop("vec", count, width=tile.lanes, unroll=unroll, name="l") as lane:
 
@@ -311,9 +340,9 @@ def _feature_block(
             one(rest, full * tile.columns)
     if adjacent:
         return
-    lanes = vector_lanes(g.out[2], conv.width)
+    lanes = vector_lanes(width, conv.width)
     with k.loop("seq", count, name="l") as feature, k.nest((images, rows), "seq") as (i, r):
-        with k.loop("vec", g.out[2], width=lanes, name="x") as x:
+        with k.loop("vec", width, width=lanes, name="x") as x:
             _write_feature(conv, at, i, r, x, feature, k.load_from(buffer, (i, r, x, feature)))
 
 
@@ -329,7 +358,8 @@ def _write_feature(
     feature = iadd(at.first, lane)
     if not conv.g.depthwise:
         feature = iadd(imul(at.group, conv.g.outs), feature)
-    conv.write(iadd(at.n, image), feature, (at.depth, iadd(at.row, row), x), value)
+    place = (at.depth, iadd(at.row, row), iadd(at.column, x))
+    conv.write(iadd(at.n, image), feature, place, value)
 
 
 def _feature_tile(
@@ -340,16 +370,19 @@ def _feature_tile(
     lane: Var,
     buffer: str,
 ) -> None:
-    """One register tile, from column ``x`` on."""
+    """One register tile, from column ``x`` of the task's on."""
     k, g = conv.k, conv.g
     spots = [(i, r, c) for i in range(tile[0]) for r in range(tile[1]) for c in range(tile[2])]
     totals = conv.zeros(len(spots))
     group: Expr = iadd(at.first, lane) if g.depthwise else at.group
     feature = group if g.depthwise else iadd(imul(group, g.outs), iadd(at.first, lane))
-    with conv.taps(features_inside=features_inside(g)) as (c, tap):
+    # taps written out would share pixels, for which no registers are left
+    written = unrolled(g) if g.depthwise else 1
+    with conv.taps(written, features_inside=features_inside(g)) as (c, tap):
         weight = k.local(conv.dtype, conv.right(feature, c, tap), "w")
         for (i, r, column), total in zip(spots, totals, strict=True):
-            place = _sources(conv, (at.depth, iadd(at.row, r), iadd(x, column)), tap)
+            spot = (at.depth, iadd(at.row, r), iadd(at.column, iadd(x, column)))
+            place = _sources(conv, spot, tap)
             conv.multiply_add(total, conv.left(iadd(at.n, i), group, c, place), weight)
     for (i, r, column), total in zip(spots, totals, strict=True):
         if buffer:

@@ -19,9 +19,6 @@ from tracejit.ir.types import DTYPES
 from tracejit.kernel.build import KernelBuilder, Operand, Output
 from tracejit.passes.conv_plan import Geometry
 
-#: kernel pixels that are written out one after the other
-UNROLLED = 9
-
 Position = tuple[Expr | int, Expr | int, Expr | int]
 
 
@@ -75,8 +72,13 @@ class Conv:
         return iadd(imul(at, self.g.strides[axis]), imul(tap, self.g.dilation[axis]))
 
     @contextmanager
-    def taps(self, *, features_inside: bool = False) -> Iterator[tuple[Expr, Position]]:
-        """Loops over the features and kernel pixels that are summed up: gives (c, (kd, kh, kw))."""
+    def taps(
+        self, unrolled: int = 1, *, features_inside: bool = False
+    ) -> Iterator[tuple[Expr, Position]]:
+        """Loops over the features and kernel pixels that are summed up: gives (c, (kd, kh, kw)).
+
+        Up to ``unrolled`` kernel pixels are written out one after the other.
+        """
         k, kernel = self.k, self.g.kernel
         with ExitStack() as stack:
             if features_inside:
@@ -86,7 +88,7 @@ class Conv:
             c = stack.enter_context(k.loop("seq", self.g.features, name="c"))
             at = []
             for axis, n in enumerate(kernel):
-                small = math.prod(kernel[axis:]) <= UNROLLED
+                small = math.prod(kernel[axis:]) <= unrolled
                 at.append(stack.enter_context(k.loop("seq", n, unroll=n if small else 1, name="k")))
             yield c, _three(at)
 

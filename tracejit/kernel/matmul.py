@@ -30,8 +30,8 @@ from tracejit.kernel.nodes import Kernel, Param
 from tracejit.ops.dot import Matmul, accumulator, as_matmul
 from tracejit.ops.layout import split_index
 
-#: bytes of a copied panel: most of a second-level cache
-PANEL_BYTES = 1 << 19
+#: bytes of a copied panel: part of a second-level cache, and little on the stack of a thread
+PANEL_BYTES = 1 << 18
 #: bytes of a right operand that is read where it lies
 DIRECT_BYTES = 1 << 20
 #: at least so many tasks, where each has that many rows

@@ -1,6 +1,6 @@
 """Scaled dot-product attention (Vaswani et al., 2017), with grouped key heads, masks and sequence lengths.
 
-    >>> dot_product_attention(query, key, value, is_causal=True)          # (batch, time, heads, features) each
+>>> dot_product_attention(query, key, value, is_causal=True)          # (batch, time, heads, features) each
 """
 
 from __future__ import annotations
@@ -8,13 +8,14 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from tracejit.config import config
+import numpy as np
+
 from tracejit.errors import ArgumentError, ShapeError
 from tracejit.frontend import elementwise as ew
 from tracejit.frontend import linear, promotion, shaping
 from tracejit.frontend.array import Array, apply, as_array
 from tracejit.frontend.promotion import convert, reshaped
-from tracejit.ir.types import DTYPES, TensorType
+from tracejit.ir.types import DTYPES
 from tracejit.nn.normalise import logsumexp, softmax
 from tracejit.ops import layout
 from tracejit.source import here
@@ -43,7 +44,9 @@ def dot_product_attention(
     ``key_value_seq_lengths`` take no part. ``return_residual`` adds the log-sum-exp of the logits, (B, T, N).
     """
     if implementation not in (None, "xla", "cudnn"):
-        raise ArgumentError(f"dot_product_attention: implementation {implementation!r} is not known", at=here())
+        raise ArgumentError(
+            f"dot_product_attention: implementation {implementation!r} is not known", at=here()
+        )
     q, k, v = promotion.promoted("dot_product_attention", query, key, value)
     single = q.ndim == 3
     if single:
@@ -56,22 +59,24 @@ def dot_product_attention(
     rows = shaping.transpose(reshaped(q, (batch, steps, groups, shared, features)), (0, 2, 3, 1, 4))
     rows = reshaped(rows, (batch, groups, shared * steps, features))
     wide = DTYPES["f32"] if q.dtype.itemsize == 2 else q.dtype
-    logits = linear.dot_general(
-        rows, k, (((3,), (3,)), ((0, 1), (0, 2))), wide
-    )
+    logits = linear.dot_general(rows, k, ((3,), (3,)), ((0, 1), (0, 2)), wide)
     logits = reshaped(logits, (batch, heads, steps, keys))
     logits = ew.multiply(logits, 1 / math.sqrt(features) if scale is None else scale)
     if bias is not None:
         logits = convert(ew.add(logits, _four(bias)), wide)
     allowed = _allowed(
-        (batch, heads, steps, keys), mask, is_causal, query_seq_lengths, key_value_seq_lengths, local_window_size
+        (batch, heads, steps, keys),
+        mask,
+        is_causal,
+        query_seq_lengths,
+        key_value_seq_lengths,
+        local_window_size,
     )
     if allowed is not None:
-        lowest = -0.7 * float(promotion.finfo_max(wide)) if hasattr(promotion, "finfo_max") else -1e30
-        logits = ew.select(allowed, logits, lowest)
+        logits = ew.select(allowed, logits, -0.7 * float(np.finfo(wide).max))
     weights = convert(softmax(logits, -1), q.dtype)
     weights = reshaped(weights, (batch, groups, shared * steps, keys))
-    out = linear.dot_general(weights, v, (((3,), (1,)), ((0, 1), (0, 2))), None)
+    out = linear.dot_general(weights, v, ((3,), (1,)), ((0, 1), (0, 2)))
     out = reshaped(out, (batch, heads, steps, v.shape[3]))
     out = shaping.transpose(out, (0, 2, 1, 3))
     if query_seq_lengths is not None:
@@ -82,3 +87,65 @@ def dot_product_attention(
         return out
     total = shaping.transpose(logsumexp(logits, -1), (0, 2, 1))
     return out, (reshaped(total, total.shape[1:]) if single else total)
+
+
+def _check(q: Array, k: Array, v: Array) -> None:
+    if not q.ndim == k.ndim == v.ndim == 4:
+        raise ShapeError(
+            f"dot_product_attention: takes (batch, time, heads, features), not {q.type}, {k.type}, {v.type}",
+            at=here(),
+        )
+    fits = k.shape[:3] == v.shape[:3] and q.shape[0] == k.shape[0] and q.shape[3] == k.shape[3]
+    if not fits or k.shape[2] == 0 or q.shape[2] % k.shape[2]:
+        raise ShapeError(
+            f"dot_product_attention: query {q.type}, key {k.type} and value {v.type} do not fit",
+            at=here(),
+            hint="batch, key length and features must agree, and the heads of key divide those of query",
+        )
+
+
+def _four(x: Any) -> Array:
+    """``x`` with leading axes of size 1 up to four axes."""
+    x = as_array(x)
+    return reshaped(x, (1,) * (4 - x.ndim) + x.shape)
+
+
+def _places(shape: tuple[int, ...], axis: int) -> Array:
+    return apply(layout.iota, dtype=DTYPES["i32"], shape=shape, dimension=axis)
+
+
+def _before(shape: tuple[int, int], lengths: Any) -> Array:
+    """Whether each place of (batch, time) lies before its row's length."""
+    lengths = as_array(lengths)
+    return ew.less(_places(shape, 1), reshaped(lengths, (lengths.size, 1)))
+
+
+def _allowed(
+    shape: tuple[int, int, int, int],
+    mask: Any,
+    is_causal: bool,
+    q_lengths: Any,
+    k_lengths: Any,
+    window: Any,
+) -> Array | None:
+    """Which keys each query may see, broadcastable to (batch, heads, T, S); None for all."""
+    batch, _, steps, keys = shape
+    flags: list[Array] = [] if mask is None else [_four(mask)]
+    if is_causal or window is not None:
+        row, column = _places((1, 1, steps, keys), 2), _places((1, 1, steps, keys), 3)
+        if is_causal:
+            flags.append(ew.less_equal(column, row))
+        if window is not None:
+            left, right = (window, window) if isinstance(window, int) else window
+            flags.append(ew.greater_equal(column, ew.subtract(row, int(left))))
+            flags.append(ew.less_equal(column, ew.add(row, int(right))))
+    if q_lengths is not None:
+        flags.append(reshaped(_before((batch, steps), q_lengths), (batch, 1, steps, 1)))
+    if k_lengths is not None:
+        flags.append(reshaped(_before((batch, keys), k_lengths), (batch, 1, 1, keys)))
+    if not flags:
+        return None
+    found = flags[0]
+    for flag in flags[1:]:
+        found = ew.logical_and(found, flag)
+    return found

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from tracejit.config import config
 from tracejit.errors import ArgumentError
 from tracejit.frontend import elementwise as ew
 from tracejit.frontend import promotion, reductions, shaping
@@ -30,9 +31,10 @@ from tracejit.source import here
 
 def _top(x: Array, axes: tuple[int, ...], where: Any) -> Array:
     """The maximum over ``axes``, kept, as a constant."""
-    if where is not None:
-        return stop_gradient(reductions.max(x, axes, keepdims=True, initial=-np.inf, where=where))  # type: ignore[no-any-return]
-    return stop_gradient(reductions.max(x, axes, keepdims=True, initial=-np.inf))  # type: ignore[no-any-return]
+    if where is None and x.size:
+        return stop_gradient(reductions.max(x, axes, keepdims=True))  # type: ignore[no-any-return]
+    top = reductions.max(x, axes, keepdims=True, initial=-np.inf, where=where)
+    return stop_gradient(top)  # type: ignore[no-any-return]
 
 
 def softmax(x: Any, axis: Any = -1, where: Any = None) -> Array:
@@ -73,7 +75,12 @@ def log_softmax(x: Any, axis: Any = -1, where: Any = None) -> Array:
 
 
 def logsumexp(
-    a: Any, axis: Any = None, b: Any = None, keepdims: bool = False, return_sign: bool = False, where: Any = None
+    a: Any,
+    axis: Any = None,
+    b: Any = None,
+    keepdims: bool = False,
+    return_sign: bool = False,
+    where: Any = None,
 ) -> Any:
     """log(sum(b * exp(a))) over ``axis`` without overflow; with ``return_sign`` of the absolute value, and the sign."""
     x = to_inexact(a)
@@ -102,7 +109,9 @@ def logmeanexp(x: Any, axis: Any = None, where: Any = None, keepdims: bool = Fal
     x = to_inexact(x)
     total = logsumexp(x, axis, keepdims=keepdims, where=where)
     mask = True if where is None else where
-    count = reductions.sum(shaping.broadcast_to(mask, x.shape), axis, dtype=x.dtype, keepdims=keepdims)
+    count = reductions.sum(
+        shaping.broadcast_to(mask, x.shape), axis, dtype=x.dtype, keepdims=keepdims
+    )
     return ew.subtract(total, ew.log(count))  # type: ignore[no-any-return]
 
 
@@ -137,7 +146,7 @@ def one_hot(x: Any, num_classes: int, *, dtype: Any = None, axis: int = -1) -> A
     shape = (*index.shape[:number], int(num_classes), *index.shape[number:])
     classes = apply(layout.iota, dtype=DTYPES["i64"], shape=shape, dimension=number)
     hits = ew.equal(shaping.expand_dims(index, number), classes)
-    found = promotion.default_float() if dtype is None else promotion.canonical(dtype)
+    found = config.default_float if dtype is None else promotion.canonical(dtype)
     return convert(hits, found)  # type: ignore[no-any-return]
 
 

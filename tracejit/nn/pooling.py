@@ -1,7 +1,7 @@
 """Pooling over windows of the spatial axes.
 
-    >>> max_pool(images, (2, 2))                            # NHWC: axes 1 and 2, stride as the window
-    >>> avg_pool(images, (3, 3), (2, 2), "SAME", axes=(2, 3))               # NCHW
+>>> max_pool(images, (2, 2))                            # NHWC: axes 1 and 2, stride as the window
+>>> avg_pool(images, (3, 3), (2, 2), "SAME", axes=(2, 3))               # NCHW
 """
 
 from __future__ import annotations
@@ -26,13 +26,24 @@ from tracejit.source import here
 Sizes = int | Sequence[int]
 
 
-def _parameters(name: str, x: Array, window: Sizes, strides: Any, padding: Any, axes: Any) -> dict[str, Any]:
+def _parameters(
+    name: str, x: Array, window: Sizes, strides: Any, padding: Any, axes: Any
+) -> dict[str, Any]:
     """The window over all axes: 1 along those that are not pooled."""
     count = len(axes)
     size = (window,) * count if isinstance(window, int) else ints(window)
-    steps = size if strides is None else (strides,) * count if isinstance(strides, int) else ints(strides)
+    steps = (
+        size
+        if strides is None
+        else (strides,) * count
+        if isinstance(strides, int)
+        else ints(strides)
+    )
     if len(size) != count or len(steps) != count:
-        raise ArgumentError(f"{name}: window {size} and strides {steps} need one entry for each of the axes {axes}", at=here())
+        raise ArgumentError(
+            f"{name}: window {size} and strides {steps} need one entry for each of the axes {axes}",
+            at=here(),
+        )
     numbers = axes_list(name, tuple(axes), x.ndim)
     dims, moves = [1] * x.ndim, [1] * x.ndim
     for axis, n, s in zip(numbers, size, steps, strict=True):
@@ -46,19 +57,35 @@ def _parameters(name: str, x: Array, window: Sizes, strides: Any, padding: Any, 
 
 
 def max_pool(
-    x: Any, window: Sizes, strides: Sizes | None = None, padding: Any = "VALID", axes: Sequence[int] = (1, 2)
+    x: Any,
+    window: Sizes,
+    strides: Sizes | None = None,
+    padding: Any = "VALID",
+    axes: Sequence[int] = (1, 2),
 ) -> Array:
     """The largest element in each window; padding never wins."""
     x = as_array(x)
-    return apply(window_ops.reduce_window_max, x, **_parameters("max_pool", x, window, strides, padding, axes))
+    return apply(
+        window_ops.reduce_window_max,
+        x,
+        **_parameters("max_pool", x, window, strides, padding, axes),
+    )
 
 
 def min_pool(
-    x: Any, window: Sizes, strides: Sizes | None = None, padding: Any = "VALID", axes: Sequence[int] = (1, 2)
+    x: Any,
+    window: Sizes,
+    strides: Sizes | None = None,
+    padding: Any = "VALID",
+    axes: Sequence[int] = (1, 2),
 ) -> Array:
     """The smallest element in each window; padding never wins."""
     x = as_array(x)
-    return apply(window_ops.reduce_window_min, x, **_parameters("min_pool", x, window, strides, padding, axes))
+    return apply(
+        window_ops.reduce_window_min,
+        x,
+        **_parameters("min_pool", x, window, strides, padding, axes),
+    )
 
 
 def avg_pool(
@@ -75,10 +102,16 @@ def avg_pool(
     total = apply(window_ops.reduce_window_sum, x, **params)
     if count_include_pad or not any(any(pair) for pair in params["padding"]):
         return ew.divide(total, float(prod(params["window_dimensions"])))
-    pooled = tuple(n if w > 1 or any(p) else 1 for n, w, p in zip(
-        x.shape, params["window_dimensions"], params["padding"], strict=True))
-    flat = dict(params, window_strides=tuple(
-        s if n > 1 else 1 for s, n in zip(params["window_strides"], pooled, strict=True)))
+    pooled = tuple(
+        n if w > 1 or any(p) else 1
+        for n, w, p in zip(x.shape, params["window_dimensions"], params["padding"], strict=True)
+    )
+    flat = dict(
+        params,
+        window_strides=tuple(
+            s if n > 1 else 1 for s, n in zip(params["window_strides"], pooled, strict=True)
+        ),
+    )
     counts = window_ops.reduce_window_sum.rule("numpy")(np.ones(pooled, x.dtype), **flat)
     return ew.divide(total, promotion.broadcast_to(as_array(counts), _stretched(counts, total)))
 

@@ -28,7 +28,7 @@ LANES = 16
 #: cycles for a vector of elements that lie apart
 JUMP = 25
 #: cycles lost where a tile of so many vectors moves to another cache line
-LINE, TILE = 10, 28
+LINE, TILE = 7, 28
 #: cycles to move one element of the right operand to where the lanes want it
 PACK = 3
 

@@ -147,6 +147,8 @@ class _Planner:
         self.constants: list[Node] = []
         self.slot_of: dict[Value, int] = {}
         self.time = 0
+        # storages that several values hold at one time: results do not take their place
+        self.shared: set[int] = set()
         # open loops: when each began, and the storages touched since
         self.scopes: list[tuple[int, set[int]]] = []
 
@@ -237,7 +239,8 @@ class _Planner:
             if source not in dying or v.type.nbytes != out.type.nbytes or v.type.dtype.itemsize != out.type.dtype.itemsize:
                 continue
             storages = self.slots[self.slot_of[source]].storages
-            if len(storages) == 1 and self.storages[storages[0]].kind == "arena" and reads_in_place(group, partition, v):
+            own = len(storages) == 1 and storages[0] not in self.shared
+            if own and self.storages[storages[0]].kind == "arena" and reads_in_place(group, partition, v):
                 dying.discard(source)
                 self.storages[storages[0]].names.append(f"{node.prim.name}: {out.type}")
                 self.new_slot(out, storages[0])
@@ -287,6 +290,7 @@ class _Planner:
             type = self.slots[init].type
             y = body.graph.outputs[k]
             if y is body.graph.inputs[first + k]:  # handed on: no memory of its own, never written
+                self.shared.update(self.slots[init].storages)
                 current.append(init)
                 continue
             old = self.new_storage("arena", 0, type, "carry", at)

@@ -12,6 +12,7 @@ uniform, randint, permutation, bernoulli, split and fold_in agree in every bit; 
 exp and erf_inv agree within their rounding.
 """
 
+from tracejit import errors as _errors
 from tracejit.random.continuous import (
     cauchy,
     double_sided_maxwell,
@@ -111,3 +112,5 @@ __all__ = [
     "weibull_min",
     "wrap_key_data",
 ]
+
+_errors.user_functions(globals())

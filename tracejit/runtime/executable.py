@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from tracejit.codegen.main import DGEMM, FIRST, FLAGS, HOST, PARALLEL_FOR, SGEMM
 from tracejit.config import Settings, config
 from tracejit.errors import BackendError, OutOfBoundsError
 from tracejit.ir import interp
@@ -100,6 +101,20 @@ class Interpreted:
         return interp.run(self.graph, arrays)
 
 
+@dataclass(frozen=True, slots=True)
+class Workspace:
+    """What one run at a time may use: the arena, and for native code its table ``env`` with the kernels' flags.
+
+    Runs in several threads, or a run within a host call of another, have one each.
+    """
+
+    arena: np.ndarray
+    address: int
+    flags: np.ndarray
+    env: np.ndarray
+    env_address: int
+
+
 class Executable:
     """A graph compiled for the CPU."""
 
@@ -107,9 +122,9 @@ class Executable:
         self.stages = stages
         self.backend = backend
         self.program = stages.program
-        self.lock = threading.Lock()
-        self.arenas: list[tuple[np.ndarray, int]] = []
-        self.failure: BaseException | None = None
+        self.spaces: list[Workspace] = []
+        #: what a host call raised, by the thread it ran in
+        self.failures: dict[int, BaseException] = {}
         plan = self.program.plan
         self.output_types = self.stages.graph.output_types
         self.args_table = ctypes.c_void_p * max(len(stages.graph.inputs), 1)
@@ -135,58 +150,55 @@ class Executable:
         """Run on contiguous arrays at known addresses; results come with theirs."""
         results = [empty(t) for t in self.output_types]
         try:
-            arena = self.arenas.pop()
+            space = self.spaces.pop()
         except IndexError:
-            arena = self._new_arena()
+            space = self._new_space()
         if self.backend == "numba":
             outs = [array for array, _ in results]
             self._check_flags(
-                driver.run_plan(self.program, arrays, outs, arena[0], self.constants, self.numba)
+                driver.run_plan(self.program, arrays, outs, space.arena, self.constants, self.numba)
             )
         else:
             args = self.args_table(*pointers)
             outs_table = self.outs_table(*[address for _, address in results])
-            self.main.call(args, outs_table, arena[1], self.env_pointer)
-            if self.failure is not None or self.main.env.flags:
-                self._raise_failures()
-        self.arenas.append(arena)
+            self.main.call(args, outs_table, space.address, space.env_address)
+            if self.failures or self.main.env.flags:
+                self._raise_failures(space)
+        self.spaces.append(space)
         return results
 
-    def _new_arena(self) -> tuple[np.ndarray, int]:
+    def _new_space(self) -> Workspace:
         raw = np.empty(self.program.plan.arena + ALIGN, np.uint8)
         start = -pointer(raw) % ALIGN
-        return raw[start:], pointer(raw) + start
+        flags = np.zeros(len(self.main.env.flags) + 1 if self.backend != "numba" else 1, np.int64)
+        env = self.env_table.copy() if self.backend != "numba" else np.zeros(FIRST, np.uint64)
+        env[FLAGS] = pointer(flags)
+        return Workspace(raw[start:], pointer(raw) + start, flags, env, pointer(env))
 
     # ---- native ----
 
     def _prepare_native(self, threads: int) -> None:
         self.main = cpu.compile_main(self.program, threads)
         env = self.main.env
-        self.flags = np.zeros(max(len(env.flags), 1), np.int64)
         table = np.zeros(env.size, np.uint64)
-        table[0] = self.main.pool
+        table[PARALLEL_FOR] = self.main.pool
         if any(call.__class__.__name__ == "GemmCall" for call in self.program.calls):
-            table[1], table[2] = cpu.blas()["sgemm"], cpu.blas()["dgemm"]
+            table[SGEMM], table[DGEMM] = cpu.blas()["sgemm"], cpu.blas()["dgemm"]
         self.callback = _HOST(self._host)
-        table[3] = ctypes.cast(self.callback, ctypes.c_void_p).value or 0
-        table[4] = pointer(self.flags)
+        table[HOST] = ctypes.cast(self.callback, ctypes.c_void_p).value or 0
         for kernel, place in env.kernels.items():
             table[place] = self.main.addresses[kernel]
         for k, constant in enumerate(self.constants):
             table[env.constants + k] = pointer(constant)
         self.env_table = table
-        self.env_pointer = pointer(table)
 
-    def _raise_failures(self) -> None:
+    def _raise_failures(self, space: Workspace) -> None:
         """Raise what a host call raised, or what a kernel's flag says."""
-        if self.failure is not None:
-            failure, self.failure = self.failure, None
-            self.flags[:] = 0  # of kernels that ran before: the next call starts afresh
+        failure = self.failures.pop(threading.get_ident(), None)
+        if failure is not None:
             raise failure
-        if self.flags.any():
-            flags, codes = self.main.env.flags, self.flags.tolist()
-            self.flags[:] = 0
-            self._check_flags(list(zip(flags, codes, strict=True)))
+        if space.flags.any():
+            self._check_flags(list(zip(self.main.env.flags, space.flags.tolist(), strict=False)))
 
     def _check_flags(self, failed: Sequence[tuple[KernelCall, int]]) -> None:
         for call, code in failed:
@@ -206,7 +218,7 @@ class Executable:
             slots = (ctypes.c_void_p * len(self.program.plan.slots)).from_address(table)
             driver.run_host(call, lambda slot, type: view_at(slots[slot] or 0, type))
         except BaseException as error:  # it must not cross native code: raised again by run()
-            self.failure = error
+            self.failures[threading.get_ident()] = error
             return 1
         return 0
 

@@ -4,37 +4,110 @@
 
 Cotangents that come out of a ``select`` are exact zeros where the branch was not taken. They are kept zero through
 products and quotients with residuals, which may be inf or nan there: the gradient of ``where(x < 1, x, sqrt(x))`` at 0 is 1.
+What says where a cotangent is zero is the select's own condition, not the cotangent: one that merely happens to be zero
+has derivatives.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
+
+import numpy as np
 
 from tracejit.errors import TracejitError
 from tracejit.ir import build
 from tracejit.ir.build import full_like
-from tracejit.ir.graph import Atom, Graph, Node, Value
+from tracejit.ir.graph import Atom, Graph, Literal, Node, Value
 from tracejit.ir.prim import Linear
-from tracejit.ir.types import kind
-from tracejit.ops.arith import abs_, add
-from tracejit.ops.logic import and_, eq, gt, is_finite, not_, select
+from tracejit.ops.arith import add
+from tracejit.ops.broadcast import broadcast_in_dim
+from tracejit.ops.logic import and_, ne, not_, or_, select
+from tracejit.ops.parts import convert
+from tracejit.ops.reduce import reduce_or
 from tracejit.transform.forward import emit_again, split_by_dependency
 
-#: linear operations on single elements or positions: an exact zero stays at its place
-_KEEPS_ZEROS = frozenset(
-    "neg mul div convert reshape transpose rev real imag complex conj select add sub copy".split()
+#: linear operations on single elements: what is zero stays zero at its place
+_ELEMENTWISE = frozenset(
+    "neg mul div fma convert real imag complex conj add sub copy reduce_precision".split()
 )
 #: of these, the ones that multiply by a residual
-_SCALES = frozenset(("mul", "div"))
+_SCALES = frozenset(("mul", "div", "fma"))
+#: linear operations that move elements or add them up, with no residual but indices
+_MOVES = frozenset(
+    "broadcast_in_dim reduce_sum reshape transpose rev slice pad concatenate gather scatter dynamic_slice "
+    "dynamic_update_slice cumsum reduce_window_sum".split()
+)
+#: operations that hold graphs or a user's rule: zero as a whole where all their cotangents are
+_HOLDS = frozenset(("cond", "scan", "custom_vjp_tangent", "checkpoint", "checkpoint_tangent"))
+
+
+class Live:
+    """Where a cotangent may differ from zero: a bool tensor, added to the graph when first asked for."""
+
+    #: deeper chains are added at once, so that asking does not recurse without bound
+    DEPTH = 40
+
+    def __init__(self, make: Callable[[], Atom], *parts: Live) -> None:
+        self._make = make
+        self._found: Atom | None = None
+        self._depth = 1 + max((p._depth for p in parts), default=0)
+        if self._depth > Live.DEPTH:
+            self.get()
+
+    def get(self) -> Atom:
+        if self._found is None:
+            self._found = self._make()
+            self._depth = 0
+        return self._found
+
+
+class Cotangents:
+    """Cotangents by value, summed as they arrive, and where those that have known zeros are not zero."""
+
+    def __init__(self) -> None:
+        self.sums: dict[Value, Atom] = {}
+        self.live: dict[Value, Live] = {}
+
+    def add(self, v: Value, ct: Atom, live: Live | None) -> None:
+        old = self.sums.get(v)
+        if old is None:
+            self.sums[v] = ct
+            if live is not None:
+                self.live[v] = live
+            return
+        self.sums[v] = add(old, ct)
+        before = self.live.pop(v, None)
+        if before is not None and live is not None:
+            self.live[v] = before if before is live else _either(before, live)
+
+    def get(self, v: Value) -> Atom | None:
+        return self.sums.get(v)
 
 
 def pull_back(
-    graph: Graph, xs: Sequence[Atom | Linear], cts: Sequence[Atom | None]
+    graph: Graph,
+    xs: Sequence[Atom | Linear],
+    cts: Sequence[Atom | None],
+    lives: Sequence[Live | None] | None = None,
 ) -> tuple[Atom | None, ...]:
     """Add the transpose of ``graph`` to the current builder: cotangents of the inputs marked ``Linear``.
 
     Nodes that do not depend on a Linear input are added first, as they are. None is a zero cotangent.
+    ``lives`` says where the cotangents of the outputs may differ from zero; None is everywhere.
     """
+    sums = _pull_graph(graph, xs, cts, lives or (None,) * len(cts))
+    return tuple(
+        sums.get(v) if isinstance(x, Linear) else None for v, x in zip(graph.inputs, xs, strict=True)
+    )
+
+
+def _pull_graph(
+    graph: Graph,
+    xs: Sequence[Atom | Linear],
+    cts: Sequence[Atom | None],
+    lives: Sequence[Live | None],
+) -> Cotangents:
     builder = build.current()
     roots = [v for v, x in zip(graph.inputs, xs, strict=True) if isinstance(x, Linear)]
     known, linear = split_by_dependency(graph.nodes, roots)
@@ -45,37 +118,17 @@ def pull_back(
         env.update(zip(node.outputs, emit_again(node, build.subst(node.inputs, env)), strict=True))
 
     sums = Cotangents()
-    for y, ct in zip(graph.outputs, cts, strict=True):
+    for y, ct, live in zip(graph.outputs, cts, lives, strict=True):
         if isinstance(y, Value) and ct is not None and y not in env:
-            sums.add(y, ct, masked=False)
+            sums.add(y, ct, live)
     for node in reversed(linear):
         builder.at = node.at
-        _pull_node(node, env, sums)
-    return tuple(
-        sums.get(v) if isinstance(x, Linear) else None for v, x in zip(graph.inputs, xs, strict=True)
-    )
-
-
-class Cotangents:
-    """Cotangents by value, summed as they arrive; ``masked`` while all parts are exact zeros off some mask."""
-
-    def __init__(self) -> None:
-        self.sums: dict[Value, Atom] = {}
-        self.masked: set[Value] = set()
-
-    def add(self, v: Value, ct: Atom, masked: bool) -> None:
-        old = self.sums.get(v)
-        if old is None:
-            self.sums[v] = ct
-            if masked:
-                self.masked.add(v)
-            return
-        self.sums[v] = add(old, ct)
-        if not masked:
-            self.masked.discard(v)
-
-    def get(self, v: Value) -> Atom | None:
-        return self.sums.get(v)
+        try:
+            _pull_node(node, env, sums)
+        except TracejitError as error:
+            error.at = error.at or node.at
+            raise
+    return sums
 
 
 def _pull_node(node: Node, env: dict[Value, Atom], sums: Cotangents) -> None:
@@ -86,34 +139,114 @@ def _pull_node(node: Node, env: dict[Value, Atom], sums: Cotangents) -> None:
         Linear(x.type) if isinstance(x, Value) and x not in env else build.subst((x,), env)[0]
         for x in node.inputs
     )
-    masked = all(out in sums.masked for out, ct in zip(node.outputs, cts, strict=True) if ct is not None)
-    if masked and node.prim.name in _SCALES and cts[0] is not None:
-        xs = tuple(_harmless(cts[0], x, node.prim.name) for x in xs)
-    try:
-        parts = node.prim.rule("transpose")(cts, xs, **node.params)
-    except TracejitError as error:
-        error.at = error.at or node.at
-        raise
-    name = node.prim.name
-    stays = name == "select" or (masked and name in _KEEPS_ZEROS)
-    for x, given, part in zip(node.inputs, xs, parts, strict=True):
-        if part is None or not isinstance(given, Linear) or not isinstance(x, Value):
-            continue
-        sums.add(x, part, stays)
-
-
-def _harmless(ct: Atom, x: Atom | Linear, name: str) -> Atom | Linear:
-    """A residual that cannot turn an exact zero of ``ct`` into nan: replaced where ``ct`` is zero and it would.
-
-    The residual is changed, not the product, so that derivatives of the product with respect to ``ct`` stay.
-    """
-    if isinstance(x, Linear) or kind(x.type.dtype) == "c":
-        return x
-    if name == "mul":
-        wrong, instead = not_(is_finite(x)), full_like(x, 0)
+    lives = tuple(sums.live.get(out) for out in node.outputs)
+    all_live = all(live is not None for live, ct in zip(lives, cts, strict=True) if ct is not None)
+    if node.prim.name == "call":
+        _pull_call(node, xs, cts, lives, sums)
+        return
+    parts = node.prim.rule("transpose")(cts, xs, **node.params)
+    if all_live:
+        parts, found = _keep_zeros(node, xs, parts, [live for live in lives if live is not None])
+    elif node.prim.name == "select":
+        found = _chosen(xs[0])
     else:
-        wrong, instead = not_(gt(abs_(x), full_like(x, 0))), full_like(x, 1)
-    return select(and_(eq(ct, full_like(ct, 0)), wrong), instead, x)  # type: ignore[no-any-return]
+        found = (None,) * len(parts)
+    for x, given, part, live in zip(node.inputs, xs, parts, found, strict=True):
+        if part is not None and isinstance(given, Linear) and isinstance(x, Value):
+            sums.add(x, part, live)
+
+
+def _pull_call(
+    node: Node,
+    xs: tuple[Atom | Linear, ...],
+    cts: tuple[Atom | None, ...],
+    lives: tuple[Live | None, ...],
+    sums: Cotangents,
+) -> None:
+    """Transpose the graph of a ``call`` in place, so that zeros are known within and behind it."""
+    inner = node.params["graph"]
+    pulled = _pull_graph(inner, xs, cts, lives)
+    for x, given, v in zip(node.inputs, xs, inner.inputs, strict=True):
+        part = pulled.get(v)
+        if part is not None and isinstance(given, Linear) and isinstance(x, Value):
+            sums.add(x, part, pulled.live.get(v))
+
+
+# ---- where cotangents are zero -------------------------------------------------------------------
+
+
+def _keep_zeros(
+    node: Node, xs: tuple[Atom | Linear, ...], parts: Sequence[Atom | None], lives: list[Live]
+) -> tuple[Sequence[Atom | None], Sequence[Live | None]]:
+    """The node's parts with the zeros of its cotangents kept, and where each part may differ from zero."""
+    name, live = node.prim.name, lives[0]
+    if name == "select":
+        return parts, [
+            None if chosen is None else _both(chosen, live) for chosen in _chosen(xs[0])
+        ]
+    if name in _ELEMENTWISE:
+        if name in _SCALES and not all(isinstance(x, Linear) or _is_finite(x) for x in xs):
+            parts = [None if part is None else _masked(live, part) for part in parts]
+        return parts, [live] * len(parts)
+    if name in _MOVES and node.params.get("kind") != "mul":
+        return parts, [
+            None if part is None else Live(functools.partial(_moved, node, xs, live, k), live)
+            for k, part in enumerate(parts)
+        ]
+    if name in _HOLDS:
+        some = Live(functools.partial(_some, lives), *lives)
+        found = [
+            None if part is None else Live(functools.partial(_spread, some, part), some)
+            for part in parts
+        ]
+        kept = [
+            part if part is None or flag is None else _masked(flag, part)
+            for part, flag in zip(parts, found, strict=True)
+        ]
+        return kept, found
+    return parts, [None] * len(parts)
+
+
+def _is_finite(x: Atom) -> bool:
+    """Whether ``x`` is a scalar that neither multiplies nor divides a zero into nan."""
+    return isinstance(x, Literal) and bool(np.isfinite(x.value)) and bool(x.value != 0)
+
+
+def _masked(live: Live, part: Atom) -> Atom:
+    return select(live.get(), part, full_like(part, 0))  # type: ignore[no-any-return]
+
+
+def _chosen(condition: Atom) -> tuple[Live | None, ...]:
+    """For the operands of a select: where each is taken."""
+    return None, Live(lambda: condition), Live(lambda: not_(condition))
+
+
+def _both(a: Live, b: Live) -> Live:
+    return Live(lambda: and_(a.get(), b.get()), a, b)
+
+
+def _either(a: Live, b: Live) -> Live:
+    return Live(lambda: or_(a.get(), b.get()), a, b)
+
+
+def _moved(node: Node, xs: tuple[Atom | Linear, ...], live: Live, k: int) -> Atom:
+    """Where part ``k`` of an operation that moves elements can differ from zero: its transpose, applied to ones there."""
+    ones = convert(live.get(), dtype=node.outputs[0].type.dtype)
+    part = node.prim.rule("transpose")((ones,), xs, **node.params)[k]
+    return ne(part, full_like(part, 0))  # type: ignore[no-any-return]
+
+
+def _some(lives: Sequence[Live]) -> Atom:
+    """Whether any element of any of them is true."""
+    flags = [live.get() for live in lives]
+    return functools.reduce(
+        or_, (reduce_or(x, axes=tuple(range(x.type.ndim))) if x.type.ndim else x for x in flags)
+    )
+
+
+def _spread(some: Live, part: Atom) -> Atom:
+    flag = some.get()
+    return broadcast_in_dim(flag, shape=part.type.shape, dims=()) if part.type.ndim else flag
 
 
 def transpose_graph(
