@@ -89,7 +89,8 @@ class Machine:
         code = native.compile_llvm(print_llvm(kernel, native.host_target()), [kernel.name])
         address = code.addresses[kernel.name]
         return best(
-            lambda: native.call_kernel(address, arrays, sizes, 0, self.threads, self.threads)
+            lambda: native.call_kernel(address, arrays, sizes, 0, self.threads, self.threads),
+            seconds=1.0,
         )
 
     def copy_rate(self, nbytes: int) -> float:
@@ -111,7 +112,7 @@ class Machine:
         import numpy as np
 
         x = np.full((self.threads, self.width), 0.5, np.float32)
-        repeats = 1_000_000
+        repeats = 200_000
         sizes = (self.threads, repeats)
         seconds = self.call(fma_text(self.width), [x, np.zeros_like(x)], sizes)
         return 2.0 * x.size * CHAINS * repeats / seconds

@@ -196,6 +196,11 @@ def read_environment(environment: Mapping[str, str]) -> Settings:
     return Settings(**values)
 
 
+def environment_default(name: str, value: str) -> None:
+    """Set an environment variable of another library unless the user has."""
+    os.environ.setdefault(name, value)
+
+
 @cache
 def _merged(base: Settings, overrides: tuple[tuple[str, Any], ...]) -> Settings:
     return _interned(replace(base, **dict(overrides)))

@@ -56,7 +56,7 @@ def logits(params: Params, images: Any) -> Any:
     for name in ("conv1", "conv2"):
         x = lax.conv_general_dilated(x, params[name], (1, 1), "SAME")
         x = nn.relu(x + params[name + "_bias"][:, None, None])
-        x = nn.max_pool(x, (1, 1, 2, 2), (1, 1, 2, 2))
+        x = nn.max_pool(x, (2, 2), (2, 2), axes=(2, 3))
     x = x.reshape(x.shape[0], -1)
     x = nn.relu(x @ params["dense1"] + params["dense1_bias"])
     return x @ params["dense2"] + params["dense2_bias"]

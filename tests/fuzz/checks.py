@@ -5,7 +5,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 
@@ -16,11 +17,13 @@ from tracejit.ir import verify as graph_verify
 from tracejit.ir.graph import Graph
 from tracejit.ir.types import kind
 from tracejit.kernel import interp as kernel_interp
+from tracejit.kernel import lower, program
 from tracejit.kernel import text as kernel_text
 from tracejit.kernel import verify as kernel_verify
 from tracejit.kernel.nodes import Kernel
+from tracejit.passes import group
 from tracejit.passes.place import Plan
-from tracejit.runtime import driver
+from tracejit.runtime import cpu, driver
 from tracejit.runtime.executable import Executable, compile_graph
 from tracejit.transform import PRIMS
 
@@ -45,6 +48,33 @@ def check_graph(graph: Graph, arrays: Sequence[np.ndarray], threads: int = 2) ->
     compare(made.run(arrays), wanted, wide)
     compare(made.run(arrays), wanted, wide)  # in an arena and in results that have been used
     return made
+
+
+@contextmanager
+def limits(pick: Callable[[int], int]) -> Iterator[None]:
+    """Other limits for fusion and threads than usual, so that small graphs have many kernels, roots and buffers."""
+    chosen = {
+        (group, "RECOMPUTE_LIMIT"): (24, 0, 3)[pick(3)],
+        (group, "EXPRESSION_LIMIT"): (160, 1, 4)[pick(3)],
+        (group, "DEPTH_LIMIT"): (100, 2)[pick(2)],
+        (group, "BUFFER_LIMIT"): (28, 4)[pick(2)],
+        (group, "SMALL_SPACE"): (1 << 15, 1)[pick(2)],
+        (program, "PARALLEL_WORK"): (60_000, 1)[pick(2)],
+        (lower, "DEPTH"): (12, 1)[pick(2)],
+    }
+    before = {key: getattr(*key) for key in chosen}
+    refuses = {"none": (), "some": ("mul", "transpose", "reduce_max"), "more": ("add", "tanh", "pad", "reduce_sum")}
+    refused = refuses[tuple(refuses)[pick(3)]]
+    can_fuse = cpu.can_fuse
+    try:
+        for (module, name), value in chosen.items():
+            setattr(module, name, value)
+        cpu.can_fuse = lambda node: node.prim.name not in refused and can_fuse(node)
+        yield
+    finally:
+        cpu.can_fuse = can_fuse
+        for (module, name), value in before.items():
+            setattr(module, name, value)
 
 
 def compare(found: Sequence[np.ndarray], wanted: Sequence[np.ndarray], wide: Sequence[np.ndarray]) -> None:

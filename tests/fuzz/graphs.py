@@ -525,6 +525,8 @@ def random_graph(pick: Pick, size: int, depth: int = 2, large: bool = False) -> 
         for _ in range(size):
             maker.step()
         outs: list[Any] = [maker.any() for _ in range(1 + pick(5))]
+        used = {x for node in b.nodes for x in node.inputs}
+        outs += [v for v in maker.values if v not in used][-pick(8) :]
         if not pick(8):
             outs.append(literal(2, TensorType(DTYPES["f32"], (2, 3))))
     return b.graph(outs)

@@ -1,9 +1,10 @@
 """Functions that become sub-graphs of a node: bodies of loops, branches, derivative rules.
 
-    traced = trace_body(f, (x, carry), "scan")          Traced: graph over captured values, then the leaves
-    captured, graphs = share_captured([t1, t2])         the same captured values in front of both graphs
+    traced = trace_body(f, leaves, treedef, "scan")     Traced: captured values, then the leaves
+    captured, graphs = share_captured([t1, t2])         captured values of all, in front of each
 
-What a body reads from outside (arrays, values of outer traces) is captured: the structured node takes it as operands.
+What a body reads from outside (arrays, values of outer traces) is captured: the structured node
+takes it as operands.
 """
 
 from __future__ import annotations
@@ -43,8 +44,9 @@ def trace_body(
 ) -> Traced:
     """Trace ``fun(*args)`` for the tuple of arguments that ``treedef`` builds of ``leaves``.
 
-    ``types`` differ from those of the leaves where the body sees parts of them. ``finish`` changes the result
-    while the trace is open. With ``eager`` the values carry the data of the leaves. ``outputs`` is an OutTree.
+    ``types`` differ from those of the leaves where the body sees parts of them. ``finish`` changes
+    the result while the trace is open. With ``eager`` the values carry the data of the leaves.
+    ``outputs`` is an OutTree.
     """
     name = function_name(fun)
     trace = Trace(what, eager=eager, function=name)
@@ -71,7 +73,7 @@ def flat(
 
 
 def share_captured(bodies: Sequence[Traced]) -> tuple[tuple[Array, ...], tuple[Graph, ...]]:
-    """All values the bodies capture, and the bodies' graphs with inputs for all of them in front."""
+    """All values the bodies capture, and the graphs with inputs for all of them in front."""
     arrays = {id(a): a for body in bodies for a in body.captured}
     graphs = []
     for body in bodies:

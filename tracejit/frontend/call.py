@@ -21,7 +21,7 @@ from tracejit.ir import build, interp
 from tracejit.ir.graph import Graph
 from tracejit.ir.types import TensorType
 from tracejit.transform.branch import call as call_primitive
-from tracejit.tree_util import NAMESPACE
+from tracejit.tree_util import NAMESPACE, keystr, tree_leaves_with_path
 
 
 def flatten(tree: Any) -> tuple[list[Any], Any]:
@@ -111,8 +111,7 @@ def leaf_names(
             heads.append(parameters[k].name if k < len(parameters) else f"args[{k}]")
     names: list[str] = []
     for head, tree in (*zip(heads, args, strict=True), *((k, kwargs[k]) for k in sorted(kwargs))):
-        accessors, _, _ = optree.tree_flatten_with_accessor(tree, namespace=NAMESPACE)
-        names.extend(accessor.codify(head) for accessor in accessors)
+        names.extend(head + keystr(path) for path, _ in tree_leaves_with_path(tree))
     return tuple(names)
 
 

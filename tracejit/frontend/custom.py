@@ -1,12 +1,13 @@
-"""Derivatives given by the user, and recomputation: custom_jvp, custom_vjp, custom_gradient, checkpoint, stop_gradient.
+"""Derivatives given by the user, and recomputation: custom_jvp, custom_vjp, custom_gradient,
+checkpoint, stop_gradient.
 
     @custom_vjp
     def clip_gradient(low, high, x): return x
     clip_gradient.defvjp(lambda low, high, x: (x, (low, high)),
                          lambda res, ct: (None, None, clip(ct, *res)))
 
-Outside of any trace a decorated function just runs. Inside, the function and its rules are traced at each call and
-become sub-graphs of one node. Names and argument order are JAX's.
+Outside of any trace a decorated function just runs. Inside, the function and its rules are traced
+at each call and become sub-graphs of one node. Names and argument order are JAX's.
 """
 
 from __future__ import annotations
@@ -49,8 +50,8 @@ from tracejit.tree_util import (
 
 Function = Callable[..., Any]
 
-#: a rule may call its own function; its rules are then traced inside, down to this depth. It bounds the order of
-#: derivatives of such functions, and a derivative of higher order is an error
+#: a rule may call its own function; its rules are then traced inside, down to this depth. It bounds
+#: the order of derivatives of such functions; one of higher order is an error
 DEPTH = 3
 
 
@@ -59,7 +60,7 @@ DEPTH = 3
 
 @dataclass(frozen=True)
 class Split:
-    """A call whose arguments at ``static`` are passed as they are; the others are leaves of arrays."""
+    """A call: arguments at ``static`` are passed as they are, the others are leaves of arrays."""
 
     fun: Function
     args: tuple[Any, ...]
@@ -130,7 +131,8 @@ def positional(fun: Function, args: tuple[Any, ...], kwargs: dict[str, Any]) -> 
     if bound.kwargs:
         names = ", ".join(bound.kwargs)
         raise ArgumentError(
-            f"`{function_name(fun)}` has derivatives of its own; its keyword-only arguments {names} have no position",
+            f"`{function_name(fun)}` has derivatives of its own; its keyword-only arguments "
+            f"{names} have no position",
             at=here(),
             hint="make them positional, and static with nondiff_argnums where they are no arrays",
         )
@@ -202,8 +204,9 @@ class Nesting(threading.local):
 class custom_jvp:  # noqa: N801 - a decorator
     """A function whose forward derivative the user gives: ``f.defjvp(rule)``.
 
-    ``rule(primals, tangents) -> (output, tangent of the output)``, with the arguments at ``nondiff_argnums`` in front.
-    The rule must be linear in the tangents; reverse mode transposes it.
+    ``rule(primals, tangents) -> (output, tangent of the output)``, with the arguments at
+    ``nondiff_argnums`` in front. The rule must be linear in the tangents; reverse mode transposes
+    it.
     """
 
     def __init__(self, fun: Function, nondiff_argnums: Sequence[int] = ()) -> None:
@@ -280,7 +283,7 @@ def _argnums(argnums: int | Sequence[int]) -> tuple[int, ...]:
 
 
 def _trace_jvp_rule(call: Split, body: Traced, jvp: Function) -> Traced:
-    """The graph (primals, tangents of the inexact ones) -> (outputs, tangents of the inexact ones)."""
+    """The graph (primals, tangents of inexact ones) -> (outputs, tangents of inexact ones)."""
     what = f"custom_jvp of `{function_name(call.fun)}`"
     tangents = [placeholder(leaf.type) for leaf in inexact(call.leaves)]
     n = len(call.leaves)
@@ -326,8 +329,9 @@ def _trace_jvp_rule(call: Split, body: Traced, jvp: Function) -> Traced:
 class custom_vjp:  # noqa: N801 - a decorator
     """A function whose backward derivative the user gives: ``f.defvjp(fwd, bwd)``.
 
-    ``fwd(*args) -> (output, residuals)`` and ``bwd(residuals, cotangent) -> tuple of cotangents``, one per argument;
-    None is zero. Arguments at ``nondiff_argnums`` come first in ``bwd`` and have no cotangent.
+    ``fwd(*args) -> (output, residuals)`` and ``bwd(residuals, cotangent) -> tuple of cotangents``,
+    one per argument; None is zero. Arguments at ``nondiff_argnums`` come first in ``bwd`` and have
+    no cotangent.
     """
 
     def __init__(self, fun: Function, nondiff_argnums: Sequence[int] = ()) -> None:
@@ -394,7 +398,9 @@ class custom_vjp:  # noqa: N801 - a decorator
 def _trace_bwd(
     what: str, call: Split, body: Traced, bwd: Function, residuals: Sequence[Array], treedef: Any
 ) -> Traced:
-    """The graph (captured, residuals, cotangents of inexact outputs) -> cotangents of the inexact leaves."""
+    """The graph (captured, residuals, cotangents of inexact outputs) -> cotangents of the inexact
+    leaves.
+    """
     outputs = body.graph.outputs
     n = len(residuals)
 
@@ -427,7 +433,9 @@ def _trace_cotangents(
 
 
 def _cotangents(what: str, call: Split, result: Any) -> list[Array]:
-    """What bwd returned as one cotangent per inexact leaf; None stands for zeros of a whole argument."""
+    """What bwd returned as one cotangent per inexact leaf; None stands for zeros of a whole
+    argument.
+    """
     arguments = call.arrays(call.leaves)
     if not isinstance(result, tuple | list) or len(result) != len(arguments):
         shown = (
@@ -436,7 +444,8 @@ def _cotangents(what: str, call: Split, result: Any) -> list[Array]:
             else f"a {type(result).__name__}"
         )
         raise GradError(
-            f"{what}: bwd must return a tuple of {len(arguments)} cotangents, one per argument, not {shown}",
+            f"{what}: bwd must return a tuple of {len(arguments)} cotangents, one per "
+            f"argument, not {shown}",
             at=here(),
         )
     try:
@@ -457,7 +466,7 @@ def _cotangents(what: str, call: Split, result: Any) -> list[Array]:
 
 
 def _emit_vjp(call: Split, body: Traced, fwd: Traced, back: Traced, extra: Sequence[Array]) -> Any:
-    """The node. Values that only bwd captures (``extra``) become residuals in front of the others."""
+    """The node. Values that bwd alone captures (``extra``) become residuals before the others."""
     through = Traced(Graph(tuple(Value(a.type) for a in extra), (), ()), tuple(extra), None)
     captured, (body_graph, fwd_graph, _) = share_captured((body, fwd, through))
     place = {id(a): v for a, v in zip(captured, fwd_graph.inputs, strict=False)}
@@ -480,7 +489,9 @@ def _emit_vjp(call: Split, body: Traced, fwd: Traced, back: Traced, extra: Seque
 
 
 def custom_gradient(fun: Function) -> Function:
-    """``fun(*args)`` returns ``(output, vjp)``; ``vjp(cotangent)`` gives the cotangents of the arguments."""
+    """``fun(*args)`` returns ``(output, vjp)``; ``vjp(cotangent)`` gives the cotangents of the
+    arguments.
+    """
 
     @functools.wraps(fun)
     def with_gradient(*args: Any, **kwargs: Any) -> Any:
@@ -503,7 +514,8 @@ def custom_gradient(fun: Function) -> Function:
                 many = isinstance(found, tuple | list) and len(call.args) != 1
                 return found if many or isinstance(found, tuple) else (found,)
 
-            # traced while this trace is open: what the closure reads of it is captured, and is the residuals
+            # traced while this trace is open: what the closure reads of it is captured, and
+            # makes the residuals
             backs[:] = [_trace_cotangents(what, call, body.graph.outputs, rule, ())]
             return ys, list(backs[0].captured)
 
@@ -528,7 +540,9 @@ class Policy:
 
 
 class checkpoint_policies:  # noqa: N801 - a namespace
-    """The policies of ``checkpoint``; all but ``everything_saveable`` keep nothing but the arguments."""
+    """The policies of ``checkpoint``; all but ``everything_saveable`` keep nothing but the
+    arguments.
+    """
 
     everything_saveable = Policy("everything_saveable", keeps_all=True)
     nothing_saveable = Policy("nothing_saveable")
@@ -545,10 +559,11 @@ def checkpoint(
     policy: Policy | None = None,
     static_argnums: int | Sequence[int] = (),
 ) -> Function:
-    """``fun``, whose intermediate values are computed again in the backward pass instead of being kept.
+    """``fun``, whose intermediate values are computed again in the backward pass instead of being
+    kept.
 
-    ``policy`` is one of ``checkpoint_policies``. ``prevent_cse`` is accepted for compatibility: the recomputation is
-    never merged with the forward pass.
+    ``policy`` is one of ``checkpoint_policies``. ``prevent_cse`` is accepted for compatibility: the
+    recomputation is never merged with the forward pass.
     """
     if policy is not None and not isinstance(policy, Policy):
         raise ArgumentError(
@@ -594,7 +609,9 @@ def _stop(leaf: Any) -> Any:
 
 
 def closure_convert(fun: Function, *example_args: Any) -> tuple[Function, list[Array]]:
-    """``(converted, consts)``: ``converted(*args, *consts)`` is ``fun(*args)`` with what it closes over as arguments."""
+    """``(converted, consts)``: ``converted(*args, *consts)`` is ``fun(*args)`` with what it closes
+    over as arguments.
+    """
     call = Split.of(fun, example_args, ())
     body = call.trace(fun, "closure_convert")
     n = len(body.captured)

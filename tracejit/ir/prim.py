@@ -74,6 +74,8 @@ class Primitive:
     reduce        a ``Reduce``: the operation folds one operand over the axes in ``params["axes"]``
     library       name of a library call ("gemm", "conv"): how contractions run
     lower         ``(k, xs, outs, **params)``: writes its loops with a kernel builder (``kernel/build.py``)
+    lowers        ``(*types, **params) -> bool``: whether ``lower`` takes these operands (None: it takes all);
+                  where it does not, the node runs as its NumPy body between kernels
     scalar        ``(*exprs) -> Expr``: definition by other scalar operations, for printers without a spelling
     spell         how printers write it, for scalar operations
     domain        where generated tests draw inputs: ``(low, high)`` or one such pair per operand
@@ -96,6 +98,7 @@ class Primitive:
     reduce: Reduce | None = None
     library: str | None = None
     lower: Callable[..., Any] | None = None
+    lowers: Callable[..., bool] | None = None
     scalar: Callable[..., Any] | None = None
     spell: Spell | None = None
     domain: Any = None

@@ -298,6 +298,9 @@ def features(conv: Conv) -> None:
             k.local("i64", imul(at["part"], tile.rows), "row"),
             k.local("i64", imul(at["strip"], tile.strip), "column"),
         )
+        buffer = ""
+        if g.out_spec[1] != g.rank + 1:
+            buffer = k.scratch(conv.dtype, (tile.images, tile.rows, tile.strip, block))
         axes = (
             (at["n"], g.batch, tile.images),
             (at["part"], g.out[1], tile.rows),
@@ -307,7 +310,7 @@ def features(conv: Conv) -> None:
 
         def choose(sizes: tuple[int, ...]) -> None:
             if len(sizes) == len(axes):
-                _feature_block(conv, tile, where, (sizes[0], sizes[1], sizes[2]), sizes[3])
+                _feature_block(conv, tile, where, (sizes[0], sizes[1], sizes[2]), sizes[3], buffer)
             else:
                 for_block(k, *axes[len(sizes)], lambda size: choose((*sizes, size)))
 
@@ -315,16 +318,20 @@ def features(conv: Conv) -> None:
 
 
 def _feature_block(
-    conv: Conv, tile: FeatureTile, at: _Block, size: tuple[int, int, int], count: int
+    conv: Conv,
+    tile: FeatureTile,
+    at: _Block,
+    size: tuple[int, int, int],
+    count: int,
+    buffer: str,
 ) -> None:
-    """Tiles that cover ``size`` images, rows and columns, for ``count`` features."""
-    k, g = conv.k, conv.g
+    """Tiles that cover ``size`` images, rows and columns, for ``count`` features.
+
+    By way of ``buffer``, where the result does not have features side by side.
+    """
+    k = conv.k
     images, rows, width = size
-    adjacent = g.out_spec[1] == g.rank + 1
     full, rest = divmod(width, tile.columns)
-    buffer = ""
-    if not adjacent:
-        buffer = k.scratch(conv.dtype, (images, rows, width, count))
     unroll = min(tile.unroll, -(-count // tile.lanes))
     with k.loop("vec", count, width=tile.lanes, unroll=unroll, name="l") as lane:
 
@@ -338,7 +345,7 @@ def _feature_block(
             one(tile.columns, 0)
         if rest:
             one(rest, full * tile.columns)
-    if adjacent:
+    if not buffer:
         return
     lanes = vector_lanes(width, conv.width)
     with k.loop("seq", count, name="l") as feature, k.nest((images, rows), "seq") as (i, r):

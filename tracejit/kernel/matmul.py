@@ -209,6 +209,7 @@ def _by_panels(p: Product) -> None:
         b, part, panel = decoded(k, task, (plan.b, chunks, panels), "b part panel")
         m = k.local("i64", imul(part, chunk), "m")
         n = k.local("i64", imul(panel, across), "n")
+        buffer = k.scratch(p.dtype, (plan.k, across))
         for_block(
             k,
             panel,
@@ -219,19 +220,22 @@ def _by_panels(p: Product) -> None:
                 part,
                 plan.m,
                 chunk,
-                lambda height: _panel(p, (b, m, n), (height, rows), (columns, lanes)),
+                lambda height: _panel(p, buffer, (b, m, n), (height, rows), (columns, lanes)),
             ),
         )
 
 
 def _panel(
-    p: Product, at: tuple[Expr, Expr, Expr], rows: tuple[int, int], columns: tuple[int, int]
+    p: Product,
+    buffer: str,
+    at: tuple[Expr, Expr, Expr],
+    rows: tuple[int, int],
+    columns: tuple[int, int],
 ) -> None:
     """``rows`` (all, and those of a tile) by ``columns`` (all, and lanes)."""
     k, (b, m, n) = p.k, at
     (height, tile), (across, lanes) = rows, columns
     unroll = -(-across // lanes)
-    buffer = k.scratch(p.dtype, (p.plan.k, across))
     with k.loop("seq", p.plan.k, name="c") as c:
         with k.loop("vec", across, width=lanes, unroll=unroll, name="j") as j:
             k.store_to(buffer, (c, j), p.right(b, c, iadd(n, j)))

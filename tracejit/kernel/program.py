@@ -12,9 +12,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from tracejit.ir.expr import Const, Expr, Op, Var, walk
-from tracejit.ir.graph import Node, Value
+from tracejit.ir.graph import Literal, Node, Value
 from tracejit.ir.types import TensorType, kind
-from tracejit.kernel.build import KernelBuilder, operand, output
+from tracejit.kernel.build import KernelBuilder, Operand, constant, operand, output
 from tracejit.kernel.conv import conv_kernel
 from tracejit.kernel.lower import Lowered, kernel_name, lower_group
 from tracejit.kernel.matmul import matmul_kernel, prefers_kernel
@@ -26,7 +26,7 @@ from tracejit.passes.place import Branch, Plan, Run, ScanLoop, Step, WhileLoop
 from tracejit.source import Position
 
 #: a kernel is split over threads from so many scalar operations on; below, waking threads costs more than it saves
-PARALLEL_WORK = 60_000
+PARALLEL_WORK = 200_000
 
 
 @dataclass(frozen=True)
@@ -156,13 +156,19 @@ def _lower_custom(group: Group, vector_bytes: int) -> Lowered:
     table = {v: Param(f"x{k}", _short(v.type), v.type.shape, "in") for k, v in enumerate(group.inputs)}
     outs = [Param(f"y{k}", _short(v.type), v.type.shape, "inout") for k, v in enumerate(node.outputs)]
     k = KernelBuilder([p.name for p in (*table.values(), *outs)], width=vector_bytes // 4)
-    xs = [operand(table[x], x.type) if isinstance(x, Value) else x for x in node.inputs]
+    xs = [operand(table[x], x.type) if isinstance(x, Value) else filled(x) for x in node.inputs]
     node.prim.rule("lower")(k, xs, [output(p, v.type) for p, v in zip(outs, node.outputs, strict=True)], **node.params)
     comment = node.at.short() if node.at is not None else ""
     kernel, sizes = generalise(
         Kernel(kernel_name(group), (), (*table.values(), *outs), k.finish(), comment)
     )
     return Lowered(kernel, group.inputs, group.outputs, sizes, (node.at,))
+
+
+def filled(x: Literal) -> Operand:
+    """The Operand that is one scalar everywhere."""
+    value = constant(x.value.item(), _short(x.type))
+    return Operand(x.type, x.type.shape, lambda index: value)
 
 
 def _short(type: TensorType) -> str:

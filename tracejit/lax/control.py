@@ -14,7 +14,6 @@ from tracejit.errors import ArgumentError, DTypeError, ShapeError, TreeError
 from tracejit.frontend import elementwise, promotion
 from tracejit.frontend.array import Array, apply, as_array
 from tracejit.frontend.bodies import converted, flat, share_captured, trace_body
-from tracejit.frontend.call import function_name
 from tracejit.frontend.trace import Traced
 from tracejit.ir.types import DTYPES, TensorType, kind
 from tracejit.source import here
@@ -28,10 +27,11 @@ Function = Callable[..., Any]
 def cond(
     pred: Any, true_fun: Function, false_fun: Function, *operands: Any, operand: Any = _MISSING
 ) -> Any:
-    """``true_fun(*operands)`` if ``pred`` else ``false_fun(*operands)``; both return the same types.
+    """``true_fun(*operands)`` if ``pred`` else ``false_fun(*operands)``; both return the same
+    types.
 
-    ``pred`` is a scalar: a bool, or a number that is true unless 0. Raises TreeError where the branches'
-    results differ in structure or types.
+    ``pred`` is a scalar: a bool, or a number that is true unless 0. Raises TreeError where the
+    branches' results differ in structure or types.
     """
     operands = _operands("cond", operands, operand)
     _check_callable("cond", "true_fun", true_fun)
@@ -44,7 +44,9 @@ def cond(
 def switch(
     index: Any, branches: Sequence[Function], *operands: Any, operand: Any = _MISSING
 ) -> Any:
-    """``branches[index](*operands)``; the index is clamped into the list. All branches return the same types."""
+    """``branches[index](*operands)``; the index is clamped into the list. All branches return the
+    same types.
+    """
     operands = _operands("switch", operands, operand)
     branches = tuple(branches)
     if not branches:
@@ -137,7 +139,9 @@ def _branch(
 def _common_types(
     name: str, traced: Sequence[Traced], titles: Sequence[str]
 ) -> tuple[list[Any], list[bool]]:
-    """The dtype of each result and whether it is weak; Python scalars give way, anything else must agree."""
+    """The dtype of each result and whether it is weak; Python scalars give way, anything else must
+    agree.
+    """
     dtypes, weak = [], []
     treedef = traced[0].outputs.treedef
     for k in range(treedef.num_leaves):

@@ -151,7 +151,9 @@ def round(x: Any, rounding_method: RoundingMethod = RoundingMethod.AWAY_FROM_ZER
 
 
 def reduce_precision(operand: Any, exponent_bits: int, mantissa_bits: int) -> Array:
-    """Floats rounded to a format of fewer bits, in their own dtype; too large is inf, subnormal is 0."""
+    """Floats rounded to a format of fewer bits, in their own dtype; too large is inf, subnormal is
+    0.
+    """
     x = as_array(operand)
     widths = {"f16": (5, 10), "bf16": (8, 7), "f32": (8, 23), "f64": (11, 52)}
     name = next((n for n in widths if DTYPES[n] == x.dtype), None)
@@ -254,7 +256,8 @@ def select_n(which: Any, *cases: Any) -> Array:
     arrays = fill_out("select", same_dtypes("select", *cases))
     if index.shape != () and index.shape != arrays[0].shape:
         raise ShapeError(
-            f"select_n: `which` is {index.type}; it is a scalar or has the shape of the cases, {arrays[0].shape}",
+            f"select_n: `which` is {index.type}; it is a scalar or has the shape of the "
+            f"cases, {arrays[0].shape}",
             at=here(),
         )
     index = promotion.broadcast_to(index, arrays[0].shape)
@@ -290,7 +293,9 @@ def clamp(min: Any, x: Any, max: Any) -> Array:
 
 
 def convert_element_type(operand: Any, new_dtype: Any) -> Array:
-    """``operand`` in another dtype: floats truncate to integers, of complex numbers the real part is taken."""
+    """``operand`` in another dtype: floats truncate to integers, of complex numbers the real part
+    is taken.
+    """
     return convert(as_array(operand), promotion.canonical(new_dtype))
 
 

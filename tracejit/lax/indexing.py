@@ -1,9 +1,10 @@
 """XLA's general gather and scatter, with JAX's classes for their dimension numbers.
 
-    >>> dnums = GatherDimensionNumbers(offset_dims=(1,), collapsed_slice_dims=(0,), start_index_map=(0,))
-    >>> gather(table, jnp.array([[2], [0]]), dnums, slice_sizes=(1, 4))
+    >>> rows = GatherDimensionNumbers((1,), collapsed_slice_dims=(0,), start_index_map=(0,))
+    >>> gather(table, jnp.array([[2], [0]]), rows, slice_sizes=(1, 4))
 
-The last axis of the indices is the index vector. An index out of bounds is an error unless ``mode`` says otherwise.
+The last axis of the indices is the index vector. An index out of bounds is an error unless ``mode``
+says otherwise.
 """
 
 from __future__ import annotations
@@ -43,7 +44,9 @@ class ScatterDimensionNumbers(NamedTuple):
 
 
 class GatherScatterMode(enum.Enum):
-    """What happens to a window that is not wholly inside: see the members of the same name in JAX; ERROR raises."""
+    """What happens to a window that is not wholly inside: see the members of the same name in JAX;
+    ERROR raises.
+    """
 
     CLIP = 1
     FILL_OR_DROP = 2
@@ -53,7 +56,9 @@ class GatherScatterMode(enum.Enum):
 
     @staticmethod
     def from_any(mode: str | GatherScatterMode | None) -> GatherScatterMode:
-        """A mode by member, by name ("clip", "fill", "drop", "promise_in_bounds", "error"), None for ERROR."""
+        """A mode by member, by name ("clip", "fill", "drop", "promise_in_bounds", "error"), None
+        for ERROR.
+        """
         if isinstance(mode, GatherScatterMode):
             return mode
         names = {

@@ -2,8 +2,8 @@
 
     >>> carry, ys = scan(lambda c, x: (c + x, c * x), 0.0, xs)
 
-Bodies are traced once to a graph. Values from outside (weights) are operands of the loop, concrete and traced alike.
-A loop of known length can be differentiated in both directions.
+Bodies are traced once to a graph. Values from outside (weights) are operands of the loop, concrete
+and traced alike. A loop of known length can be differentiated in both directions.
 """
 
 from __future__ import annotations
@@ -58,7 +58,9 @@ class Carry:
             ) from error
 
     def finish(self, after: Any) -> list[Array]:
-        """What a body returned for the carry, as leaves; results that are Python scalars take the carry's dtype."""
+        """What a body returned for the carry, as leaves; results that are Python scalars take the
+        carry's dtype.
+        """
         found, treedef = flatten(after)
         check_same_structure(
             f"{self.name}: the body returns a carry of another structure",
@@ -76,7 +78,8 @@ class Carry:
         return arrays
 
     def settle(self, types: Sequence[TensorType], weak: Sequence[bool]) -> bool:
-        """Compare with what the body returned; True when a weak leaf was promoted and the body must be traced again.
+        """Compare with what the body returned; True when a weak leaf was promoted and the body must
+        be traced again.
 
         Raises TreeError naming the leaf where a type changes.
         """
@@ -94,9 +97,11 @@ class Carry:
                     continue
             if leaf.type != after:
                 raise TreeError(
-                    f"{self.name}: the carry{self.path(k)} changes its type: {leaf.type} became {after}",
+                    f"{self.name}: the carry{self.path(k)} changes its type: {leaf.type} "
+                    f"became {after}",
                     at=here(),
-                    hint="give the initial value the type that the body returns, or convert in the body with .astype",
+                    hint="give the initial value the type that the body returns, or convert in the "
+                    "body with .astype",
                 )
         return changed
 
@@ -143,11 +148,12 @@ def scan(
     unroll: int | bool = 1,
     _split_transpose: bool = False,
 ) -> tuple[Any, Any]:
-    """Run ``carry, y = f(carry, x)`` over the leading axis of ``xs``: the last carry and the stacked ys.
+    """Run ``carry, y = f(carry, x)`` over the leading axis of ``xs``: the last carry and the
+    stacked ys.
 
-    ``xs`` may be None with ``length`` given. ``reverse`` runs from the last step; ys keep their places. ``unroll`` is
-    accepted for compatibility: the compiler decides. Raises ShapeError where leading axes differ, TreeError where the
-    body changes the type of the carry.
+    ``xs`` may be None with ``length`` given. ``reverse`` runs from the last step; ys keep their
+    places. ``unroll`` is accepted for compatibility: the compiler decides. Raises ShapeError where
+    leading axes differ, TreeError where the body changes the type of the carry.
     """
     if not callable(f):
         raise ArgumentError(f"scan: the body is a {type(f).__name__}, not a function", at=here())
@@ -163,7 +169,8 @@ def scan(
     def finish(result: Any) -> Any:
         if not isinstance(result, tuple | list) or len(result) != 2:
             raise ArgumentError(
-                f"scan: `{function_name(f)}` must return a pair (carry, y), not {_described(result)}",
+                f"scan: `{function_name(f)}` must return a pair (carry, y), not "
+                f"{_described(result)}",
                 at=here(),
             )
         y_tree[:] = [tree_structure(result[1])]
@@ -230,8 +237,8 @@ def _scan_length(xs: Sequence[Array], tree: Any, length: Any) -> int:
 def while_loop(cond_fun: Function, body_fun: Function, init_val: Any) -> Any:
     """Repeat ``val = body_fun(val)`` while ``cond_fun(val)``.
 
-    Forward-mode derivatives exist; reverse mode needs a known length: use ``scan``, or ``fori_loop`` with
-    bounds that are not traced.
+    Forward-mode derivatives exist; reverse mode needs a known length: use ``scan``, or
+    ``fori_loop`` with bounds that are not traced.
     """
     for what, fun in (("cond_fun", cond_fun), ("body_fun", body_fun)):
         if not callable(fun):
@@ -275,8 +282,8 @@ def fori_loop(
 ) -> Any:
     """``for i in range(lower, upper): val = body_fun(i, val)``.
 
-    With bounds that are known while tracing this is a ``scan``, which can be differentiated in both directions; with
-    traced bounds it is a ``while_loop``.
+    With bounds that are known while tracing this is a ``scan``, which can be differentiated in both
+    directions; with traced bounds it is a ``while_loop``.
     """
     first, last = as_array(lower), as_array(upper)
     for what, bound in (("lower", first), ("upper", last)):
@@ -345,10 +352,11 @@ def _second_of(f: Function) -> Function:
 
 
 def associative_scan(fn: Function, elems: Any, reverse: bool = False, axis: int = 0) -> Any:
-    """All prefixes of ``elems`` along ``axis`` folded with the associative ``fn(a, b)``, in parallel.
+    """All prefixes of ``elems`` along ``axis`` folded with the associative ``fn(a, b)``, in
+    parallel.
 
-    The work-efficient algorithm of Blelloch, "Prefix sums and their applications" (1990): fold neighbours, scan
-    the half as many results, fill in the places between.
+    The work-efficient algorithm of Blelloch, "Prefix sums and their applications" (1990): fold
+    neighbours, scan the half as many results, fill in the places between.
     """
     if not callable(fn):
         raise ArgumentError(

@@ -2,8 +2,9 @@
 
     operands("add", x, 2)     -> x and a 2 in its dtype, filled to its shape
 
-Python scalars adopt the dtype of the others where that loses nothing (an int among floats, not a float among ints).
-Scalars fill; axes of size 1 stretch between arrays of equal rank. All else is an error: ``tracejit.numpy`` promotes.
+Python scalars adopt the dtype of the others where that loses nothing (an int among floats, not a
+float among ints). Scalars fill; axes of size 1 stretch between arrays of equal rank. All else is an
+error: ``tracejit.numpy`` promotes.
 """
 
 from __future__ import annotations
@@ -40,7 +41,8 @@ def same_dtypes(name: str, *xs: Any) -> list[Array]:
                 f"lax.{name}: dtypes differ: {short(dtype)} and {short(other)}",
                 at=here(),
                 notes=promotion.operand_notes(arrays),
-                hint="convert one with .astype, or use the function of tracejit.numpy, which promotes",
+                hint="convert one with .astype, or use the function of tracejit.numpy, "
+                "which promotes",
             )
         found.append(promotion.convert(a, dtype))
     return found
@@ -53,7 +55,9 @@ def operands(name: str, *xs: Any) -> list[Array]:
 
 
 def fill_out(name: str, arrays: list[Array]) -> list[Array]:
-    """Arrays brought to one shape: scalars fill, axes of size 1 stretch; ranks must otherwise agree."""
+    """Arrays brought to one shape: scalars fill, axes of size 1 stretch; ranks must otherwise
+    agree.
+    """
     ranks = {a.ndim for a in arrays if a.ndim}
     if len(ranks) > 1:
         shapes = " and ".join(str(a.shape) for a in arrays)
@@ -61,7 +65,8 @@ def fill_out(name: str, arrays: list[Array]) -> list[Array]:
             f"lax.{name}: operands differ in rank: {shapes}",
             at=here(),
             notes=promotion.operand_notes(arrays),
-            hint="expand one with lax.broadcast_in_dim, or use the function of tracejit.numpy, which broadcasts",
+            hint="expand one with lax.broadcast_in_dim, or use the function of tracejit.numpy, "
+            "which broadcasts",
         )
     shape = promotion.broadcast_shapes(f"lax.{name}", arrays)
     return [promotion.broadcast_to(a, shape) for a in arrays]

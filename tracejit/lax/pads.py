@@ -18,10 +18,13 @@ def padtype_to_pads(
     window_strides: Sequence[int],
     padding: str,
 ) -> list[tuple[int, int]]:
-    """(low, high) per axis. SAME gives ceil(size / stride) positions, the odd element padded at the end."""
+    """(low, high) per axis. SAME gives ceil(size / stride) positions, the odd element padded at the
+    end.
+    """
     if len({len(in_shape), len(window_shape), len(window_strides)}) > 1:
         raise ShapeError(
-            f"padding {padding!r}: sizes {tuple(in_shape)}, window {tuple(window_shape)} and strides "
+            f"padding {padding!r}: sizes {tuple(in_shape)}, window {tuple(window_shape)} and "
+            "strides "
             f"{tuple(window_strides)} differ in length",
             at=here(),
         )

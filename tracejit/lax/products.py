@@ -1,6 +1,6 @@
 """Contractions and convolutions under JAX's ``lax`` names.
 
-    >>> dot_general(a, b, (((2,), (1,)), ((0,), (0,))))                       # batched matrix product
+    >>> dot_general(a, b, (((2,), (1,)), ((0,), (0,))))          # batched matrix product
     >>> conv_general_dilated(x, w, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))
 
 The convolution's kernel is not flipped, as everywhere in machine learning.
@@ -28,7 +28,9 @@ from tracejit.source import here
 
 
 class Precision(enum.Enum):
-    """Accepted for compatibility: products are always computed in the full precision of their operands."""
+    """Accepted for compatibility: products are always computed in the full precision of their
+    operands.
+    """
 
     DEFAULT = 0
     HIGH = 1
@@ -52,7 +54,9 @@ def dot_general(
     *,
     out_sharding: Any = None,
 ) -> Array:
-    """Sums of products: ``dimension_numbers`` is ((left contracted, right contracted), (left batch, right batch))."""
+    """Sums of products: ``dimension_numbers`` is ((left contracted, right contracted), (left batch,
+    right batch)).
+    """
     check_precision("dot_general", precision)
     x, y = same_dtypes("dot_general", lhs, rhs)
     (xc, yc), (xb, yb) = dimension_numbers
@@ -79,7 +83,9 @@ def dot(
     preferred_element_type: Any = None,
     out_sharding: Any = None,
 ) -> Array:
-    """Vector and matrix products of arrays of one or two axes; with ``dimension_numbers``, ``dot_general``."""
+    """Vector and matrix products of arrays of one or two axes; with ``dimension_numbers``,
+    ``dot_general``.
+    """
     x, y = as_array(lhs), as_array(rhs)
     if dimension_numbers is None:
         if not (1 <= x.ndim <= 2 and 1 <= y.ndim <= 2) or x.shape[-1] != y.shape[0]:
@@ -108,7 +114,9 @@ def batch_matmul(lhs: Any, rhs: Any, precision: Any = None) -> Array:
 
 
 class ConvDimensionNumbers(NamedTuple):
-    """Axes by role: (batch, feature, *spatial) of the operand and result, (out, in, *spatial) of the kernel."""
+    """Axes by role: (batch, feature, *spatial) of the operand and result, (out, in, *spatial) of
+    the kernel.
+    """
 
     lhs_spec: tuple[int, ...]
     rhs_spec: tuple[int, ...]
@@ -118,7 +126,9 @@ class ConvDimensionNumbers(NamedTuple):
 def conv_dimension_numbers(
     lhs_shape: Any, rhs_shape: Any, dimension_numbers: Any
 ) -> ConvDimensionNumbers:
-    """Dimension numbers from strings like ("NHWC", "HWIO", "NHWC"); None is batch and features first."""
+    """Dimension numbers from strings like ("NHWC", "HWIO", "NHWC"); None is batch and features
+    first.
+    """
     rank = len(tuple(lhs_shape))
     if rank != len(tuple(rhs_shape)):
         raise ShapeError(
@@ -314,9 +324,9 @@ def conv_transpose(
 ) -> Array:
     """The adjoint of a strided convolution ("deconvolution"): a convolution of the dilated operand.
 
-    Features come last by default (NHWC, HWIO). With ``transpose_kernel`` the kernel is the one of the convolution whose
-    adjoint this is: flipped, its feature axes exchanged. Pairs of padding apply to the dilated operand, or with
-    ``use_consistent_padding`` are those of that convolution.
+    Features come last by default (NHWC, HWIO). With ``transpose_kernel`` the kernel is the one of
+    the convolution whose adjoint this is: flipped, its feature axes exchanged. Pairs of padding
+    apply to the dilated operand, or with ``use_consistent_padding`` are those of that convolution.
     """
     x, w = same_dtypes("conv_transpose", lhs, rhs)
     numbers = _TRANSPOSE_SPECS.get(x.ndim) if dimension_numbers is None else dimension_numbers
@@ -360,7 +370,9 @@ def conv_general_dilated_patches(
     precision: Any = None,
     preferred_element_type: Any = None,
 ) -> Array:
-    """The elements under a kernel at each of its positions, as features: channel by channel, row-major within."""
+    """The elements under a kernel at each of its positions, as features: channel by channel, row-
+    major within.
+    """
     x = as_array(lhs)
     size = ints(filter_shape)
     numbers = dimension_numbers
@@ -399,7 +411,9 @@ def conv_general_dilated_local(
     dimension_numbers: Any = None,
     precision: Any = None,
 ) -> Array:
-    """A convolution with another kernel at every position: the kernel's input features are those of patches."""
+    """A convolution with another kernel at every position: the kernel's input features are those of
+    patches.
+    """
     x, w = same_dtypes("conv_general_dilated_local", lhs, rhs)
     spec = conv_dimension_numbers(x.shape, w.shape, dimension_numbers)
     patches = conv_general_dilated_patches(

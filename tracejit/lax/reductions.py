@@ -1,6 +1,6 @@
-"""Folds under JAX's ``lax`` names: over axes, over windows, running; arg-extrema, sorting, the k largest.
+"""Folds under JAX's ``lax`` names: over axes, over windows, running; extrema, sorting, top_k.
 
->>> reduce(x, 0.0, lax.add, (0,))                        # known computations become reduce_sum, reduce_max ...
+>>> reduce(x, 0.0, lax.add, (0,))          # known computations become reduce_sum, reduce_max ...
 >>> reduce_window(x, -inf, lax.max, (2, 2), (2, 2), "VALID")
 """
 
@@ -89,7 +89,9 @@ argmin = arg_extremum("argmin", folds.argmin)
 def computation_graph(
     name: str, computation: Function, operands: Sequence[Array], treedef: Any
 ) -> Graph:
-    """``computation(accumulated, element)`` as a graph over scalars; TreeError unless it keeps their types."""
+    """``computation(accumulated, element)`` as a graph over scalars; TreeError unless it keeps
+    their types.
+    """
     scalars = [x.type.with_shape(()) for x in operands]
     pair = tree_structure((tree_unflatten(treedef, range(len(scalars))),) * 2)
     body = trace_body(computation, [*operands, *operands], pair, name, types=[*scalars, *scalars])
@@ -163,7 +165,8 @@ def reduce_window(
     base_dilation: Sequence[int] | None = None,
     window_dilation: Sequence[int] | None = None,
 ) -> Array:
-    """Fold the elements under each position of a window that slides over all axes; padding is left out.
+    """Fold the elements under each position of a window that slides over all axes; padding is left
+    out.
 
     ``lax.add``, ``lax.max`` and ``lax.min`` (or functions that do the same) become one operation.
     """
@@ -265,7 +268,9 @@ cumsum = running("cumsum", cumulative.cumsum)
 
 
 def sort(operand: Any, dimension: int = -1, is_stable: bool = True, num_keys: int = 1) -> Any:
-    """An array in ascending order along an axis; several arrays together, by the first ``num_keys`` of them."""
+    """An array in ascending order along an axis; several arrays together, by the first ``num_keys``
+    of them.
+    """
     many = isinstance(operand, tuple | list)
     arrays = [as_array(x) for x in (operand if many else (operand,))]
     if not arrays:

@@ -1,4 +1,5 @@
-"""Making and moving elements under JAX's ``lax`` names: fills, ranges, reshaping, static and dynamic slices.
+"""Making and moving elements under JAX's ``lax`` names: fills, ranges, reshaping, static and
+dynamic slices.
 
 >>> slice_in_dim(iota("int32", 6), 2, 4)
 Array([2, 3], dtype=int32)
@@ -84,7 +85,9 @@ def broadcast(operand: Any, sizes: Sequence[int], *, out_sharding: Any = None) -
 def broadcast_in_dim(
     operand: Any, shape: Any, broadcast_dimensions: Sequence[int], *, out_sharding: Any = None
 ) -> Array:
-    """``operand`` stretched to ``shape``: its axis k is axis ``broadcast_dimensions[k]`` of the result."""
+    """``operand`` stretched to ``shape``: its axis k is axis ``broadcast_dimensions[k]`` of the
+    result.
+    """
     x, sizes = as_array(operand), shape_tuple(shape)
     if constant_of(x) is not None and x.ndim == 0 and not tuple(broadcast_dimensions):
         return spread(constant_of(x), x.type.with_shape(sizes))
@@ -189,7 +192,9 @@ def split(operand: Any, sizes: Sequence[int], axis: int = 0) -> list[Array]:
 
 
 def pad(operand: Any, padding_value: Any, padding_config: Sequence[tuple[int, int, int]]) -> Array:
-    """Per axis (low, high, interior): copies of a scalar around and between elements; negative ones cut off."""
+    """Per axis (low, high, interior): copies of a scalar around and between elements; negative ones
+    cut off.
+    """
     x, value = same_dtypes("pad", operand, padding_value)
     return apply(layout.pad, x, value, config=tuple(ints(c) for c in padding_config))
 
@@ -360,7 +365,9 @@ def dynamic_update_index_in_dim(
 
 
 def index_take(src: Any, idxs: Sequence[Any], axes: Sequence[int]) -> Array:
-    """Entries of ``src`` at one-dimensional indices along ``axes``, which go; the indices' axis is the first."""
+    """Entries of ``src`` at one-dimensional indices along ``axes``, which go; the indices' axis is
+    the first.
+    """
     x = as_array(src)
     numbers = axes_list("index_take", tuple(axes), x.ndim)
     moved = shaping.moveaxis(x, numbers, tuple(range(len(numbers))))

@@ -2,8 +2,8 @@
 
     >>> sqrt2 = custom_root(lambda x: x**2 - 2, 1.0, newton, lambda g, y: y / g(1.0))
 
-``custom_root`` has derivatives in both directions with respect to whatever ``f`` closes over; how ``solve`` gets to the
-solution takes no part in them.
+``custom_root`` has derivatives in both directions with respect to whatever ``f`` closes over; how
+``solve`` gets to the solution takes no part in them.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ def custom_root(
 ) -> Any:
     """A root of ``f`` found by ``solve(f, initial_guess)``.
 
-    ``tangent_solve(g, y)`` solves the linear equation g(x) = y; it must be linear in y. With ``has_aux``, ``solve``
-    returns ``(root, aux)``, and aux is a constant of differentiation.
+    ``tangent_solve(g, y)`` solves the linear equation g(x) = y; it must be linear in y. With
+    ``has_aux``, ``solve`` returns ``(root, aux)``, and aux is a constant of differentiation.
     """
     equation, consts = closure_convert(f, stop_gradient(initial_guess))
 

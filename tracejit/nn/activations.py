@@ -1,4 +1,5 @@
-"""Activation functions, element by element, in few operations so that they fuse with their neighbours.
+"""Activation functions, element by element, in few operations so that they fuse with their
+neighbours.
 
     >>> relu(jnp.array([-1.0, 2.0]))
     Array([0., 2.], dtype=float32)

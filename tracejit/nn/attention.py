@@ -1,6 +1,6 @@
-"""Scaled dot-product attention (Vaswani et al., 2017), with grouped key heads, masks and sequence lengths.
+"""Scaled dot-product attention (Vaswani et al., 2017): grouped key heads, masks, sequence lengths.
 
->>> dot_product_attention(query, key, value, is_causal=True)          # (batch, time, heads, features) each
+>>> dot_product_attention(query, key, value, is_causal=True)     # (batch, time, heads, features)
 """
 
 from __future__ import annotations
@@ -38,10 +38,11 @@ def dot_product_attention(
 ) -> Any:
     """softmax(query key' * scale + bias) value, per head.
 
-    query is (B, T, N, H) or (T, N, H), key and value (B, S, K, H) with K dividing N: heads share keys in groups. bias and
-    mask broadcast to (B, N, T, S); false entries of the mask take no part. ``is_causal`` lets step t see keys 0..t;
-    ``local_window_size`` (left, right) keeps keys at that distance. Rows beyond ``query_seq_lengths`` give zeros, keys beyond
-    ``key_value_seq_lengths`` take no part. ``return_residual`` adds the log-sum-exp of the logits, (B, T, N).
+    query is (B, T, N, H) or (T, N, H), key and value (B, S, K, H) with K dividing N: heads share
+    keys in groups. bias and mask broadcast to (B, N, T, S); false entries of the mask take no part.
+    ``is_causal`` lets step t see keys 0..t; ``local_window_size`` (left, right) keeps keys at that
+    distance. Rows beyond ``query_seq_lengths`` give zeros, keys beyond ``key_value_seq_lengths``
+    take no part. ``return_residual`` adds the log-sum-exp of the logits, (B, T, N).
     """
     if implementation not in (None, "xla", "cudnn"):
         raise ArgumentError(
@@ -92,7 +93,8 @@ def dot_product_attention(
 def _check(q: Array, k: Array, v: Array) -> None:
     if not q.ndim == k.ndim == v.ndim == 4:
         raise ShapeError(
-            f"dot_product_attention: takes (batch, time, heads, features), not {q.type}, {k.type}, {v.type}",
+            f"dot_product_attention: takes (batch, time, heads, features), not {q.type}, "
+            f"{k.type}, {v.type}",
             at=here(),
         )
     fits = k.shape[:3] == v.shape[:3] and q.shape[0] == k.shape[0] and q.shape[3] == k.shape[3]
@@ -100,7 +102,8 @@ def _check(q: Array, k: Array, v: Array) -> None:
         raise ShapeError(
             f"dot_product_attention: query {q.type}, key {k.type} and value {v.type} do not fit",
             at=here(),
-            hint="batch, key length and features must agree, and the heads of key divide those of query",
+            hint="batch, key length and features must agree, and the heads of key divide those "
+            "of query",
         )
 
 

@@ -130,10 +130,13 @@ TRUNCATED_STD = 0.87962566103423978
 def fans(
     shape: Sequence[int], in_axis: Axes, out_axis: Axes, batch_axis: Axes
 ) -> tuple[float, float]:
-    """How many inputs and outputs each output and input of a layer has; remaining axes are a kernel's extent."""
+    """How many inputs and outputs each output and input of a layer has; remaining axes are a
+    kernel's extent.
+    """
     if len(shape) < 2 and not (isinstance(in_axis, Sequence) or isinstance(out_axis, Sequence)):
         raise ShapeError(
-            f"an initializer that scales with fan-in and fan-out needs two axes, not shape {tuple(shape)}",
+            "an initializer that scales with fan-in and fan-out needs two axes, not shape "
+            f"{tuple(shape)}",
             at=here(),
         )
 
@@ -155,9 +158,11 @@ def variance_scaling(
     batch_axis: Axes = (),
     dtype: Any = None,
 ) -> Initializer:
-    """Numbers of variance scale / n: n is the fan-in, the fan-out or a mean of both, as ``mode`` says.
+    """Numbers of variance scale / n: n is the fan-in, the fan-out or a mean of both, as ``mode``
+    says.
 
-    ``mode``: "fan_in", "fan_out", "fan_avg", "fan_geo_avg". ``distribution``: "truncated_normal", "normal", "uniform".
+    ``mode``: "fan_in", "fan_out", "fan_avg", "fan_geo_avg". ``distribution``: "truncated_normal",
+    "normal", "uniform".
     """
     means: dict[str, Callable[[float, float], float]] = {
         "fan_in": lambda fan_in, fan_out: fan_in,
@@ -171,7 +176,8 @@ def variance_scaling(
         )
     if distribution not in ("truncated_normal", "normal", "uniform"):
         raise ArgumentError(
-            f"variance_scaling: distribution is truncated_normal, normal or uniform, not {distribution!r}",
+            "variance_scaling: distribution is truncated_normal, normal or uniform, not "
+            f"{distribution!r}",
             at=here(),
         )
 
@@ -266,7 +272,8 @@ def orthogonal(scale: Any = 1.0, column_axis: int = -1, dtype: Any = None) -> In
 
 
 def delta_orthogonal(scale: Any = 1.0, column_axis: int = -1, dtype: Any = None) -> Initializer:
-    """Kernels of convolutions that are zero but for an orthogonal matrix at their centre (Xiao et al., 2018).
+    """Kernels of convolutions that are zero but for an orthogonal matrix at their centre (Xiao et
+    al., 2018).
 
     Shapes are (*kernel, in, out) with 1 to 3 kernel axes and in <= out.
     """
@@ -275,7 +282,8 @@ def delta_orthogonal(scale: Any = 1.0, column_axis: int = -1, dtype: Any = None)
         sizes = shape_tuple(shape)
         if len(sizes) not in (3, 4, 5) or sizes[-1] < sizes[-2]:
             raise ShapeError(
-                f"delta_orthogonal: takes shapes (*kernel, in, out) of 3 to 5 axes with in <= out, not {sizes}",
+                "delta_orthogonal: takes shapes (*kernel, in, out) of 3 to 5 axes with in <= "
+                f"out, not {sizes}",
                 at=here(),
             )
         centre = orthogonal(scale, column_axis, dtype)(key, sizes[-2:])

@@ -1,10 +1,12 @@
-"""Functions of rows: softmax and its logarithm, log-sum-exp, standardisation; one-hot codes and dropout.
+"""Functions of rows: softmax and its logarithm, log-sum-exp, standardisation; one-hot codes and
+dropout.
 
     >>> softmax(jnp.array([0.0, 0.0]))
     Array([0.5, 0.5], dtype=float32)
 
-Each is a chain of map and reduce over the same rows, which the compiler puts in one kernel. The maximum that keeps
-exponentials from overflowing is a constant of differentiation: the result does not depend on it.
+Each is a chain of map and reduce over the same rows, which the compiler puts in one kernel. The
+maximum that keeps exponentials from overflowing is a constant of differentiation: the result does
+not depend on it.
 """
 
 from __future__ import annotations
@@ -38,7 +40,9 @@ def _top(x: Array, axes: tuple[int, ...], where: Any) -> Array:
 
 
 def softmax(x: Any, axis: Any = -1, where: Any = None) -> Array:
-    """exp(x) normalised to sum 1 over ``axis``; elements where ``where`` is false count for nothing and give 0."""
+    """exp(x) normalised to sum 1 over ``axis``; elements where ``where`` is false count for nothing
+    and give 0.
+    """
     x = to_inexact(x)
     axes = axes_tuple("softmax", axis, x.ndim)
     if where is None and x.size:
@@ -82,7 +86,9 @@ def logsumexp(
     return_sign: bool = False,
     where: Any = None,
 ) -> Any:
-    """log(sum(b * exp(a))) over ``axis`` without overflow; with ``return_sign`` of the absolute value, and the sign."""
+    """log(sum(b * exp(a))) over ``axis`` without overflow; with ``return_sign`` of the absolute
+    value, and the sign.
+    """
     x = to_inexact(a)
     if b is not None:
         x, weights = promotion.prepared("logsumexp", x, b)
@@ -139,7 +145,9 @@ def standardize(
 
 
 def one_hot(x: Any, num_classes: int, *, dtype: Any = None, axis: int = -1) -> Array:
-    """Ones at the indices ``x`` along a new axis of ``num_classes``, zeros elsewhere; all zeros for one outside."""
+    """Ones at the indices ``x`` along a new axis of ``num_classes``, zeros elsewhere; all zeros for
+    one outside.
+    """
     index = as_array(x)
     index = convert(index, index.dtype)
     number = axis_number("one_hot", axis, index.ndim + 1)

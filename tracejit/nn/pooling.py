@@ -51,7 +51,8 @@ def _parameters(
     if not isinstance(padding, str):
         pads = [(0, 0)] * x.ndim
         for axis, pair in zip(numbers, padding, strict=True):
-            pads[axis] = (pair, pair) if isinstance(pair, int) else ints(pair)  # type: ignore[assignment]
+            low, high = (pair, pair) if isinstance(pair, int) else ints(pair)
+            pads[axis] = (low, high)
         padding = pads
     return window_parameters(x.shape, dims, moves, padding, None, None)
 

@@ -18,8 +18,15 @@ from tracejit.ir.prim import Primitive
 from tracejit.ir.types import DTYPES, TensorType, kind
 from tracejit.ops import arith, indexing, layout, logic, math
 from tracejit.ops.family import same_dtype
+from tracejit.ops.lower_cumulative import log_add_exp, lower_running, scalar_fold
+from tracejit.ops.reduce import highest, lowest
 
 Pair = tuple[Any, Any]
+
+
+def zero(dtype: np.dtype) -> int | float:
+    """What a running sum begins with: -0.0, which leaves every float as it is."""
+    return -0.0 if kind(dtype) == "f" else 0
 
 
 def running(
@@ -28,6 +35,7 @@ def running(
     kinds: str,
     doc: str,
     *,
+    lower: Callable[..., None],
     jvp: Callable[..., Any],
     transpose: Callable[..., Any] | None = None,
     dtypes: tuple[str, ...] = ("f32",),
@@ -70,6 +78,7 @@ def running(
         jvp=jvp,
         transpose=transpose,
         batch=batch,
+        lower=lower,
         kinds=kinds,
         cases=cases,
         doc=doc,
@@ -104,6 +113,7 @@ cumsum = running(
     lambda x, axis: np.cumsum(x, axis=axis, dtype=x.dtype),
     "iufc",
     "Running sum along an axis.",
+    lower=lower_running(scalar_fold("add"), zero),
     jvp=lambda dxs, ys, xs, **params: (cumsum(dxs[0], **params),),
     transpose=lambda cts, xs, *, axis, reverse: (cumsum(cts[0], axis=axis, reverse=not reverse),),
     dtypes=("f32", "i32"),
@@ -129,6 +139,7 @@ cumprod = running(
     lambda x, axis: np.cumprod(x, axis=axis, dtype=x.dtype),
     "iufc",
     "Running product along an axis.",
+    lower=lower_running(scalar_fold("mul"), lambda dtype: 1),
     jvp=_jvp_cumprod,
     dtypes=("f32", "u8"),
 )
@@ -167,6 +178,7 @@ cummax = running(
     lambda x, axis: np.maximum.accumulate(x, axis=axis),
     "biuf",
     "Running maximum along an axis; nan from the first nan on.",
+    lower=lower_running(scalar_fold("max"), lowest),
     jvp=_jvp_running_extreme(lambda x, y: logic.gt(x, y)),
     dtypes=("f32", "i32"),
 )
@@ -175,6 +187,7 @@ cummin = running(
     lambda x, axis: np.minimum.accumulate(x, axis=axis),
     "biuf",
     "Running minimum along an axis; nan from the first nan on.",
+    lower=lower_running(scalar_fold("min"), highest),
     jvp=_jvp_running_extreme(lambda x, y: logic.lt(x, y)),
     dtypes=("f32", "u8"),
 )
@@ -210,5 +223,6 @@ cumlogsumexp = running(
     np.logaddexp.accumulate,
     "f",
     "Running log(sum(exp(x))) along an axis, without overflow.",
+    lower=lower_running(log_add_exp, lowest, heavy=True),
     jvp=_jvp_cumlogsumexp,
 )

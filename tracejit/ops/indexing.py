@@ -25,6 +25,7 @@ from tracejit.ops import arith, layout, logic, parts
 from tracejit.ops.broadcast import with_batch_axis
 from tracejit.ops.family import same_dtype
 from tracejit.ops.index_windows import Windows, check_windows
+from tracejit.ops.lower_scatter import Scatter
 from tracejit.ops.reduce import highest, lowest
 
 GATHER_PARAMS = (
@@ -305,6 +306,12 @@ def _numpy_scatter(x: Any, indices: Any, updates: Any, **p: Any) -> Any:
     return windows.from_rows(matrix)
 
 
+def _lower_scatter(k: Any, xs: Any, outs: Any, **p: Any) -> None:
+    x, indices, updates = xs
+    windows = scatter_windows(x.type, updates.type, p)
+    Scatter(k, x, indices, updates, outs[0], windows, p["update_window_dims"], p["kind"]).write()
+
+
 def gather_of(updates: TensorType, x: Any, indices: Any, fill_value: Any, **p: Any) -> Any:
     """Read from ``x`` what a scatter with params ``p`` would write there."""
     params = gather_params(
@@ -473,6 +480,7 @@ scatter = Primitive(
     jvp=_jvp_scatter,
     transpose=_transpose_scatter,
     batch=_batch_scatter,
+    lower=_lower_scatter,
     domain=((-3.0, 3.0), (0, 2), (-3.0, 3.0)),
     cases=_cases_scatter,
     doc="A copy of x with windows at indices set to, or combined with, the updates, in order.",

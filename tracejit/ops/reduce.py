@@ -34,6 +34,7 @@ from tracejit.ops.broadcast import (
     with_batch_axis,
 )
 from tracejit.ops.family import same_dtype, same_shape
+from tracejit.ops.lower_reduce import lower_arg_extremum
 
 
 def lowest(dtype: np.dtype) -> bool | int | float:
@@ -247,7 +248,9 @@ reduce_xor = folding(
 # ---- arg-extrema ---------------------------------------------------------------------------------
 
 
-def _arg_extremum(name: str, function: Callable[..., Any], which: str) -> Primitive:
+def _arg_extremum(
+    name: str, function: Callable[..., Any], which: str, lower: Callable[..., None]
+) -> Primitive:
     def infer(x: TensorType, *, axes: tuple[int, ...], index_dtype: np.dtype) -> TensorType:
         same_dtype(name, (x,), "biuf")
         check_axes(name, x, axes)
@@ -280,6 +283,7 @@ def _arg_extremum(name: str, function: Callable[..., Any], which: str) -> Primit
         numpy=numpy,
         jvp=lambda dxs, ys, xs, **params: (None,),
         batch=batch,
+        lower=lower,
         kinds="biuf",
         cases=cases,
         doc=f"Where the first {which} element along an axis is; the first nan if there is one.",
@@ -287,8 +291,8 @@ def _arg_extremum(name: str, function: Callable[..., Any], which: str) -> Primit
     return record
 
 
-argmax = _arg_extremum("argmax", np.argmax, "largest")
-argmin = _arg_extremum("argmin", np.argmin, "smallest")
+argmax = _arg_extremum("argmax", np.argmax, "largest", lower_arg_extremum("max", lowest))
+argmin = _arg_extremum("argmin", np.argmin, "smallest", lower_arg_extremum("min", highest))
 
 
 # ---- folds of a graph ----------------------------------------------------------------------------

@@ -501,8 +501,8 @@ def _worth_sharing(value: Value, space: tuple[int, ...]) -> bool:
     return value.type.size * 4 >= math.prod(space)
 
 
-def reads_in_place(group: Group, partition: Partition, value: Value) -> bool:
-    """Whether a map reads ``value`` only at the very element it writes, so that a result may take its memory."""
+def reads_in_place(group: Group, partition: Partition, value: Value, out: Value) -> bool:
+    """Whether ``out`` may take the memory of ``value``: a map reads it only at the element it writes, and before that."""
     if group.kind != "fused" or group.reduced or value.type.shape != group.space:
         return False
     base = partition.base(value)
@@ -511,12 +511,16 @@ def reads_in_place(group: Group, partition: Partition, value: Value) -> bool:
     known = {v: ("it" if v is value else "other") for v in (*group.inputs, *group.roots)}
     graph, index = partition.graph, space_index(group.space)
     puller = Puller(graph.producer, stop=lambda v: v in known, name=lambda v: known[v])
+    # a kernel reads once what several roots read: what is first read by a root after ``out`` is read too late
+    read = written = False
     for root in group.roots:
-        for node in walk(pull_root(puller, graph, root, index, group.space, ())):
-            # a guarded read is not shared with others: it might come after the write
-            if isinstance(node, Load) and node.buffer == "it":
-                if node.index != index or node.guard is not None:
-                    return False
+        expr = pull_root(puller, graph, root, index, group.space, ())
+        reads = [node for node in walk(expr) if isinstance(node, Load) and node.buffer == "it"]
+        if any(node.index != index or node.guard is not None for node in reads):
+            return False
+        if reads and written and not read:
+            return False
+        read, written = read or bool(reads), written or root is out
     return True
 
 

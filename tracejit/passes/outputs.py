@@ -29,7 +29,8 @@ def own_outputs(
         env: dict[Value, Atom] = {v: v for v in graph.inputs}
         for node in graph.nodes:
             builder.at = node.at
-            opaque = classify(node, can_fuse) not in ("constant", "view", "map", "reduce")
+            reads_scalars = ("constant", "view", "map", "reduce", "lower")
+            opaque = classify(node, can_fuse) not in reads_scalars
             ins = tuple(fill(x) if opaque and isinstance(x, Literal) else x for x in build.subst(node.inputs, env))
             params = node.params if not node.subgraphs else own_subgraphs(node, can_fuse)
             builder.nodes.append(replace(node, inputs=ins, params=params))

@@ -240,7 +240,7 @@ class _Planner:
                 continue
             storages = self.slots[self.slot_of[source]].storages
             own = len(storages) == 1 and storages[0] not in self.shared
-            if own and self.storages[storages[0]].kind == "arena" and reads_in_place(group, partition, v):
+            if own and self.storages[storages[0]].kind == "arena" and reads_in_place(group, partition, v, out):
                 dying.discard(source)
                 self.storages[storages[0]].names.append(f"{node.prim.name}: {out.type}")
                 self.new_slot(out, storages[0])

@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 
 from tracejit.codegen.target import Target
-from tracejit.config import config
+from tracejit.config import config, environment_default
 from tracejit.errors import BackendError
 
 __all__ = [
@@ -155,6 +155,9 @@ def thread_pool() -> ThreadPool:
     """Numba's pool, launched: OpenMP's where there is one, else Numba's own work queue."""
     with _lock:
         threads = config.current().threads
+        # GNU OpenMP spins for milliseconds at each barrier by default: on a machine that others use too, the
+        # thread waited for may not even have a core (softmax there: 16 ms spinning, 0.45 ms sleeping)
+        environment_default("GOMP_SPINCOUNT", "1000")
         for name in ("omppool", "workqueue"):
             try:
                 module = load_extension("numba", f"np/ufunc/{name}")

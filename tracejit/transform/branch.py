@@ -1,7 +1,7 @@
 """``call`` (a nested jit) and ``cond`` (branches chosen by an index): operations that hold graphs.
 
     %3 = call(%0, graph={...})
-    %3 = cond(%index, %0, %1, branches=({...}, {...}))      index is clamped into the list of branches
+    %3 = cond(%index, %0, %1, branches=({...}, {...}))      the index is clamped
 """
 
 from __future__ import annotations
@@ -119,7 +119,8 @@ def _infer_cond(
         check_operands("cond", branch, types)
         if branch.output_types != branches[0].output_types:
             raise TreeError(
-                f"cond: branches return different types: {branches[0].output_types} and {branch.output_types}"
+                f"cond: branches return different types: {branches[0].output_types} and "
+                f"{branch.output_types}"
             )
     return branches[0].output_types
 
@@ -144,7 +145,8 @@ def _push_cond(mode: str, xs: Any, dxs: Any, *, branches: tuple[Graph, ...]) -> 
         _with_slots(g.forward, n, slots, place) for g, place in zip(splits, places, strict=True)
     )
     linear = tuple(
-        _from_slots(g.linear, g.residuals, slots, place) for g, place in zip(splits, places, strict=True)
+        _from_slots(g.linear, g.residuals, slots, place)
+        for g, place in zip(splits, places, strict=True)
     )
     outs = cond(*xs, branches=forward)
     tangents = cond(xs[0], *outs[n:], *given(dxs), branches=linear)
@@ -154,7 +156,7 @@ def _push_cond(mode: str, xs: Any, dxs: Any, *, branches: tuple[Graph, ...]) -> 
 def share_slots(
     groups: Sequence[Sequence[TensorType]],
 ) -> tuple[list[TensorType], list[list[int]]]:
-    """Slots that hold the residuals of any one branch: branches use the same slot for the same type."""
+    """Slots that hold the residuals of any one branch: the same slot for the same type."""
     slots: list[TensorType] = []
     places: list[list[int]] = []
     for types in groups:

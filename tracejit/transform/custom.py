@@ -1,6 +1,8 @@
-"""Derivatives given by the user (custom_jvp, custom_vjp) and recomputation (checkpoint), as operations that hold graphs.
+"""Derivatives given by the user (custom_jvp, custom_vjp) and recomputation (checkpoint), as
+operations that hold graphs.
 
-The user's rules are traced when the function is called, so they print, parse and batch like everything else.
+The user's rules are traced when the function is called, so they print, parse and batch like
+everything else.
 """
 
 from __future__ import annotations
@@ -42,7 +44,7 @@ def _numpy_body(*arrays: Any, body: Graph, **_: Any) -> tuple[Any, ...]:
 
 
 def refuse_captured(kind: str, body: Graph, dxs: Any, n_consts: int) -> None:
-    """Raise GradError when a value that the function closes over has a tangent: the user's rule ignores it."""
+    """Raise GradError when a value the function closes over has a tangent: its rule has none."""
     if any(dx is not None for dx in dxs[:n_consts]):
         raise GradError(
             f"the {kind} function `{body.name}` closes over a value that is being differentiated; "
@@ -52,9 +54,10 @@ def refuse_captured(kind: str, body: Graph, dxs: Any, n_consts: int) -> None:
 
 
 def too_deep(kind: str, body: Graph) -> GradError:
-    """The error for a derivative of a call that stands inside the function's own rules, inside each other."""
+    """The error for a derivative of a call that is nested too often in the function's own rules."""
     return GradError(
-        f"the rules of the {kind} function `{body.name}` call it again; no derivative of so high an order is traced",
+        f"the rules of the {kind} function `{body.name}` call it again; no derivative of so "
+        "high an order is traced",
         hint="write the rules without calling the function itself",
     )
 
@@ -99,11 +102,19 @@ custom_jvp_call = Primitive(
 )
 
 
-# ---- custom_vjp: fwd is a graph xs -> (ys, residuals), bwd (residuals, ct of inexact ys) -> ct of inexact xs
+# ---- custom_vjp: fwd is a graph xs -> (ys, residuals) --------------------------------------------
+# bwd is a graph (residuals, cts of the inexact ys) -> cts of the inexact xs
 
 
 def _push_custom_vjp(
-    mode: str, xs: Any, dxs: Any, *, body: Graph, fwd: Graph | None, bwd: Graph | None, n_consts: int
+    mode: str,
+    xs: Any,
+    dxs: Any,
+    *,
+    body: Graph,
+    fwd: Graph | None,
+    bwd: Graph | None,
+    n_consts: int,
 ) -> Any:
     refuse_captured("custom_vjp", body, dxs, n_consts)
     if fwd is None or bwd is None:
@@ -126,7 +137,14 @@ def _push_custom_vjp(
 
 
 def _batch_custom_vjp(
-    size: int, mask: Any, xs: Any, *, body: Graph, fwd: Graph | None, bwd: Graph | None, n_consts: int
+    size: int,
+    mask: Any,
+    xs: Any,
+    *,
+    body: Graph,
+    fwd: Graph | None,
+    bwd: Graph | None,
+    n_consts: int,
 ) -> Any:
     n = len(body.outputs)
     new_body, _ = batch_graph(body, size, mask, (True,) * n)
@@ -139,7 +157,9 @@ def _batch_custom_vjp(
     return custom_vjp_call(*xs, body=new_body, fwd=new_fwd, bwd=new_bwd, n_consts=n_consts)
 
 
-def _batched_bwd(bwd: Graph, size: int, residuals: tuple[bool, ...], wanted: tuple[bool, ...]) -> Graph:
+def _batched_bwd(
+    bwd: Graph, size: int, residuals: tuple[bool, ...], wanted: tuple[bool, ...]
+) -> Graph:
     """The batched bwd; cotangents of operands without a batch axis are summed over the batch."""
     cts = (True,) * (len(bwd.inputs) - len(residuals))
     every, _ = batch_graph(bwd, size, (*residuals, *cts), (True,) * len(bwd.outputs))
@@ -223,7 +243,7 @@ checkpoint = Primitive(
     push=_push_checkpoint,
     transpose=lambda cts, xs, *, body: call.transpose(cts, xs, graph=body),  # type: ignore[misc]
     batch=_batch_body,
-    doc="Apply a graph whose intermediate values are computed again in the backward pass, not kept.",
+    doc="Apply a graph whose intermediate values are computed again in the backward pass.",
 )
 
 

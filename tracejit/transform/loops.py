@@ -5,8 +5,9 @@
     carry = while(*consts, *init, cond={...}, body={...}, n_consts)
         cond: (consts, carry) -> bool[]; body: (consts, carry) -> carry
 
-Differentiating a scan gives a forward scan that stacks what the backward scan needs, and a backward scan that runs the other
-way. Residuals that do not change from step to step (the weights) are passed, not stacked.
+Differentiating a scan gives a forward scan that stacks what the backward scan needs, and a backward
+scan that runs the other way. Residuals that do not change from step to step (the weights) are
+passed, not stacked.
 """
 
 from __future__ import annotations
@@ -23,9 +24,9 @@ from tracejit.ir.build import full_like
 from tracejit.ir.graph import Atom, Graph, Value
 from tracejit.ir.prim import Linear, Partly, Primitive, is_linear
 from tracejit.ir.types import TensorType
+from tracejit.ops.arith import add
 from tracejit.ops.broadcast import with_batch_axis
 from tracejit.ops.layout import transpose as permute
-from tracejit.ops.arith import add
 from tracejit.ops.logic import select
 from tracejit.ops.reduce import reduce_or
 from tracejit.transform.backward import pull_back
@@ -173,7 +174,8 @@ def _push_split(s: Scan, operands: Any, tangents: Any, mask: Mask, out_mask: Mas
     )
     outs = Scan(forward_body, s.n_consts, s.n_carry, s.length, s.reverse)(*operands)
 
-    residuals, d_ins = split.linear.inputs[: split.residuals], split.linear.inputs[split.residuals :]
+    d_ins = split.linear.inputs[split.residuals :]
+    residuals = split.linear.inputs[: split.residuals]
     dc, ds, _ = s.split(mask)
     k1, k2 = count(dc), count(dc) + count(ds)
     fixed = [k for k, inv in enumerate(invariant) if inv]
@@ -193,13 +195,17 @@ def _push_split(s: Scan, operands: Any, tangents: Any, mask: Mask, out_mask: Mas
     )
     tans = given(tangents)
     d_outs = linear(
-        *(operands[split.sources[k]] for k in fixed), *tans[:k1], *tans[k1:k2], *outs[n:], *tans[k2:]
+        *(operands[split.sources[k]] for k in fixed),
+        *tans[:k1],
+        *tans[k1:k2],
+        *outs[n:],
+        *tans[k2:],
     )
     return outs[:n], scatter_tangents(out_mask, d_outs)
 
 
 def _transpose_scan(cts: Any, operands: Any, **params: Any) -> Any:
-    """The reversed scan: carries cotangents of the carry, sums those of linear consts, stacks those of linear xs."""
+    """The reversed scan: carries cotangents of the carry, sums and stacks those of consts and xs."""
     s = Scan(**params)
     consts, carry, xs = s.split(operands)
     if not all(linear_carry(s, operands)):
@@ -208,7 +214,7 @@ def _transpose_scan(cts: Any, operands: Any, **params: Any) -> Any:
     carry = tuple(Linear(x.type) for x in carry)
     operands = (*consts, *carry, *xs)
     known_c, known_x = [x for x in consts if not is_linear(x)], [x for x in xs if not is_linear(x)]
-    lin_c, lin_x = [x for x in consts if is_linear(x)], [x for x in xs if is_linear(x)]
+    lin_c = [x for x in consts if is_linear(x)]
     ct_carry, ct_ys = cts[: s.n_carry], cts[s.n_carry :]
     with build.building() as b:
         outer_known = [b.input(x.type) for x in known_c]
@@ -220,9 +226,10 @@ def _transpose_scan(cts: Any, operands: Any, **params: Any) -> Any:
         ]
         ins = _merge(s, operands, outer_known, step_known)
         pulled = s.split(pull_back(s.body, ins, (*d_carry, *d_ys)))
+        ct_consts = [c for c, x in zip(pulled[0], consts, strict=True) if is_linear(x)]
         new_sums = [
             old if ct is None else add(old, ct)
-            for old, ct in zip(sums, (c for c, x in zip(pulled[0], consts, strict=True) if is_linear(x)), strict=True)
+            for old, ct in zip(sums, ct_consts, strict=True)
         ]
         new_carry = [_or_zero(ct, x.type) for ct, x in zip(pulled[1], carry, strict=True)]
         slices = [
@@ -340,7 +347,7 @@ def _numpy_while(*arrays: Any, cond: Graph, body: Graph, n_consts: int) -> tuple
 def _push_while(
     mode: str, operands: Any, dxs: Any, *, cond: Graph, body: Graph, n_consts: int
 ) -> Any:
-    """Values and tangents run in one loop: its length is not known, so nothing can be stacked for later."""
+    """Values and tangents in one loop: of unknown length, it can stack nothing for later."""
     given_mask = present(dxs)
     m_consts = given_mask[:n_consts]
     m_carry = fixpoint(given_mask[n_consts:], lambda m: jvp_graph(body, (*m_consts, *m))[1])
@@ -366,7 +373,7 @@ def _push_while(
         n_consts=n_consts + k,
     )
     tangents = scatter_tangents(m_carry, outs[len(carry) :])
-    if mode == "linearize":  # values must not depend on tangents: they come from a loop of their own
+    if mode == "linearize":  # values must not depend on tangents: they have a loop of their own
         return while_(*operands, cond=cond, body=body, n_consts=n_consts), tangents
     return outs[: len(carry)], tangents
 
@@ -374,7 +381,8 @@ def _push_while(
 def _transpose_while(cts: Any, operands: Any, **params: Any) -> Any:
     raise GradError(
         "while: a loop of unknown length has no reverse-mode derivative",
-        hint="use scan, or fori_loop with bounds that are not traced, or a forward-mode derivative (jvp, jacfwd)",
+        hint="use scan, or fori_loop with bounds that are not traced, or a forward-mode derivative "
+        "(jvp, jacfwd)",
     )
 
 
