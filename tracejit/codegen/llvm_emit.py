@@ -20,7 +20,8 @@ import numpy as np
 
 from tracejit.ir.types import DTYPES
 
-#: names of the types in registers; in memory a bool is an i8
+#: names of the types in registers; in memory a bool is an i8 and a bfloat an i16 (LLVM 22 aborts on
+#: some masked loads, shuffles and selects of bfloat vectors)
 REGISTER = {
     "bool": "i1",
     "f16": "half",
@@ -45,7 +46,7 @@ def kind_of(dtype: str) -> str:
 
 def memory(dtype: str) -> str:
     """The type of one element in memory."""
-    return "i8" if dtype == "bool" else REGISTER[dtype]
+    return {"bool": "i8", "bf16": "i16"}.get(dtype, REGISTER[dtype])
 
 
 def reg(dtype: str, width: int = 0) -> str:

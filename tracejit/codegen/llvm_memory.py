@@ -272,6 +272,8 @@ class Memory(Emitter):
             buffer=name,
             uncertain=uncertain,
         )
+        if buffer.dtype == "bf16":
+            return self.emit(f"bitcast i16 {v} to bfloat", v)
         return self.emit(f"icmp ne i8 {v}, 0", v) if buffer.dtype == "bool" else v
 
     def side_by_side(self, offset: Linear, part: int) -> int:
@@ -326,6 +328,8 @@ class Memory(Emitter):
         return self.from_memory(v, buffer.dtype)
 
     def from_memory(self, v: str, dtype: str) -> str:
+        if dtype == "bf16":
+            return self.emit(f"bitcast <{self.width} x i16> {v} to <{self.width} x bfloat>", v)
         if dtype != "bool":
             return v
         return self.emit(f"icmp ne <{self.width} x i8> {v}, zeroinitializer", v)
@@ -358,6 +362,8 @@ class Memory(Emitter):
         p = self.displaced(buffer, self.pointer(buffer, offset), offset.const)
         if buffer.dtype == "bool":
             v = self.emit(f"zext i1 {v} to i8", v)
+        elif buffer.dtype == "bf16":
+            v = self.emit(f"bitcast bfloat {v} to i16", v)
         write = f"store {memory(buffer.dtype)} {v}, ptr {p}, align {DTYPES[buffer.dtype].itemsize}"
         if not conds:
             self.line(write)
@@ -373,6 +379,8 @@ class Memory(Emitter):
         self.start(after)
 
     def to_memory(self, v: str, dtype: str) -> str:
+        if dtype == "bf16":
+            return self.emit(f"bitcast <{self.width} x bfloat> {v} to <{self.width} x i16>", v)
         if dtype != "bool":
             return v
         return self.emit(f"zext <{self.width} x i1> {v} to <{self.width} x i8>", v)

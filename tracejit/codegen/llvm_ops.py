@@ -70,6 +70,9 @@ class Spelling:
         )
 
     def select(self, cond: str, a: str, b: str, dtype: str) -> str:
+        if dtype == "bf16":  # as integers: see llvm_emit.REGISTER
+            a, b = (self.cast("bitcast", "bf16", "u16", x) for x in (a, b))
+            return self.cast("bitcast", "u16", "bf16", self.select(cond, a, b, "u16"))
         if a == b:
             return a
         t, c = reg(dtype, self.width), reg("bool", self.width)

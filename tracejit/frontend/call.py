@@ -133,9 +133,9 @@ def trace_call(call: FlatCall, what: str, *, types: Sequence[TensorType] | None 
     """Trace ``call.fun`` at its argument types (or other ``types`` for the leaves); ``outputs`` is an OutTree.
 
     ``what`` is the transform's name. Under grad-like transforms outside of any abstract trace ("grad", "vjp",
-    "jvp", "linearize") the traced values also carry the concrete arguments.
+    "jvp", "jacfwd", "linearize") the traced values also carry the concrete arguments.
     """
-    eager = what in ("grad", "vjp", "jvp", "linearize") and all(
+    eager = what in ("grad", "vjp", "jvp", "jacfwd", "linearize") and all(
         leaf._data is not None for leaf in call.leaves
     )
     trace = Trace(what, eager=eager, function=call.name)

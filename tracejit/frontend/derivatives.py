@@ -37,6 +37,7 @@ from tracejit.frontend.vectorize import vmap
 from tracejit.ir.graph import Graph
 from tracejit.ir.types import is_inexact, kind
 from tracejit.transform.backward import transpose_graph
+from tracejit.transform.batch import batch_graph
 from tracejit.transform.forward import jvp_graph, linearize_graph
 from tracejit.tree_util import NAMESPACE, check_same_structure
 
@@ -77,8 +78,17 @@ def _partial_call(
     return call, (*mask, *(False for _ in range(len(call.leaves) - len(mask))))
 
 
-def _check_inputs(call: FlatCall, mask: Sequence[bool], what: str, allow_int: bool) -> None:
+def _check_inputs(
+    call: FlatCall, mask: Sequence[bool], what: str, allow_int: bool, holomorphic: bool = False
+) -> None:
     for leaf, name, m in zip(call.leaves, call.names, mask, strict=True):
+        if m and holomorphic and kind(leaf.dtype) != "c":
+            raise GradError(
+                f"{what}: argument `{name}` of `{call.name}` is {leaf.type}; "
+                "holomorphic=True is for complex inputs",
+                at=source.here(),
+                hint="convert it with .astype(complex), or drop holomorphic",
+            )
         if m and not allow_int and not is_inexact(leaf.dtype):
             raise GradError(
                 f"{what}: argument `{name}` of `{call.name}` is {leaf.type}; "
@@ -124,7 +134,7 @@ def value_and_grad(
     def value_and_grad_of(*args: Any, **kwargs: Any) -> Any:
         wanted = _select_args(fun, args, argnums, "grad")
         call, mask = _partial_call(fun, args, kwargs, wanted)
-        _check_inputs(call, mask, "grad", allow_int)
+        _check_inputs(call, mask, "grad", allow_int, holomorphic)
         value, pull, aux = _pull(call, mask, has_aux, "grad")
         (y,) = value.leaves if len(value.leaves) == 1 else (None,)
         if y is None:
@@ -232,13 +242,19 @@ def _pull(
         pulled, _ = transpose_graph(split.linear, linear, (True,) * len(cts))
         found = iter(run_graph(pulled, [*residuals, *cts]))
         return [
-            next(found) if f else methods.float0_zeros(leaf)
+            _weak_as(next(found), leaf) if f else methods.float0_zeros(leaf)
             for f, m, leaf in zip(floats, mask, call.leaves, strict=True)
             if m
         ]
 
     aux = notes[1].build(leaves[n_main:]) if has_aux else None
     return _Value(leaves[:n_main], main), pull, aux
+
+
+def _weak_as(ct: Array, leaf: Array) -> Array:
+    """``ct``, weakly typed where the argument is a Python scalar."""
+    ct._weak = leaf._weak
+    return ct
 
 
 @user_traceback
@@ -362,8 +378,11 @@ def jacfwd(
     has_aux: bool = False,
     holomorphic: bool = False,
 ) -> Function:
-    """The Jacobian by forward mode: leaves have shape ``output.shape + input.shape``."""
-    return _jacobian(fun, argnums, has_aux, _columns, "jacfwd")
+    """The Jacobian by forward mode: leaves have shape ``output.shape + input.shape``.
+
+    Raises GradError for complex inputs unless ``holomorphic``: one number per pair does not say a derivative then.
+    """
+    return _jacobian(fun, argnums, has_aux, _columns, "jacfwd", holomorphic)
 
 
 @user_traceback
@@ -372,16 +391,26 @@ def jacrev(
     argnums: int | Sequence[int] = 0,
     has_aux: bool = False,
     holomorphic: bool = False,
+    allow_int: bool = False,
 ) -> Function:
-    """The Jacobian by reverse mode: leaves have shape ``output.shape + input.shape``."""
-    return _jacobian(fun, argnums, has_aux, _rows, "jacrev")
+    """The Jacobian by reverse mode: leaves have shape ``output.shape + input.shape``.
+
+    Raises GradError for complex outputs unless ``holomorphic``: one number per pair does not say a derivative then.
+    """
+    return _jacobian(fun, argnums, has_aux, _rows, "jacrev", holomorphic, allow_int)
 
 
 jacobian = jacrev
 
 
 def _jacobian(
-    fun: Function, argnums: int | Sequence[int], has_aux: bool, compute: Any, what: str
+    fun: Function,
+    argnums: int | Sequence[int],
+    has_aux: bool,
+    compute: Any,
+    what: str,
+    holomorphic: bool,
+    allow_int: bool = False,
 ) -> Function:
     check_function(what, fun)
 
@@ -390,9 +419,10 @@ def _jacobian(
     def jacobian_of(*args: Any, **kwargs: Any) -> Any:
         wanted = _select_args(fun, args, argnums, what)
         chosen = tuple(args[k] for k in wanted)
-        _check_inputs(
-            FlatCall.of(fun, args, kwargs), _partial_call(fun, args, kwargs, wanted)[1], what, False
-        )
+        call, mask = _partial_call(fun, args, kwargs, wanted)
+        _check_inputs(call, mask, what, allow_int, holomorphic)
+        if what == "jacfwd" and not holomorphic:
+            _check_real([leaf for leaf, m in zip(call.leaves, mask, strict=True) if m], call, what)
 
         @functools.wraps(fun)
         def of_chosen(*xs: Any) -> Any:
@@ -401,10 +431,24 @@ def _jacobian(
                 full[k] = x
             return call_user(fun, full, kwargs)
 
-        jac, aux = compute(of_chosen, chosen, has_aux, isinstance(argnums, int))
+        jac, ys, aux = compute(of_chosen, chosen, has_aux, isinstance(argnums, int))
+        if what == "jacrev" and not holomorphic:
+            _check_real(ys, call, what)
         return (jac, aux) if has_aux else jac
 
     return jacobian_of
+
+
+def _check_real(arrays: Sequence[Array], call: FlatCall, what: str) -> None:
+    for array in arrays:
+        if kind(array.dtype) == "c":
+            raise GradError(
+                f"{what}: `{call.name}` {'takes' if what == 'jacfwd' else 'returns'} {array.type}, "
+                "whose derivative is not one complex number",
+                at=source.here(),
+                hint="pass holomorphic=True for a holomorphic function, "
+                "or differentiate real and imaginary parts",
+            )
 
 
 def _basis(leaves: Sequence[Array]) -> list[Array]:
@@ -419,61 +463,74 @@ def _basis(leaves: Sequence[Array]) -> list[Array]:
 
 
 def _columns(fun: Function, args: tuple[Any, ...], has_aux: bool, single: bool) -> Any:
-    leaves, treedef = flatten(args)
-    xs = [as_array(leaf) for leaf in leaves]
-    aux_box: list[Any] = []
-    out_box: list[Any] = []
-
-    def push(*dxs: Array) -> list[Array]:
-        tangents = optree.tree_unflatten(treedef, dxs)
-        result = jvp(fun, args, tangents, has_aux=has_aux)
-        ys, out_tree = flatten(result[1])
-        out_box[:] = [out_tree]
-        aux_box[:] = [result[2]] if has_aux else []
-        return ys
-
-    columns = vmap(push)(*_basis(xs))
-    aux = (
-        jvp(
-            fun,
-            args,
-            optree.tree_unflatten(treedef, [methods.zeros_like(x) for x in xs]),
-            has_aux=True,
-        )[2]
-        if has_aux
-        else None
+    """The Jacobian, outputs and aux: one batched jvp along all unit tangents."""
+    wrapped, notes = _with_aux(FlatCall.of(fun, args, {}), has_aux, "jacfwd")
+    traced = trace_call(wrapped, "jacfwd")
+    xs, treedef = wrapped.leaves, wrapped.treedef.children()[0]
+    main: OutTree = notes[0] if has_aux else traced.outputs
+    n, n_main, outer = len(traced.graph.outputs), len(main.weak), len(traced.captured)
+    wanted = tuple(
+        k < n_main and is_inexact(y.type.dtype) for k, y in enumerate(traced.graph.outputs)
     )
+    pushed, _ = jvp_graph(traced.graph, ((False,) * outer + (True,) * len(xs)), wanted)
+    basis = _basis(xs)
+    batched = (False,) * (outer + len(xs)) + (True,) * len(xs)
+    columns, _ = batch_graph(
+        pushed, sum(x.size for x in xs), batched, (False,) * n + (True,) * sum(wanted)
+    )
+    outs = run_graph(columns, [*traced.captured, *xs, *basis])
+    rest = iter(outs[n:])
     jac_leaves = []
-    for column in columns:
-        parts, start = [], 0
-        for x in xs:
-            part = methods.getitem(column, slice(start, start + x.size))
-            part = methods.moveaxis(part, 0, -1)
-            parts.append(methods.reshape(part, (*part.shape[:-1], *x.shape)))
-            start += x.size
+    for y, w in zip(outs[:n_main], wanted, strict=False):
+        parts = _parts_of_columns(next(rest), xs) if w else [_no_derivative(y, x) for x in xs]
         tree = optree.tree_unflatten(treedef, parts)
         jac_leaves.append(tree[0] if single else tree)
-    return optree.tree_unflatten(out_box[0], jac_leaves), aux
+    aux = notes[1].build(outs[n_main:n]) if has_aux else None
+    return optree.tree_unflatten(main.treedef, jac_leaves), outs[:n_main], aux
+
+
+def _parts_of_columns(column: Array, xs: Sequence[Array]) -> list[Array]:
+    parts, start = [], 0
+    for x in xs:
+        part = methods.moveaxis(methods.getitem(column, slice(start, start + x.size)), 0, -1)
+        parts.append(methods.reshape(part, (*part.shape[:-1], *x.shape)))
+        start += x.size
+    return parts
+
+
+def _no_derivative(y: Array, x: Array) -> Any:
+    return methods.float0_zeros(x.type.with_shape((*y.shape, *x.shape)))
 
 
 def _rows(fun: Function, args: tuple[Any, ...], has_aux: bool, single: bool) -> Any:
+    """The Jacobian, outputs and aux: one batched vjp along all unit cotangents."""
     result = vjp(fun, *args, has_aux=has_aux)
     out, pull = result[0], result[1]
-    ys, out_tree = flatten(out)
-    ys = [as_array(y) for y in ys]
-    cts = vmap(lambda *dys: pull(optree.tree_unflatten(out_tree, dys)))(*_basis(ys))
+    leaves, out_tree = flatten(out)
+    ys = [as_array(y) for y in leaves]
+    inputs, treedef = flatten(args)
+    xs = [as_array(x) for x in inputs]
+
+    def pull_inexact(*dys: Array) -> list[Array]:
+        cts = flatten(pull(optree.tree_unflatten(out_tree, dys)))[0]
+        return [ct for ct, x in zip(cts, xs, strict=True) if is_inexact(x.dtype)]
+
+    rows = vmap(pull_inexact)(*_basis(ys)) if ys else []
     jac_leaves, start = [], 0
     for y in ys:
-        stop = start + y.size
-        pick = functools.partial(_rows_of, start=start, stop=stop, y=y)
-        tree = optree.tree_map(pick, cts, namespace=NAMESPACE)
+        rest = iter(rows)
+        parts = [
+            _part_of_rows(next(rest), start, y) if is_inexact(x.dtype) else _no_derivative(y, x)
+            for x in xs
+        ]
+        tree = optree.tree_unflatten(treedef, parts)
         jac_leaves.append(tree[0] if single else tree)
-        start = stop
-    return optree.tree_unflatten(out_tree, jac_leaves), (result[2] if has_aux else None)
+        start += y.size
+    return optree.tree_unflatten(out_tree, jac_leaves), ys, (result[2] if has_aux else None)
 
 
-def _rows_of(ct: Array, *, start: int, stop: int, y: Array) -> Array:
-    rows = methods.getitem(ct, slice(start, stop))
+def _part_of_rows(ct: Array, start: int, y: Array) -> Array:
+    rows = methods.getitem(ct, slice(start, start + y.size))
     return methods.reshape(rows, (*y.shape, *ct.shape[1:]))
 
 

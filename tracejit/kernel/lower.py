@@ -9,7 +9,7 @@ The last axis of the space is the vector.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -278,9 +278,7 @@ class Writer:
 
     def bind(self, block: Block, expr: Expr, named: bool = False) -> Expr:
         """What stands for ``expr`` in ``block``. Parts that do not change in the inner loop are computed outside it."""
-        for node in walk(expr):
-            if isinstance(node, Const | Var) or block.find(node) is not None:
-                continue
+        for node in unbound(block, expr):
             kids, home = [], block
             while home.parent is not None:
                 home = home.parent
@@ -315,6 +313,20 @@ class Writer:
         block.statements.append(Check(inside, 1))
         last = Op("sub", (extent, const(1)), "i64")
         return Op("max", (Op("min", (var, last), "i64"), const(0)), "i64")
+
+
+def unbound(block: Block, expr: Expr) -> Iterator[Expr]:
+    """The parts of ``expr`` that nothing stands for yet, arguments first."""
+    stack: list[tuple[Expr, bool]] = [(expr, False)]
+    while stack:
+        node, ready = stack.pop()
+        if isinstance(node, Const | Var) or block.find(node) is not None:
+            continue
+        if ready:
+            yield node
+        else:
+            stack.append((node, True))
+            stack.extend((kid, False) for kid in children(node))
 
 
 def is_check(node: Expr) -> bool:

@@ -18,6 +18,7 @@ from tracejit.lax.control import (
 )
 from tracejit.lax.elementwise import (
     RoundingMethod,
+    Tolerance,
     abs,
     acos,
     acosh,
@@ -215,9 +216,9 @@ from tracejit.lax.solve import (
 __all__ = [
     "ConvDimensionNumbers", "ConvGeneralDilatedDimensionNumbers", "DotDimensionNumbers",
     "GatherDimensionNumbers", "GatherScatterMode", "Precision", "PrecisionLike", "RoundingMethod",
-    "ScatterDimensionNumbers", "abs", "acos", "acosh", "add", "approx_max_k", "approx_min_k",
-    "argmax", "argmin", "asin", "asinh", "associative_scan", "atan", "atan2", "atanh",
-    "batch_matmul", "bessel_i0e", "bessel_i1e", "bitcast_convert_type", "bitwise_and",
+    "ScatterDimensionNumbers", "Tolerance", "abs", "acos", "acosh", "add", "approx_max_k",
+    "approx_min_k", "argmax", "argmin", "asin", "asinh", "associative_scan", "atan", "atan2",
+    "atanh", "batch_matmul", "bessel_i0e", "bessel_i1e", "bitcast_convert_type", "bitwise_and",
     "bitwise_not", "bitwise_or", "bitwise_xor", "broadcast", "broadcast_in_dim", "broadcast_like",
     "broadcast_shapes", "broadcast_to_rank", "broadcasted_iota", "cbrt", "ceil", "clamp", "clz",
     "collapse", "complex", "composite", "concatenate", "cond", "conj", "conv",

@@ -7,7 +7,7 @@ Array([3., 3., 3.], dtype=float32)
 from __future__ import annotations
 
 import enum
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -21,6 +21,14 @@ from tracejit.ir.types import DTYPES, kind
 from tracejit.lax.operands import BOOL, Function, fill_out, operands, run, same_dtypes
 from tracejit.ops import arith, bits, layout, logic, math, parts, powers, reduce, special
 from tracejit.source import here
+
+
+class Tolerance(NamedTuple):
+    """An error bound for ``accuracy=``, accepted for compatibility: one version is compiled."""
+
+    atol: float = 0.0
+    rtol: float = 0.0
+    ulps: int = 0
 
 
 def unary(name: str, prim: Primitive) -> Function:

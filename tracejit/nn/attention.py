@@ -53,16 +53,10 @@ def dot_product_attention(
     if single:
         q, k, v = (shaping.expand_dims(x, 0) for x in (q, k, v))
     _check(q, k, v)
-    batch, steps, heads, features = q.shape
-    keys, groups = k.shape[1], k.shape[2]
-    shared = heads // groups
-    # (B, K, G*T, H) and (B, K, S, H): heads that share a key are rows of one product
-    rows = shaping.transpose(reshaped(q, (batch, steps, groups, shared, features)), (0, 2, 3, 1, 4))
-    rows = reshaped(rows, (batch, groups, shared * steps, features))
-    wide = DTYPES["f32"] if q.dtype.itemsize == 2 else q.dtype
-    logits = linear.dot_general(rows, k, ((3,), (3,)), ((0, 1), (0, 2)), wide)
-    logits = reshaped(logits, (batch, heads, steps, keys))
-    logits = ew.multiply(logits, 1 / math.sqrt(features) if scale is None else scale)
+    batch, steps, heads, _ = q.shape
+    keys = k.shape[1]
+    logits = _logits(q, k, scale)
+    wide = logits.dtype
     if bias is not None:
         logits = convert(ew.add(logits, _four(bias)), wide)
     allowed = _allowed(
@@ -75,11 +69,7 @@ def dot_product_attention(
     )
     if allowed is not None:
         logits = ew.select(allowed, logits, -0.7 * float(np.finfo(wide).max))
-    weights = convert(softmax(logits, -1), q.dtype)
-    weights = reshaped(weights, (batch, groups, shared * steps, keys))
-    out = linear.dot_general(weights, v, ((3,), (1,)), ((0, 1), (0, 2)))
-    out = reshaped(out, (batch, heads, steps, v.shape[3]))
-    out = shaping.transpose(out, (0, 2, 1, 3))
+    out = _mixed(convert(softmax(logits, -1), q.dtype), v)
     if query_seq_lengths is not None:
         inside = _before((batch, steps), query_seq_lengths)
         out = ew.select(reshaped(inside, (batch, steps, 1, 1)), out, 0)
@@ -88,6 +78,29 @@ def dot_product_attention(
         return out
     total = shaping.transpose(logsumexp(logits, -1), (0, 2, 1))
     return out, (reshaped(total, total.shape[1:]) if single else total)
+
+
+def _logits(q: Array, k: Array, scale: float | None) -> Array:
+    """query key' * scale of shape (batch, heads, T, S), in float32 where q is narrower."""
+    batch, steps, heads, features = q.shape
+    keys, groups = k.shape[1], k.shape[2]
+    shared = heads // groups
+    # (B, K, G*T, H) and (B, K, S, H): heads that share a key are rows of one product
+    rows = shaping.transpose(reshaped(q, (batch, steps, groups, shared, features)), (0, 2, 3, 1, 4))
+    rows = reshaped(rows, (batch, groups, shared * steps, features))
+    wide = DTYPES["f32"] if q.dtype.itemsize == 2 else q.dtype
+    logits = linear.dot_general(rows, k, ((3,), (3,)), ((0, 1), (0, 2)), wide)
+    logits = reshaped(logits, (batch, heads, steps, keys))
+    return ew.multiply(logits, 1 / math.sqrt(features) if scale is None else scale)
+
+
+def _mixed(weights: Array, v: Array) -> Array:
+    """The values weighted: (batch, heads, T, S) and (batch, S, K, H) give (batch, T, heads, H)."""
+    batch, heads, steps, keys = weights.shape
+    groups = v.shape[2]
+    rows = reshaped(weights, (batch, groups, heads // groups * steps, keys))
+    out = linear.dot_general(rows, v, ((3,), (1,)), ((0, 1), (0, 2)))
+    return shaping.transpose(reshaped(out, (batch, heads, steps, v.shape[3])), (0, 2, 1, 3))
 
 
 def _check(q: Array, k: Array, v: Array) -> None:

@@ -20,6 +20,7 @@ from tracejit.ir.types import DTYPES, TensorType
 from tracejit.ops import indexing, layout
 from tracejit.ops.broadcast import with_batch_axis
 from tracejit.ops.family import same_dtype, same_shape
+from tracejit.ops.lower_sort import lower_sort, lower_top_k, lowers_sort, lowers_top_k
 
 
 def _infer_sort(*xs: TensorType, dimension: int, num_keys: int, is_stable: bool) -> Any:
@@ -94,6 +95,8 @@ sort = Primitive(
     numpy=_numpy_sort,
     push=_push_sort,  # a jvp rule would have to sort a second time
     batch=_batch_sort,
+    lower=lower_sort,
+    lowers=lowers_sort,
     cases=_cases_sort,
     doc="Sort all operands along an axis in the lexicographic order of the first num_keys of them; "
     "always stable.",
@@ -131,6 +134,8 @@ top_k = Primitive(
     numpy=_numpy_top_k,
     jvp=_jvp_top_k,
     batch=lambda size, mask, xs, *, k: top_k(xs[0], k=k),
+    lower=lower_top_k,
+    lowers=lowers_top_k,
     kinds="biuf",
     cases=lambda: [
         ((TensorType(DTYPES["f32"], (7,)),), {"k": 3}),

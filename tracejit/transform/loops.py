@@ -205,7 +205,7 @@ def _push_split(s: Scan, operands: Any, tangents: Any, mask: Mask, out_mask: Mas
 
 
 def _transpose_scan(cts: Any, operands: Any, **params: Any) -> Any:
-    """The reversed scan: carries cotangents of the carry, sums and stacks those of consts and xs."""
+    """The reversed scan: carries, sums and stacks cotangents of the carry, consts and xs."""
     s = Scan(**params)
     consts, carry, xs = s.split(operands)
     if not all(linear_carry(s, operands)):
