@@ -306,8 +306,10 @@ def test_inner_functions_keep_their_snapshots_too(size: int) -> None:
     inner = jit(lambda x: (x * table).sum())
     outer = jit(lambda x: inner(x) + 1)
     assert float(outer(2.0)) == 2 * size + 1
+    assert float(tj.grad(inner)(2.0)) == size
     table[:] = 5
     assert float(outer(2.0)) == 2 * size + 1
+    assert float(tj.grad(inner)(2.0)) == size
 
 
 def test_closures_over_tracers() -> None:

@@ -11,16 +11,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from tracejit.codegen.gemm import print_gemm
 from tracejit.codegen.target import Target
 from tracejit.kernel.nodes import Kernel
 from tracejit.kernel.program import Call, GemmCall, HostCall, KernelCall, Program
 from tracejit.kernel.verify import has_check
 from tracejit.passes.place import Branch, Copy, Run, ScanLoop, Step, WhileLoop
 
-PARALLEL_FOR, SGEMM, DGEMM, HOST, FLAGS, FIRST = range(6)
+PARALLEL_FOR, SGEMM, DGEMM, BLAS_SET, BLAS_THREADS, HOST, FLAGS, FIRST = range(8)
 
 _PARALLEL_TYPE = "void (ptr, ptr, ptr, ptr, ptr, i64, i64, i32)"
-_GEMM_TYPE = "void (ptr, ptr, ptr, ptr, ptr, ptr, ptr, ptr, ptr, ptr, ptr, ptr, ptr)"
 
 
 @dataclass(frozen=True)
@@ -56,15 +56,20 @@ class _Printer:
         self.lines: list[str] = []
         self.constants: list[str] = []
         self.counters: list[str] = []
+        self.functions: list[str] = []
+        self.gemms: dict[object, str] = {}
         self.count = 0
 
     def module(self, target: Target) -> str:
         self.entry()
+        self.blas_threads(restore=False)
         self.steps(self.program.plan.steps)
         self.emit("br label %end")
         self.label("end")
+        self.blas_threads(restore=True)
         self.emit("ret void")
-        cells = max((len(c.slots) + len(c.sizes) + 1 for c in self.program.calls if isinstance(c, KernelCall)), default=1)
+        kernels = [c for c in self.program.calls if isinstance(c, KernelCall)]
+        cells = max((len(c.slots) + len(c.sizes) + 1 for c in kernels), default=0)
         head = [
             f'target triple = "{target.triple}"',
             f'target datalayout = "{target.layout}"',
@@ -72,8 +77,7 @@ class _Printer:
             "define void @main(ptr %args, ptr %results, ptr %arena, ptr %env) {",
             "entry:",
             f"  %table = alloca [{max(len(self.program.plan.slots), 1)} x ptr], align 64",
-            f"  %cells = alloca [{cells} x i64], align 64",
-            "  %numbers = alloca [8 x i32], align 16",
+            f"  %cells = alloca [{max(cells, 4)} x i64], align 64",
             "  %pair = alloca [2 x i64], align 16",
             "  %gargs = alloca ptr, align 16",
             "  %gdims = alloca i64, align 16",
@@ -81,7 +85,7 @@ class _Printer:
             *self.counters,
             "  store i64 16, ptr %gsteps",
         ]
-        tail = ["}", "declare void @llvm.memcpy.p0.p0.i64(ptr, ptr, i64, i1)"]
+        tail = ["}", *self.functions, "declare void @llvm.memcpy.p0.p0.i64(ptr, ptr, i64, i1)"]
         return "\n".join([*head, *self.lines, *tail, ""])
 
     # ---- text ----
@@ -183,9 +187,12 @@ class _Printer:
         if id(call) in self.flag_of:
             flag = self.at(self.from_env(FLAGS), self.flag_of[id(call)], "i64")
             self.emit(f"store ptr {flag}, ptr {self.at('%cells', cell, 'i64')}")
-        kernel = self.from_env(self.env.kernels[call.kernel])
-        if call.split and self.threads > 1:
-            chunks = split_rows(call.rows, self.threads)
+        self.launch(self.from_env(self.env.kernels[call.kernel]), call.rows, call.split)
+
+    def launch(self, function: str, rows: int, split: bool) -> None:
+        """Call a kernel or product on its cells, over all its rows or shared among the threads."""
+        if split and self.threads > 1:
+            chunks = split_rows(rows, self.threads)
             name = self.fresh("@chunks")
             flat = ", ".join(f"i64 {bound}" for pair in chunks for bound in pair)
             self.constants.append(f"{name} = private constant [{2 * len(chunks)} x i64] [{flat}]")
@@ -193,71 +200,43 @@ class _Printer:
             self.emit(f"store i64 {len(chunks)}, ptr %gdims")
             pool = self.from_env(PARALLEL_FOR)
             self.emit(
-                f"call {_PARALLEL_TYPE} {pool}(ptr {kernel}, ptr %gargs, ptr %gdims, ptr %gsteps, ptr %cells, "
-                f"i64 0, i64 1, i32 {self.threads})"
+                f"call {_PARALLEL_TYPE} {pool}(ptr {function}, ptr %gargs, ptr %gdims, ptr %gsteps, "
+                f"ptr %cells, i64 0, i64 1, i32 {self.threads})"
             )
             return
         self.emit("store i64 0, ptr %pair")
-        self.emit(f"store i64 {call.rows}, ptr {self.at('%pair', 1, 'i64')}")
+        self.emit(f"store i64 {rows}, ptr {self.at('%pair', 1, 'i64')}")
         self.emit("store ptr %pair, ptr %gargs")
         self.emit("store i64 1, ptr %gdims")
-        self.emit(f"call void {kernel}(ptr %gargs, ptr %gdims, ptr %gsteps, ptr %cells)")
+        self.emit(f"call void {function}(ptr %gargs, ptr %gdims, ptr %gsteps, ptr %cells)")
 
     def gemm_call(self, call: GemmCall) -> None:
-        """Row-major C = A B is column-major C' = B' A'."""
-        m, item = call.matmul, 4 if call.dtype == "f32" else 8
-        assert m.lhs_view is not None and m.rhs_view is not None
-        numbers = (m.n, m.m, m.k, m.rhs_view.leading, m.lhs_view.leading, max(m.n, 1))
-        for k, number in enumerate(numbers):
-            self.emit(f"store i32 {number}, ptr {self.at('%numbers', k, 'i32')}")
-        n, rows, k, ldb, lda, ldc = (self.at("%numbers", place, "i32") for place in range(6))
-        letters = {False: self.constant("n", 'i8 110'), True: self.constant("t", 'i8 116')}
-        type = "float" if item == 4 else "double"
-        one, zero = self.constant(f"one_{type}", f"{type} 1.0"), self.constant(f"zero_{type}", f"{type} 0.0")
-        gemm = self.from_env(SGEMM if item == 4 else DGEMM)
-        pointers = [self.slot(s) for s in (call.lhs, call.rhs, call.out)]
+        """Equal products share a function; its cells are the operands, the result and the BLAS routine."""
+        key = (call.dtype, call.matmul, call.split)
+        if key not in self.gemms:
+            self.gemms[key] = f"gemm_{len(self.gemms)}"
+            self.functions += print_gemm(call, self.gemms[key])
+        for cell, slot in enumerate((call.lhs, call.rhs, call.out)):
+            self.emit(f"store ptr {self.slot(slot)}, ptr {self.at('%cells', cell, 'i64')}")
+        routine = self.from_env(SGEMM if call.dtype == "f32" else DGEMM)
+        self.emit(f"store ptr {routine}, ptr {self.at('%cells', 3, 'i64')}")
+        self.launch(f"@{self.gemms[key]}", call.units, call.parallel)
 
-        def product(a: str, b: str, c: str) -> None:
-            assert m.lhs_view is not None and m.rhs_view is not None
-            flags = (letters[m.rhs_view.transposed], letters[m.lhs_view.transposed])
-            given = (*flags, n, rows, k, one, b, ldb, a, lda, zero, c, ldc)
-            self.emit(f"call {_GEMM_TYPE} {gemm}({', '.join('ptr ' + p for p in given)})")
-
-        out_steps, step = [], m.m * m.n
-        for extent in reversed(m.batch_shape):
-            out_steps.insert(0, step)
-            step *= extent
-        strides = list(zip(m.lhs_view.batch_strides, m.rhs_view.batch_strides, out_steps, strict=True))
-        self.batch_loops(list(m.batch_shape), strides, pointers, item, product)
-
-    def batch_loops(self, shape: list[int], strides: list, pointers: list[str], item: int, product) -> None:  # type: ignore[no-untyped-def]
-        """Loops over the batch axes around a product, moving the three pointers."""
-        if not shape:
-            product(*pointers)
+    def blas_threads(self, restore: bool) -> None:
+        """BLAS on one thread while the program runs; afterwards as it was. Without a way to say so, as it is."""
+        if not any(isinstance(call, GemmCall) for call in self.program.calls):
             return
-        head, body, done = self.fresh("batch"), self.fresh("item"), self.fresh("done")
-        counter = self.counter()
-        self.emit(f"store i64 0, ptr {counter}")
-        self.emit(f"br label %{head}")
-        self.label(head)
-        step = self.value(f"load i64, ptr {counter}")
-        more = self.value(f"icmp slt i64 {step}, {shape[0]}")
-        self.emit(f"br i1 {more}, label %{body}, label %{done}")
-        self.label(body)
-        moved = []
-        for pointer, stride in zip(pointers, strides[0], strict=True):
-            offset = self.value(f"mul i64 {step}, {stride * item}")
-            moved.append(self.at(pointer, offset, "i8"))
-        self.batch_loops(shape[1:], strides[1:], moved, item, product)
-        self.emit(f"store i64 {self.value(f'add i64 {step}, 1')}, ptr {counter}")
-        self.emit(f"br label %{head}")
+        setter, do, done = self.from_env(BLAS_SET), self.fresh("blas"), self.fresh("set")
+        known = self.value(f"icmp ne ptr {setter}, null")
+        self.emit(f"br i1 {known}, label %{do}, label %{done}")
+        self.label(do)
+        count = "1"
+        if restore:
+            wide = self.value(f"load i64, ptr {self.at('%env', BLAS_THREADS)}")
+            count = self.value(f"trunc i64 {wide} to i32")
+        self.emit(f"call void {setter}(i32 {count})")
+        self.emit(f"br label %{done}")
         self.label(done)
-
-    def constant(self, name: str, text: str) -> str:
-        line = f"@{name} = private constant {text}"
-        if line not in self.constants:
-            self.constants.append(line)
-        return f"@{name}"
 
     def host_call(self, call: HostCall) -> None:
         """The callback computes it; a non-zero answer (an exception) ends the program."""

@@ -39,7 +39,7 @@ from tracejit.ir.types import is_inexact, kind
 from tracejit.transform.backward import transpose_graph
 from tracejit.transform.batch import batch_graph
 from tracejit.transform.forward import jvp_graph, linearize_graph
-from tracejit.tree_util import NAMESPACE, check_same_structure
+from tracejit.tree_util import check_same_structure
 
 Function = Callable[..., Any]
 

@@ -13,7 +13,7 @@ import inspect
 import operator
 import types
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -166,7 +166,7 @@ class Jitted:
 
     def _compile(self, call: FlatCall, settings: Settings) -> Compiled:
         traced = trace_call(call, "jit")
-        captured = tuple(Array(array.concrete("jit").copy()) for array in traced.captured)
+        captured = _snapshot(traced)
         mode = self._mode or settings.mode
         graph = traced.graph
         if mode == "debug":
@@ -187,6 +187,7 @@ class Jitted:
         if traced is None:
             traced = trace_call(call, "jit")
             if all(a._trace is None for a in traced.captured):
+                traced = replace(traced, captured=_snapshot(traced))
                 self._graphs[key] = traced
         outs = call_graph(traced.graph, [*traced.captured, *call.leaves])
         return traced.outputs.build(outs)
@@ -219,6 +220,11 @@ class Jitted:
     def eval_shape(self, *args: Any, **kwargs: Any) -> Any:
         """Shapes and dtypes of the results."""
         return eval_shape(self._fun, *args, **kwargs)
+
+
+def _snapshot(traced: Traced) -> tuple[Array, ...]:
+    """Copies of the arrays a program captured: it keeps the values they had when it was traced."""
+    return tuple(Array(array.concrete("jit").copy()) for array in traced.captured)
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,8 @@ from tracejit.source import Position
 
 #: a kernel is split over threads from so many scalar operations on; below, waking threads costs more than it saves
 PARALLEL_WORK = 200_000
+#: the same for BLAS products, which do some 50 operations a nanosecond
+PARALLEL_FLOPS = 4_000_000
 
 
 @dataclass(frozen=True)
@@ -46,13 +48,19 @@ class KernelCall:
 
 @dataclass(frozen=True)
 class GemmCall:
-    """``out[b] = lhs[b] @ rhs[b]`` by BLAS; f32 or f64."""
+    """``out[b] = lhs[b] @ rhs[b]`` by BLAS; f32 or f64.
+
+    ``split``: what threads share, "batch", "m" (rows) or "n" (columns), ``units`` of it; ``parallel``: whether they do.
+    """
 
     dtype: str
     matmul: Matmul
     lhs: int
     rhs: int
     out: int
+    split: str
+    units: int
+    parallel: bool
 
 
 @dataclass(frozen=True)
@@ -143,7 +151,16 @@ def _library_call(run: Run, vector_bytes: int) -> Call:
     if not blas or prefers_kernel(matmul, lhs.dtype):
         kernel = matmul_kernel(lhs, rhs, out, dict(node.params), lanes)
         return _kernel_call(_constant_sizes(kernel), slots)
-    return GemmCall("f32" if lhs.dtype.itemsize == 4 else "f64", matmul, *slots)
+    return _gemm_call("f32" if lhs.dtype.itemsize == 4 else "f64", matmul, slots)
+
+
+def _gemm_call(dtype: str, matmul: Matmul, slots: tuple[int, ...]) -> GemmCall:
+    """Threads share the products of a batch, or the longer side of the result."""
+    choices = {"batch": matmul.b, "m": matmul.m, "n": matmul.n}
+    split = "batch" if matmul.batch_shape else "m" if matmul.m >= matmul.n else "n"
+    flops = 2 * matmul.b * matmul.m * matmul.n * matmul.k
+    parallel = choices[split] > 1 and flops >= PARALLEL_FLOPS
+    return GemmCall(dtype, matmul, *slots, split, choices[split], parallel)
 
 
 def _constant_sizes(kernel: Kernel) -> Lowered:

@@ -9,11 +9,13 @@ block. Along another axis: lanes side by side, each with its best so far.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
 from math import prod
 from typing import Any
 
 from tracejit.ir.expr import Const, Expr, Op, Var, iadd, imul, walk
-from tracejit.ir.graph import Graph, Literal
+from tracejit.ir.graph import Atom, Graph, Literal, Value
 from tracejit.ir.types import TensorType, kind, short
 from tracejit.ops.lower_parts import (
     arithmetic_dtype,
@@ -25,6 +27,8 @@ from tracejit.ops.lower_parts import (
 
 #: elements whose extremum is taken before looking where it is
 BLOCK = 256
+#: results that are worth a vector
+FULL = 8
 
 
 def lower_arg_extremum(which: str, identity: Callable[..., Any]) -> Callable[..., None]:
@@ -98,3 +102,92 @@ def _by_lanes(k: Any, x: Any, y: Any, axis: int, which: str) -> None:
             k.set(best, k.op("select", better, value, best))
             k.set(place, k.op("select", better, i, place))
         k.store(y, (*before, *after), k.op("convert", place, dtype=y.dtype))
+
+
+# ---- folds of a scalar graph ---------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Known:
+    """An operand of an element rule whose one element is an expression."""
+
+    type: TensorType
+    expr: Expr
+
+    @property
+    def dtype(self) -> str:
+        return short(self.type.dtype)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return ()
+
+    def __call__(self, index: Sequence[Expr | int], guard: Expr | None = None) -> Expr:
+        return self.expr
+
+
+def scalar_results(graph: Graph, args: Sequence[Expr]) -> tuple[Expr, ...] | None:
+    """The results of a graph of scalars as expressions; None where an operation has no such form."""
+    env: dict[Value, Expr] = dict(zip(graph.inputs, args, strict=True))
+
+    def read(x: Atom) -> Expr:
+        return env[x] if isinstance(x, Value) else constant(x)
+
+    for node in graph.nodes:
+        types = [*(x.type for x in node.inputs), *(y.type for y in node.outputs)]
+        if node.prim.name == "constant" and not types[-1].shape:
+            value = node.params["value"].array[()]
+            env[node.outputs[0]] = constant(Literal(value, types[-1]))
+            continue
+        if node.prim.element is None or any(t.shape or kind(t.dtype) == "c" for t in types):
+            return None
+        found = node.prim.element([Known(x.type, read(x)) for x in node.inputs], (), **node.params)
+        env.update(zip(node.outputs, found if isinstance(found, tuple) else (found,), strict=True))
+    outs = tuple(read(x) for x in graph.outputs)
+    checks = any(isinstance(e, Op) and e.fn == "check_index" for out in outs for e in walk(out))
+    return None if checks else outs
+
+
+def constant(x: Literal) -> Expr:
+    """The scalar of a Literal."""
+    return Const(x.value.item(), short(x.type.dtype))
+
+
+def lowers_fold(*types: TensorType, computation: Graph, axes: tuple[int, ...]) -> bool:
+    """Whether the computation is a few scalar operations."""
+    if any(kind(t.dtype) == "c" for t in types):
+        return False
+    args = [Var(f"a{k}", short(v.type.dtype)) for k, v in enumerate(computation.inputs)]
+    return scalar_results(computation, args) is not None
+
+
+def lower_fold(k: Any, xs: Any, outs: Any, *, computation: Graph, axes: tuple[int, ...]) -> None:
+    """The rule of the general reduce: results side by side in lanes, each folded in order."""
+    operands, inits = xs[: len(outs)], xs[len(outs) :]
+    shape = operands[0].type.shape
+    kept = [axis for axis in range(len(shape)) if axis not in axes]
+    extents = [shape[axis] for axis in kept]
+
+    def fold(index: tuple[Expr, ...]) -> None:
+        place: dict[int, Expr] = dict(zip(kept, index, strict=True))
+        states = [k.local(init.dtype, init(()), "state") for init in inits]
+        with ExitStack() as stack:
+            for axis in sorted(axes):
+                place[axis] = stack.enter_context(k.loop("seq", shape[axis]))
+            at = tuple(place[axis] for axis in range(len(shape)))
+            values = [k.local(x.dtype, x(at), "value") for x in operands]
+            found = scalar_results(computation, [*states, *values]) or ()
+            news = [k.local(e.dtype, e, "new") for e in found]
+            for state, new in zip(states, news, strict=True):
+                k.set(state, new)
+        for y, state in zip(outs, states, strict=True):
+            k.store(y, index, state)
+
+    if prod(extents) < FULL:
+        with spread(k, extents) as index:
+            fold(index)
+        return
+    split = len(extents) - 1 if extents[-1] >= FULL else 0
+    width = lane_width(k, *(x.type for x in operands))
+    with rows_and_lanes(k, extents[:split], extents[split:], width, 2) as (outer, lane):
+        fold((*outer, *lane))

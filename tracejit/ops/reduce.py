@@ -34,7 +34,7 @@ from tracejit.ops.broadcast import (
     with_batch_axis,
 )
 from tracejit.ops.family import same_dtype, same_shape
-from tracejit.ops.lower_reduce import lower_arg_extremum
+from tracejit.ops.lower_reduce import lower_arg_extremum, lower_fold, lowers_fold
 
 
 def lowest(dtype: np.dtype) -> bool | int | float:
@@ -412,6 +412,8 @@ reduce = Primitive(
     infer=_infer_reduce,
     numpy=_numpy_reduce,
     batch=_batch_reduce,
+    lower=lower_fold,
+    lowers=lowers_fold,
     cases=_cases_reduce,
     doc="Fold an associative scalar graph over axes, for one or several operands together; "
     "each initial value must be neutral.",

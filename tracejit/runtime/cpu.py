@@ -6,7 +6,9 @@
 from __future__ import annotations
 
 import ctypes
+import glob
 import hashlib
+import importlib.util
 import threading
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -125,6 +127,24 @@ def blas() -> dict[str, int]:
     get.restype, get.argtypes = ctypes.c_void_p, [ctypes.py_object, ctypes.c_char_p]
     table = cython_blas.__pyx_capi__
     return {f: int(get(table[f], name(table[f]))) for f in ("sgemm", "dgemm")}
+
+
+@lru_cache(maxsize=1)
+def blas_threads() -> tuple[int, int]:
+    """The address of a function that sets how many threads SciPy's BLAS uses, and how many it uses now.
+
+    Zeros for a BLAS that has no such function.
+    """
+    spec = importlib.util.find_spec("scipy")
+    for place in () if spec is None else spec.submodule_search_locations or ():
+        for file in sorted(glob.glob(f"{place}.libs/*openblas*") + glob.glob(f"{place}/.dylibs/*openblas*")):
+            library = ctypes.CDLL(file)
+            for form in ("scipy_openblas_{}_num_threads", "openblas_{}_num_threads"):
+                setter = getattr(library, form.format("set"), None)
+                getter = getattr(library, form.format("get"), None)
+                if setter is not None and getter is not None:
+                    return ctypes.cast(setter, ctypes.c_void_p).value or 0, int(getter())
+    return 0, 0
 
 
 @dataclass(frozen=True)

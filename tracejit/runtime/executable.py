@@ -17,12 +17,21 @@ from typing import Any
 
 import numpy as np
 
-from tracejit.codegen.main import DGEMM, FIRST, FLAGS, HOST, PARALLEL_FOR, SGEMM
+from tracejit.codegen.main import (
+    BLAS_SET,
+    BLAS_THREADS,
+    DGEMM,
+    FIRST,
+    FLAGS,
+    HOST,
+    PARALLEL_FOR,
+    SGEMM,
+)
 from tracejit.config import Settings, config
 from tracejit.errors import BackendError, OutOfBoundsError
 from tracejit.ir import interp
 from tracejit.ir.graph import Graph
-from tracejit.kernel.program import HostCall, KernelCall, Program, lower_program
+from tracejit.kernel.program import GemmCall, HostCall, KernelCall, Program, lower_program
 from tracejit.kernel.text import show as show_kernel
 from tracejit.lazy import lazy
 from tracejit.passes.group import Partition, partition
@@ -182,8 +191,9 @@ class Executable:
         env = self.main.env
         table = np.zeros(env.size, np.uint64)
         table[PARALLEL_FOR] = self.main.pool
-        if any(call.__class__.__name__ == "GemmCall" for call in self.program.calls):
+        if any(isinstance(call, GemmCall) for call in self.program.calls):
             table[SGEMM], table[DGEMM] = cpu.blas()["sgemm"], cpu.blas()["dgemm"]
+            table[BLAS_SET], table[BLAS_THREADS] = cpu.blas_threads()
         self.callback = _HOST(self._host)
         table[HOST] = ctypes.cast(self.callback, ctypes.c_void_p).value or 0
         for kernel, place in env.kernels.items():
