@@ -15,7 +15,7 @@ from tracejit.ir import interp
 from tracejit.ir import text as graph_text
 from tracejit.ir import verify as graph_verify
 from tracejit.ir.graph import Graph
-from tracejit.ir.types import kind
+from tracejit.ir.types import TensorType, kind
 from tracejit.kernel import interp as kernel_interp
 from tracejit.kernel import lower, program
 from tracejit.kernel import text as kernel_text
@@ -23,7 +23,8 @@ from tracejit.kernel import verify as kernel_verify
 from tracejit.kernel.nodes import Kernel
 from tracejit.passes import group
 from tracejit.passes.place import Plan
-from tracejit.runtime import cpu, driver
+from tracejit.runtime import cpu, driver, executable
+from tracejit.runtime.buffers import pointer
 from tracejit.runtime.executable import Executable, compile_graph
 from tracejit.transform import PRIMS
 
@@ -45,9 +46,31 @@ def check_graph(graph: Graph, arrays: Sequence[np.ndarray], threads: int = 2) ->
     with np.errstate(all="ignore"):
         wanted = interp.run(graph, arrays)
         wide = interp.run(wide_graph(graph), [a.astype("f8") if kind(a.dtype) == "f" else a for a in arrays])
-    compare(made.run(arrays), wanted, wide)
-    compare(made.run(arrays), wanted, wide)  # in an arena and in results that have been used
+    compare(run_guarded(made, arrays), wanted, wide)
+    compare(run_guarded(made, arrays), wanted, wide)  # in an arena and in results that have been used
     return made
+
+
+def run_guarded(made: Executable, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """Results that lie between bytes of a pattern, which must be as they were afterwards."""
+    blocks: list[tuple[np.ndarray, slice]] = []
+
+    def empty(type: TensorType) -> tuple[np.ndarray, int]:
+        raw = np.full(type.nbytes + 3 * 64, 0xA5, np.uint8)
+        start = -pointer(raw) % 64 + 64
+        inside = slice(start, start + type.nbytes)
+        blocks.append((raw, inside))
+        return raw[inside].view(type.dtype).reshape(type.shape), pointer(raw) + start
+
+    kept = executable.empty
+    executable.empty = empty
+    try:
+        results = made.run(arrays)
+    finally:
+        executable.empty = kept
+    for k, (raw, inside) in enumerate(blocks):
+        assert (np.delete(raw, inside) == 0xA5).all(), f"memory around result {k} has been written"
+    return results
 
 
 @contextmanager

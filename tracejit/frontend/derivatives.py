@@ -25,11 +25,13 @@ from tracejit.frontend.array import Array, as_array
 from tracejit.frontend.call import (
     FlatCall,
     OutTree,
+    arrays_of,
     call_user,
     check_function,
     flatten,
     flatten_result,
     function_name,
+    leaf_names,
     run_graph,
     trace_call,
 )
@@ -67,29 +69,41 @@ def _select_args(
     return found
 
 
-def _partial_call(
-    fun: Function, args: tuple[Any, ...], kwargs: dict[str, Any], wanted: tuple[int, ...]
-) -> tuple[FlatCall, tuple[bool, ...]]:
-    """The flat call, and which leaves belong to the arguments ``wanted``."""
-    call = FlatCall.of(fun, args, kwargs)
-    mask: list[bool] = []
-    for k, arg in enumerate(args):
-        mask += [k in wanted] * len(flatten(arg)[0])
-    return call, (*mask, *(False for _ in range(len(call.leaves) - len(mask))))
+def _of_chosen(
+    fun: Function, args: tuple[Any, ...], kwargs: dict[str, Any], wanted: Sequence[int]
+) -> FlatCall:
+    """The call of ``fun`` as a function of the arguments ``wanted`` alone; the others stay what they are."""
+
+    @functools.wraps(fun)
+    def of_chosen(*xs: Any) -> Any:
+        full = list(args)
+        for k, x in zip(wanted, xs, strict=True):
+            full[k] = x
+        return call_user(fun, full, kwargs)
+
+    chosen = tuple(args[k] for k in wanted)
+    leaves, treedef = flatten((chosen, {}))
+    all_names = leaf_names(fun, args, {})
+    counts = [len(flatten(arg)[0]) for arg in args]
+    starts = [sum(counts[:k]) for k in wanted]
+    names = [n for k, at in zip(wanted, starts, strict=True) for n in all_names[at : at + counts[k]]]
+    return FlatCall(
+        of_chosen, arrays_of(leaves, names, function_name(fun)), treedef, tuple(names)
+    )
 
 
 def _check_inputs(
-    call: FlatCall, mask: Sequence[bool], what: str, allow_int: bool, holomorphic: bool = False
+    call: FlatCall, what: str, allow_int: bool, holomorphic: bool = False
 ) -> None:
-    for leaf, name, m in zip(call.leaves, call.names, mask, strict=True):
-        if m and holomorphic and kind(leaf.dtype) != "c":
+    for leaf, name in zip(call.leaves, call.names, strict=True):
+        if holomorphic and kind(leaf.dtype) != "c":
             raise GradError(
                 f"{what}: argument `{name}` of `{call.name}` is {leaf.type}; "
                 "holomorphic=True is for complex inputs",
                 at=source.here(),
                 hint="convert it with .astype(complex), or drop holomorphic",
             )
-        if m and not allow_int and not is_inexact(leaf.dtype):
+        if not allow_int and not is_inexact(leaf.dtype):
             raise GradError(
                 f"{what}: argument `{name}` of `{call.name}` is {leaf.type}; "
                 "derivatives need floating or complex inputs",
@@ -133,9 +147,9 @@ def value_and_grad(
     @functools.wraps(fun)
     def value_and_grad_of(*args: Any, **kwargs: Any) -> Any:
         wanted = _select_args(fun, args, argnums, "grad")
-        call, mask = _partial_call(fun, args, kwargs, wanted)
-        _check_inputs(call, mask, "grad", allow_int, holomorphic)
-        value, pull, aux = _pull(call, mask, has_aux, "grad")
+        call = _of_chosen(fun, args, kwargs, sorted(set(wanted)))
+        _check_inputs(call, "grad", allow_int, holomorphic)
+        value, pull, aux = _pull(call, has_aux, "grad")
         (y,) = value.leaves if len(value.leaves) == 1 else (None,)
         if y is None:
             raise GradError(
@@ -218,14 +232,14 @@ def _with_aux(call: FlatCall, has_aux: bool, what: str) -> tuple[FlatCall, list[
 
 
 def _pull(
-    call: FlatCall, mask: Sequence[bool], has_aux: bool, what: str
+    call: FlatCall, has_aux: bool, what: str
 ) -> tuple[_Value, Callable[[Sequence[Array]], list[Array]], Any]:
-    """Values of the call, the function from cotangents of its floating outputs to those of masked leaves, and aux."""
+    """Values of the call, the function from cotangents of its floating outputs to those of its leaves, and aux."""
     wrapped, notes = _with_aux(call, has_aux, what)
     traced = trace_call(wrapped, what)
     outer = [*traced.captured, *call.leaves]
     n_captured = len(traced.captured)
-    floats = [m and is_inexact(leaf.dtype) for m, leaf in zip(mask, call.leaves, strict=True)]
+    floats = [is_inexact(leaf.dtype) for leaf in call.leaves]
     full_mask = (*(False for _ in range(n_captured)), *floats)
     main: OutTree = notes[0] if has_aux else traced.outputs
     n_main = len(main.weak)
@@ -243,8 +257,7 @@ def _pull(
         found = iter(run_graph(pulled, [*residuals, *cts]))
         return [
             _weak_as(next(found), leaf) if f else methods.float0_zeros(leaf)
-            for f, m, leaf in zip(floats, mask, call.leaves, strict=True)
-            if m
+            for f, leaf in zip(floats, call.leaves, strict=True)
         ]
 
     aux = notes[1].build(leaves[n_main:]) if has_aux else None
@@ -261,8 +274,7 @@ def _weak_as(ct: Array, leaf: Array) -> Array:
 def vjp(fun: Function, *primals: Any, has_aux: bool = False) -> Any:
     """``(fun(*primals), vjp_fun)``, with ``vjp_fun(cotangent) -> tuple of cotangents of the primals``."""
     check_function("vjp", fun)
-    call, mask = _partial_call(fun, primals, {}, tuple(range(len(primals))))
-    value, pull, aux = _pull(call, mask, has_aux, "vjp")
+    value, pull, aux = _pull(FlatCall.of(fun, primals, {}), has_aux, "vjp")
     out = value.build()
 
     @user_traceback
@@ -418,20 +430,12 @@ def _jacobian(
     @functools.wraps(fun)
     def jacobian_of(*args: Any, **kwargs: Any) -> Any:
         wanted = _select_args(fun, args, argnums, what)
-        chosen = tuple(args[k] for k in wanted)
-        call, mask = _partial_call(fun, args, kwargs, wanted)
-        _check_inputs(call, mask, what, allow_int, holomorphic)
+        call = _of_chosen(fun, args, kwargs, wanted)
+        _check_inputs(call, what, allow_int, holomorphic)
         if what == "jacfwd" and not holomorphic:
-            _check_real([leaf for leaf, m in zip(call.leaves, mask, strict=True) if m], call, what)
-
-        @functools.wraps(fun)
-        def of_chosen(*xs: Any) -> Any:
-            full = list(args)
-            for k, x in zip(wanted, xs, strict=True):
-                full[k] = x
-            return call_user(fun, full, kwargs)
-
-        jac, ys, aux = compute(of_chosen, chosen, has_aux, isinstance(argnums, int))
+            _check_real(call.leaves, call, what)
+        chosen = tuple(args[k] for k in wanted)
+        jac, ys, aux = compute(call.fun, chosen, has_aux, isinstance(argnums, int))
         if what == "jacrev" and not holomorphic:
             _check_real(ys, call, what)
         return (jac, aux) if has_aux else jac

@@ -35,6 +35,7 @@ def unflatten(number: Expr, extents: Sequence[int]) -> tuple[Expr, ...]:
     """The index that ``number`` stands for, the last axis running fastest."""
     index: list[Expr] = []
     for extent in reversed(extents[1:]):
+        extent = max(extent, 1)  # a loop that never runs must not divide by zero either
         index.append(imod(number, extent))
         number = idiv(number, extent)
     return (*([number] if extents else []), *reversed(index))

@@ -61,6 +61,8 @@ def lower_sort(
 ) -> None:
     """The rule of sort."""
     shape, n = xs[0].type.shape, xs[0].type.shape[dimension]
+    if not xs[0].type.size:
+        return
     with spread(k, shape[:dimension] + shape[dimension + 1 :]) as other:
 
         def place(i: Expr) -> tuple[Expr, ...]:
@@ -83,6 +85,8 @@ def lower_top_k(b: Any, xs: Any, outs: Any, *, k: int) -> None:
     """The rule of top_k; ``b`` is the builder."""
     (x,), (values, places) = xs, outs
     n = x.type.shape[-1]
+    if not values.type.size:
+        return
     with spread(b, x.type.shape[:-1]) as row:
 
         def key(i: Expr) -> Expr:

@@ -30,7 +30,7 @@ from tracejit.codegen.main import (
 from tracejit.config import Settings, config
 from tracejit.errors import BackendError, OutOfBoundsError
 from tracejit.ir import interp
-from tracejit.ir.graph import Graph
+from tracejit.ir.graph import Graph, walk_nodes
 from tracejit.kernel.program import GemmCall, HostCall, KernelCall, Program, lower_program
 from tracejit.kernel.text import show as show_kernel
 from tracejit.lazy import lazy
@@ -164,15 +164,16 @@ class Executable:
             space = self._new_space()
         if self.backend == "numba":
             outs = [array for array, _ in results]
-            self._check_flags(
-                driver.run_plan(self.program, arrays, outs, space.arena, self.constants, self.numba)
+            failed = driver.run_plan(
+                self.program, arrays, outs, space.arena, self.constants, self.numba
             )
+            self._check_flags(failed, arrays)
         else:
             args = self.args_table(*pointers)
             outs_table = self.outs_table(*[address for _, address in results])
             self.main.call(args, outs_table, space.address, space.env_address)
             if self.failures or self.main.env.flags:
-                self._raise_failures(space)
+                self._raise_failures(space, arrays)
         self.spaces.append(space)
         return results
 
@@ -202,17 +203,23 @@ class Executable:
             table[env.constants + k] = pointer(constant)
         self.env_table = table
 
-    def _raise_failures(self, space: Workspace) -> None:
+    def _raise_failures(self, space: Workspace, arrays: Sequence[np.ndarray]) -> None:
         """Raise what a host call raised, or what a kernel's flag says."""
         failure = self.failures.pop(threading.get_ident(), None)
         if failure is not None:
             raise failure
         if space.flags.any():
-            self._check_flags(list(zip(self.main.env.flags, space.flags.tolist(), strict=False)))
+            flags = zip(self.main.env.flags, space.flags.tolist(), strict=False)
+            self._check_flags(list(flags), arrays)
 
-    def _check_flags(self, failed: Sequence[tuple[KernelCall, int]]) -> None:
+    def _check_flags(
+        self, failed: Sequence[tuple[KernelCall, int]], arrays: Sequence[np.ndarray]
+    ) -> None:
+        """Raise for a kernel that reports a failure. The interpreter, run again, says which index it was."""
         for call, code in failed:
             if code:
+                if not any(node.prim.effect for node in walk_nodes(self.graph)):
+                    interp.run(self.graph, arrays)
                 at = call.checks[min(code, len(call.checks)) - 1] if call.checks else None
                 raise OutOfBoundsError(
                     "an index lies outside its axis",

@@ -1,0 +1,336 @@
+"""Operations with kernels of their own: compiled against their NumPy meaning, and kernels as such."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.ops.op_checks import Case
+from tracejit.errors import OutOfBoundsError
+from tracejit.ir.build import building, full_like
+from tracejit.ir.graph import Graph
+from tracejit.ir.types import DTYPES, TensorType, type_of
+from tracejit.kernel import interp as kernel_interp
+from tracejit.kernel.program import KernelCall, lower_program
+from tracejit.kernel.text import parse, show
+from tracejit.kernel.verify import verify
+from tracejit.ops import PRIMS, arith, logic
+from tracejit.ops.indexing import scatter_params
+from tracejit.passes.group import partition
+from tracejit.passes.place import place_buffers
+from tracejit.runtime.cpu import can_fuse
+from tracejit.runtime.executable import Executable, compile_graph
+
+FOLDS = ("cumsum", "cumprod", "cummax", "cummin", "cumlogsumexp")
+NAMES = ("argmax", "argmin", *FOLDS, "scatter", "sort", "top_k", "reduce")
+RANDOM = np.random.default_rng(0)
+I64 = DTYPES["i64"]
+
+CASES = [
+    pytest.param(name, k, id=f"{name}-{k}")
+    for name in NAMES
+    for k in range(len(PRIMS[name].cases()))  # type: ignore[misc]
+]
+
+
+def graph_of(name: str, arrays: list[Any], params: dict[str, Any]) -> Graph:
+    with building() as b:
+        out = PRIMS[name](*(b.input(type_of(a)) for a in arrays), **params)
+        return b.graph(out if isinstance(out, tuple) else (out,))
+
+
+def kinds(executable: Executable) -> list[str]:
+    return [group.kind for group in executable.stages.partition.groups]
+
+
+def compiled(
+    name: str, *arrays: Any, backend: str = "llvm", threads: int = 1, **params: Any
+) -> tuple[Executable, list[Any]]:
+    executable = compile_graph(
+        graph_of(name, list(arrays), params), backend=backend, mode="default", threads=threads
+    )
+    assert isinstance(executable, Executable)
+    return executable, executable.run(arrays)
+
+
+def agree(found: list[Any], expected: Any, rtol: float = 0.0) -> None:
+    expected = expected if isinstance(expected, tuple) else (expected,)
+    for a, b in zip(found, expected, strict=True):
+        assert (a.dtype, a.shape) == (b.dtype, b.shape)
+        if a.dtype == DTYPES["bf16"]:
+            a, b = a.astype(np.float32), b.astype(np.float32)
+        if rtol:
+            np.testing.assert_allclose(a, b, rtol, rtol)
+        else:
+            np.testing.assert_array_equal(a, b)
+
+
+def check(name: str, *arrays: Any, rtol: float = 0.0, **params: Any) -> None:
+    """Native, and with the values of the numpy rule."""
+    executable, found = compiled(name, *arrays, **params)
+    assert kinds(executable) == ["lower"]
+    params = {k: v for k, v in params.items() if k not in ("backend", "threads")}
+    agree(found, PRIMS[name].rule("numpy")(*arrays, **params), rtol)
+
+
+def drawn(dtype: str, *shape: int) -> Any:
+    """Few different values, so that there are ties; zeros of both signs, infinities and nan."""
+    values = RANDOM.integers(0, 5, shape)
+    if dtype[0] not in "fb" or dtype == "bool":
+        extremes = np.array([0, 1, 2, 3, 4] if dtype == "bool" else limits(dtype))
+        return extremes[values].astype(DTYPES[dtype])
+    special = np.array([-1.5, -0.0, 0.0, 2.0, np.inf])
+    array = special[values]
+    if array.size > 6:
+        array.flat[array.size // 2] = np.nan
+        array.flat[array.size - 1] = -np.inf
+    return array.astype(DTYPES[dtype])
+
+
+def limits(dtype: str) -> Any:
+    info = np.iinfo(DTYPES[dtype])
+    return np.array([info.min, info.max, 0, 1, 100], DTYPES[dtype])
+
+
+# ---- every case of the records, compiled and as kernels ------------------------------------------
+
+
+@pytest.mark.parametrize("name, number", CASES)
+def test_cases(name: str, number: int) -> None:
+    case = Case(PRIMS[name], PRIMS[name].cases()[number])  # type: ignore[misc]
+    executable, found = compiled(name, *case.arrays, **case.params)
+    assert "host" not in kinds(executable)
+    agree(found, PRIMS[name].rule("numpy")(*case.arrays, **case.params), rtol=1e-5)
+
+
+@pytest.mark.parametrize("name, number", CASES)
+def test_kernels(name: str, number: int) -> None:
+    """The kernel is well-formed, reads back, and runs in plain Python."""
+    case = Case(PRIMS[name], PRIMS[name].cases()[number])  # type: ignore[misc]
+    graph = graph_of(name, case.arrays, case.params)
+    program = lower_program(place_buffers(partition(graph, can_fuse)), vector_bytes=32)
+    (call,) = program.calls
+    assert isinstance(call, KernelCall)
+    kernel = parse(show(call.kernel))
+    assert kernel == call.kernel
+    verify(kernel)
+    outs = [np.empty(t.shape, t.dtype) for t in graph.output_types]
+    names = [p.name for p in kernel.params]
+    buffers = dict(zip(names, [*case.arrays, *outs], strict=True))
+    assert kernel_interp.run(kernel, buffers, dict(zip(kernel.sizes, call.sizes, strict=True))) == 0
+    expected = PRIMS[name].rule("numpy")(*case.arrays, **case.params)
+    agree(outs, expected, rtol=1e-5)
+
+
+# ---- arg-extrema ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", ["bool", "i8", "u64", "i32", "f16", "bf16", "f32", "f64"])
+@pytest.mark.parametrize("name", ["argmax", "argmin"])
+def test_arg_extrema(name: str, dtype: str) -> None:
+    for shape in ((3, 700), (37, 5), (2, 3, 70), (9, 2, 1)):
+        for axis in range(len(shape)):
+            x = drawn(dtype, *shape)
+            check(name, x, axes=(axis,), index_dtype=DTYPES["i32"])
+
+
+def test_arg_extrema_of_rows_without_order() -> None:
+    x = np.full((5, 300), -np.inf, np.float32)
+    x[1] = np.nan
+    x[2, 280] = np.nan
+    x[3, 5], x[3, 299] = np.inf, np.nan
+    check("argmax", x, axes=(1,), index_dtype=I64)
+    check("argmin", x, axes=(1,), index_dtype=I64)
+    check("argmax", x.T.copy(), axes=(0,), index_dtype=I64)
+
+
+# ---- running folds -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", ["bool", "u8", "i64", "f16", "bf16", "f32", "f64"])
+@pytest.mark.parametrize("name", FOLDS)
+def test_running_folds(name: str, dtype: str) -> None:
+    letter = "b" if dtype == "bool" else "f" if dtype == "bf16" else dtype[0]
+    if letter not in PRIMS[name].kinds:
+        return
+    rtol = {"f16": 2e-3, "bf16": 2e-2, "f32": 1e-5, "f64": 1e-12}.get(dtype, 0.0)
+    for shape, axis in (((10, 37), 1), ((37, 10), 0), ((3, 5, 40), 1), ((2, 6, 3), 1), ((70,), 0)):
+        for reverse in (False, True):
+            x = drawn(dtype, *shape)
+            check(name, x, rtol=rtol, axis=axis, reverse=reverse)
+
+
+def test_running_sum_keeps_the_sign_of_zero() -> None:
+    x = np.array([-0.0, -0.0, 1.0], np.float32)
+    _, (found,) = compiled("cumsum", x, axis=0, reverse=False)
+    assert np.signbit(found).tolist() == [True, True, False]
+
+
+# ---- scatter -------------------------------------------------------------------------------------
+
+ROWS = ((1,), (0,), (0,))
+
+
+@pytest.mark.parametrize("dtype", ["bool", "u8", "i64", "f16", "bf16", "f32", "f64"])
+@pytest.mark.parametrize("kind", ["set", "add", "mul", "min", "max"])
+def test_scatter_kinds(kind: str, dtype: str) -> None:
+    x, updates = drawn(dtype, 6, 35), drawn(dtype, 20, 35)
+    indices = RANDOM.integers(0, 6, (20, 1))
+    check("scatter", x, indices, updates, rtol=1e-6, **scatter_params(kind, *ROWS))
+    points = RANDOM.integers(0, [6, 35], (50, 2)).astype(np.uint16)
+    check(
+        "scatter", x, points, drawn(dtype, 50), rtol=1e-6, **scatter_params(kind, (), (0, 1), (0, 1))
+    )
+
+
+def test_scatter_shares_columns_among_threads() -> None:
+    x, updates = np.zeros((7, 600), np.float32), np.ones((400, 600), np.float32)
+    indices = RANDOM.integers(0, 7, (400, 1))
+    params = scatter_params("add", *ROWS)
+    executable, found = compiled("scatter", x, indices, updates, threads=2, **params)
+    assert executable.program.calls[0].split  # type: ignore[union-attr]
+    agree(found, PRIMS["scatter"].rule("numpy")(x, indices, updates, **params))
+
+
+def test_scatter_of_batches() -> None:
+    batching = {"operand_batching_dims": (0,), "scatter_indices_batching_dims": (1,)}
+    x, updates = drawn("i64", 5, 9, 4), drawn("i64", 6, 5, 4)
+    indices = RANDOM.integers(0, 9, (6, 5, 1))
+    params = scatter_params("add", (2,), (1,), (1,), **batching)
+    check("scatter", x, indices, updates, **params)
+
+
+@pytest.mark.parametrize("mode", ["clip", "drop", "fill"])
+def test_scatter_outside(mode: str) -> None:
+    x, updates = drawn("f32", 8, 8), drawn("f32", 30, 2, 3)
+    indices = RANDOM.integers(-4, 12, (30, 2))
+    params = scatter_params("set", (1, 2), (), (0, 1), mode=mode)
+    check("scatter", x, indices, updates, **params)
+
+
+def test_scatter_outside_is_an_error() -> None:
+    x, updates = np.zeros((4, 3), np.float32), np.ones((2, 3), np.float32)
+    params = scatter_params("add", *ROWS)
+    for index in (-1, 4):
+        with pytest.raises(OutOfBoundsError):
+            compiled("scatter", x, np.array([[0], [index]]), updates, **params)
+
+
+def test_scatter_into_a_constant_needs_no_buffer_for_it() -> None:
+    indices, updates = RANDOM.integers(0, 9, (5, 1)), drawn("i32", 5, 4)
+    with building() as b:
+        i, u = b.input(type_of(indices)), b.input(type_of(updates))
+        table = full_like(TensorType(DTYPES["i32"], (9, 4)), 7)
+        graph = b.graph((PRIMS["scatter"](table, i, u, **scatter_params("add", *ROWS)),))
+    executable = compile_graph(graph, backend="llvm", mode="default", threads=1)
+    assert isinstance(executable, Executable) and kinds(executable) == ["lower"]
+    expected = np.full((9, 4), 7, np.int32)
+    np.add.at(expected, indices[:, 0], updates)
+    agree(executable.run([indices, updates]), expected)
+
+
+# ---- sort and top_k ------------------------------------------------------------------------------
+
+LAST = {"dimension": 1, "num_keys": 1, "is_stable": True}
+
+
+@pytest.mark.parametrize(
+    "dtype", ["bool", "i8", "u8", "i32", "u32", "i64", "u64", "f16", "bf16", "f32", "f64"]
+)
+def test_sort(dtype: str) -> None:
+    for shape in ((4, 16), (3, 17), (2, 150)):
+        x = drawn(dtype, *shape)
+        check("sort", x, **LAST)
+        places = np.broadcast_to(np.arange(shape[1]), shape).copy()
+        check("sort", x, places, **LAST)  # equal keys keep their order
+        check("sort", x, places, **{**LAST, "dimension": 0})
+        check("top_k", x, k=3)
+        check("top_k", x, k=shape[1])
+
+
+def test_sort_keeps_the_signs_of_zeros() -> None:
+    x = drawn("f32", 3, 40)
+    _, (found,) = compiled("sort", x, **LAST)
+    expected = PRIMS["sort"].rule("numpy")(x, **LAST)
+    np.testing.assert_array_equal(np.signbit(found), np.signbit(expected))
+
+
+def test_sort_by_several_keys() -> None:
+    xs = drawn("u8", 3, 50), drawn("f64", 3, 50), drawn("f32", 3, 50)
+    check("sort", *xs, **{**LAST, "num_keys": 2})
+    check("sort", *xs, **{**LAST, "num_keys": 3})
+
+
+def test_sort_of_any_length() -> None:
+    for n in (1, 2, 15, 31, 32, 33, 64, 65, 255, 1025):
+        check("sort", RANDOM.standard_normal((2, n)).astype(np.float32), **LAST)
+
+
+def test_long_rows_are_sorted_on_the_host() -> None:
+    x = RANDOM.standard_normal((1, 40000)).astype(np.float32)
+    executable, found = compiled("sort", x, **LAST)
+    assert kinds(executable) == ["host"]
+    agree(found, np.sort(x))
+    check("top_k", x, k=4)
+
+
+# ---- folds of a graph ----------------------------------------------------------------------------
+
+
+def first_largest() -> Graph:
+    """(value, place) pairs: the larger value, the earlier place."""
+    with building() as b:
+        types = [TensorType(DTYPES["f32"], ()), TensorType(I64, ())] * 2
+        a, i, c, j = (b.input(t) for t in types)
+        wins = logic.or_(logic.gt(a, c), logic.and_(logic.eq(a, c), logic.lt(i, j)))
+        return b.graph((logic.select(wins, a, c), logic.select(wins, i, j)))
+
+
+@pytest.mark.parametrize("axes", [(0,), (1,), (2,), (0, 2), (1, 2), (0, 1, 2)])
+def test_fold(axes: tuple[int, ...]) -> None:
+    x = RANDOM.integers(0, 50, (12, 9, 10)).astype(np.float32)
+    places = np.arange(x.size).reshape(x.shape)
+    inits = np.array(-np.inf, np.float32), np.array(1 << 60)
+    check("reduce", x, places, *inits, computation=first_largest(), axes=axes)
+
+
+def test_fold_of_other_operations_runs_on_the_host() -> None:
+    with building() as b:
+        one = TensorType(DTYPES["f32"], ())
+        left, right = b.input(one), b.input(one)
+        both = PRIMS["sort"](
+            PRIMS["concatenate"](
+                *(PRIMS["reshape"](arith.add(v, v), new_sizes=(1,)) for v in (left, right)),
+                dimension=0,
+            ),
+            dimension=0,
+            num_keys=1,
+            is_stable=True,
+        )
+        graph = b.graph((PRIMS["reduce_max"](both, axes=(0,)),))
+    x, init = RANDOM.standard_normal((3, 4)).astype(np.float32), np.array(-9, np.float32)
+    executable, found = compiled("reduce", x, init, computation=graph, axes=(1,))
+    assert kinds(executable) == ["host"]
+    agree(found, PRIMS["reduce"].rule("numpy")(x, init, computation=graph, axes=(1,)), rtol=1e-6)
+
+
+# ---- the other back end --------------------------------------------------------------------------
+
+
+def test_numba_sorts() -> None:
+    x = drawn("f32", 3, 40)
+    places = np.broadcast_to(np.arange(40), x.shape).copy()
+    _, found = compiled("sort", x, places, backend="numba", **LAST)
+    agree(found, PRIMS["sort"].rule("numpy")(x, places, **LAST))
+
+
+def test_numba_scatters() -> None:
+    x, updates = drawn("f32", 6, 35), drawn("f32", 20, 35)
+    indices = RANDOM.integers(0, 6, (20, 1))
+    params = scatter_params("max", *ROWS)
+    executable, found = compiled("scatter", x, indices, updates, backend="numba", **params)
+    agree(found, PRIMS["scatter"].rule("numpy")(x, indices, updates, **params))
+    with pytest.raises(OutOfBoundsError):
+        executable.run([x, indices + 6, updates])
