@@ -37,7 +37,9 @@ def test_derivatives_nest() -> None:
     x = np.float64(0.7)
     np.testing.assert_allclose(grad(apply_softsign)(x), 1 / 1.7**2, rtol=1e-12)
     np.testing.assert_allclose(jit(hessian(apply_softsign))(x), -2 / 1.7**3, rtol=1e-12)
-    np.testing.assert_allclose(jit(vmap(grad(apply_softsign)))(np.full(3, x)), np.full(3, 1 / 1.7**2), rtol=1e-12)
+    np.testing.assert_allclose(
+        jit(vmap(grad(apply_softsign)))(np.full(3, x)), np.full(3, 1 / 1.7**2), rtol=1e-12
+    )
 
 
 def test_a_wrong_derivative_is_found() -> None:

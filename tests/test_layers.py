@@ -30,7 +30,8 @@ LAZY = {
 }
 #: packages whose modules may use each other at call time
 TOGETHER = ("tracejit.ops", "tracejit.frontend")
-#: own modules that load at first use: the compiler proper, and the namespace that Arrays name as theirs
+#: own modules that load at first use: the compiler proper, and the namespace that Arrays name as
+#: theirs
 LAZY_DOORS = {
     ("tracejit.frontend.dispatch", "tracejit.runtime.executable"),
     ("tracejit.frontend.dispatch", "tracejit.runtime.replay"),
@@ -187,7 +188,9 @@ def test_heavy_packages_are_not_imported_at_the_top() -> None:
 
 
 def test_modules_are_imported_by_name_only_on_the_command_line() -> None:
-    """``import_module("tracejit...")`` would go around the import order; ``lazy`` is the one door."""
+    """``import_module("tracejit...")`` would go around the import order; ``lazy`` is the one
+    door.
+    """
     wrong = [
         at(path, node)
         for path in sources()

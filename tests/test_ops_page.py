@@ -1,4 +1,6 @@
-"""docs/ops.md lists every operation and which rules it has; ``pytest --update-golden`` writes it."""
+"""docs/ops.md lists every operation and which rules it has; ``pytest --update-golden`` writes
+it.
+"""
 
 from __future__ import annotations
 
@@ -13,11 +15,15 @@ PAGE = Path(__file__).parent.parent / "docs" / "ops.md"
 
 HEAD = """# Operations
 
-Every operation is one record; a column says which rules it has. A missing rule is an error that names it.
+Every operation is one record; a column says which rules it has. A missing rule is an error that
+names it.
 
-- **derivative**: forward rule (reverse mode follows by transposition); **transpose**: it is linear and has an adjoint; **batch**: vmap
-- **kernel**: how it runs natively: *element* fuses as an expression or index map, *reduce* fuses as a reduction, *library* is BLAS or a generated
-  contraction, *lower* has a kernel of its own, *control* is a loop or branch of the native program, *host* runs its NumPy meaning between kernels
+- **derivative**: forward rule (reverse mode follows by transposition); **transpose**: it is linear
+and has an adjoint; **batch**: vmap
+- **kernel**: how it runs natively: *element* fuses as an expression or index map, *reduce* fuses as
+a reduction, *library* is BLAS or a generated
+  contraction, *lower* has a kernel of its own, *control* is a loop or branch of the native program,
+  *host* runs its NumPy meaning between kernels
 
 | operation | derivative | transpose | batch | kernel | meaning |
 |---|---|---|---|---|---|

@@ -1,13 +1,13 @@
 """tracejit: a JIT tracing compiler for array programs, with JAX's names.
 
-    import tracejit as tj
-    import tracejit.numpy as jnp
+import tracejit as tj
+import tracejit.numpy as jnp
 
-    @tj.jit
-    def loss(w, x, y):
-        return jnp.mean((jnp.tanh(x @ w) - y) ** 2)
+@tj.jit
+def loss(w, x, y):
+    return jnp.mean((jnp.tanh(x @ w) - y) ** 2)
 
-    tj.grad(loss)(w, x, y)
+tj.grad(loss)(w, x, y)
 """
 
 from tracejit.api import Array as Array

@@ -161,7 +161,9 @@ def _validated(name: str, value: Any, *, shown_as: str | None = None) -> Any:
 
 
 def legal(name: str, value: Any) -> Any:
-    """``value`` as the setting ``name`` would hold it; ArgumentError when it is not a legal value."""
+    """``value`` as the setting ``name`` would hold it; ArgumentError when it is not a legal
+    value.
+    """
     return _validated(name, value)
 
 

@@ -1,7 +1,8 @@
-"""``python -m tracejit demo``: train a small convolutional net on handwritten digits, then look at what was compiled.
+"""``python -m tracejit demo``: train a small convolutional net on handwritten digits, then look at
+what was compiled.
 
-The data are scikit-learn's 1,797 images of 8 x 8 pixels; a fifth is held out. The training step, ``jit(value_and_grad(loss))``
-with Adam, is one program.
+The data are scikit-learn's 1,797 images of 8 x 8 pixels; a fifth is held out. The training step,
+``jit(value_and_grad(loss))`` with Adam, is one program.
 """
 
 from __future__ import annotations
@@ -40,7 +41,12 @@ def load_digits() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
 
 def init(key: Any) -> Params:
     """Weights of two convolutions and two dense layers, He-normal."""
-    shapes = {"conv1": (16, 1, 3, 3), "conv2": (32, 16, 3, 3), "dense1": (32 * 2 * 2, 64), "dense2": (64, 10)}
+    shapes = {
+        "conv1": (16, 1, 3, 3),
+        "conv2": (32, 16, 3, 3),
+        "dense1": (32 * 2 * 2, 64),
+        "dense2": (64, 10),
+    }
     params: Params = {}
     for name, shape in shapes.items():
         key, sub = random.split(key)
@@ -83,7 +89,9 @@ def adam_step(params: Params, state: Any, images: Any, labels: Any) -> Any:
 
 
 def train(epochs: int, step: Any, quiet: bool = False) -> tuple[Params, float, int]:
-    """Train; returns the parameters, the accuracy on the held-out fifth, and the number of steps."""
+    """Train; returns the parameters, the accuracy on the held-out fifth, and the number of
+    steps.
+    """
     from tqdm import tqdm
 
     images, labels, test_images, test_labels = load_digits()
@@ -102,7 +110,12 @@ def train(epochs: int, step: Any, quiet: bool = False) -> tuple[Params, float, i
                 count += 1
                 bar.update()
                 if k % 5 == 0:
-                    bar.set_postfix(epoch=epoch, loss=f"{float(value):.4f}", batch=f"{float(batch_right):.3f}", held_out=f"{right:.4f}")
+                    bar.set_postfix(
+                        epoch=epoch,
+                        loss=f"{float(value):.4f}",
+                        batch=f"{float(batch_right):.3f}",
+                        held_out=f"{right:.4f}",
+                    )
             found = np.argmax(np.asarray(scores(params, test_images)), axis=1)
             right = float(np.mean(found == test_labels))
     return params, right, count
@@ -120,10 +133,14 @@ def report(step: Any, params: Params) -> list[str]:
     plain(*args)
     interpreted = timed(lambda: plain(*args), 3)
     return [
-        f"graph                {len(stages.graph.nodes)} nodes traced, {len(stages.optimised.nodes)} after the passes",
-        f"kernels              {len(stages.program.calls)} calls of {len(stages.program.kernels)} kernels",
-        f"planned peak memory  {plan.arena / 1024:.0f} KiB (at most {plan.live / 1024:.0f} KiB alive at once)",
-        f"time per step        {compiled * 1e3:.2f} ms compiled, {interpreted * 1e3:.2f} ms op by op in NumPy"
+        f"graph                {len(stages.graph.nodes)} nodes traced, "
+        f"{len(stages.optimised.nodes)} after the passes",
+        f"kernels              {len(stages.program.calls)} calls of "
+        f"{len(stages.program.kernels)} kernels",
+        f"planned peak memory  {plan.arena / 1024:.0f} KiB "
+        f"(at most {plan.live / 1024:.0f} KiB alive at once)",
+        f"time per step        {compiled * 1e3:.2f} ms compiled, "
+        f"{interpreted * 1e3:.2f} ms op by op in NumPy"
         f" ({interpreted / compiled:.0f} times)",
     ]
 

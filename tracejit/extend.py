@@ -7,12 +7,14 @@
         "softsign",
         lambda x: x / (1 + abs(x)),                                    # NumPy meaning
         kinds="f",
-        jvp=lambda dx, y, x: div(dx, square(add(abs_(x), 1.0))),       # primitives; makes grad, hessian ... work
-        scalar=lambda x: scalar("div", x, scalar("add", scalar("abs", x), 1.0)),   # fuses into kernels
+        jvp=lambda dx, y, x: div(dx, square(add(abs_(x), 1.0))),       # primitives; makes grad,
+        hessian ... work scalar=lambda x: scalar("div", x, scalar("add", scalar("abs", x), 1.0)),
+        # fuses into kernels
     )
     softsign_fn = extend.function(softsign)
 
-``tracejit.testing.check_op(softsign)`` tests the record. Primitives for rules are in ``tracejit.ops``.
+``tracejit.testing.check_op(softsign)`` tests the record. Primitives for rules are in
+``tracejit.ops``.
 """
 
 from __future__ import annotations
@@ -39,7 +41,9 @@ __all__ = [
 
 
 def function(prim: Primitive) -> Callable[..., Any]:
-    """A function of arrays that applies ``prim``; operands must agree in shape and dtype as the primitive asks."""
+    """A function of arrays that applies ``prim``; operands must agree in shape and dtype as the
+    primitive asks.
+    """
 
     def run(*xs: Any, **params: Any) -> Any:
         return apply(prim, *[as_array(x) for x in xs], **params)
@@ -50,7 +54,8 @@ def function(prim: Primitive) -> Callable[..., Any]:
 
 
 def scalar(fn: str, *args: Expr | bool | int | float) -> Expr:
-    """The scalar operation ``fn`` in a ``scalar`` or ``element`` rule; numbers take the dtype of the first expression.
+    """The scalar operation ``fn`` in a ``scalar`` or ``element`` rule; numbers take the dtype of
+    the first expression.
 
     The result has that dtype too, or bool for comparisons.
     """

@@ -1,7 +1,7 @@
 """Modules that load when they are first used, so that ``import tracejit`` stays quick.
 
-    executable = lazy("tracejit.runtime.executable")
-    executable.compile_graph(graph)                       imports it now
+executable = lazy("tracejit.runtime.executable")
+executable.compile_graph(graph)                       imports it now
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""Tests for operations: ``check_op(op)`` runs on any record what the suite runs on the built-in ones.
+"""Tests for operations: ``check_op(op)`` runs on any record what the suite runs on the built-in
+ones.
 
     from tracejit.testing import check_op, check_grads
     check_op(softsign)
@@ -38,8 +39,8 @@ def require(holds: bool, what: str) -> None:
 def check_op(op: Primitive, *, seed: int = 0, backends: Sequence[str] = ("llvm",)) -> None:
     """Check a record over its ``cases``: types, text, back ends, batching, derivative and adjoint.
 
-    ``op.cases()`` lists (types, params) or (types, params, arrays); operands are drawn from ``op.domain``.
-    Raises CheckFailed naming the operation and the property that fails.
+    ``op.cases()`` lists (types, params) or (types, params, arrays); operands are drawn from
+    ``op.domain``. Raises CheckFailed naming the operation and the property that fails.
     """
     rng = np.random.default_rng(seed)
     cases = [] if op.cases is None else op.cases()
@@ -48,7 +49,8 @@ def check_op(op: Primitive, *, seed: int = 0, backends: Sequence[str] = ("llvm",
         types, params = case[0], case[1]
         given = case[2] if len(case) > 2 else [None] * len(types)
         arrays = [
-            draw(t, op.domain, rng) if a is None else np.asarray(a) for t, a in zip(types, given, strict=True)
+            draw(t, op.domain, rng) if a is None else np.asarray(a)
+            for t, a in zip(types, given, strict=True)
         ]
 
         def run(*xs: Any, _params: Any = params) -> Any:
@@ -62,7 +64,11 @@ def check_op(op: Primitive, *, seed: int = 0, backends: Sequence[str] = ("llvm",
             _close(got, expected, f"{label}: back end {backend} differs from NumPy", types)
         if op.batch is not None and types:
             _check_batch(run, arrays, label, types)
-        if op.jvp is not None and types and all(kind(t.dtype) == "f" and t.dtype.itemsize >= 4 for t in types):
+        if (
+            op.jvp is not None
+            and types
+            and all(kind(t.dtype) == "f" and t.dtype.itemsize >= 4 for t in types)
+        ):
             wide = [a.astype(np.float64) for a in arrays]
             check_grads(run, tuple(wide), order=1)
 
@@ -85,22 +91,39 @@ def _leaves(result: Any) -> list[np.ndarray]:
 
 
 def _close(
-    got: Sequence[np.ndarray], expected: Sequence[np.ndarray], what: str, types: Sequence[TensorType]
+    got: Sequence[np.ndarray],
+    expected: Sequence[np.ndarray],
+    what: str,
+    types: Sequence[TensorType],
 ) -> None:
     for a, b in zip(got, expected, strict=True):
-        require(a.dtype == b.dtype and a.shape == b.shape, f"{what}: {a.dtype}{a.shape}, {b.dtype}{b.shape}")
+        require(
+            a.dtype == b.dtype and a.shape == b.shape,
+            f"{what}: {a.dtype}{a.shape}, {b.dtype}{b.shape}",
+        )
         if is_inexact(b.dtype):
             eps = float(np.finfo(b.real.dtype).eps) if b.dtype.itemsize > 2 else 0.01
-            ok = np.allclose(a.astype(np.complex128), b.astype(np.complex128), rtol=64 * eps, atol=64 * eps, equal_nan=True)
+            ok = np.allclose(
+                a.astype(np.complex128),
+                b.astype(np.complex128),
+                rtol=64 * eps,
+                atol=64 * eps,
+                equal_nan=True,
+            )
         else:
             ok = bool(np.array_equal(a, b))
         require(ok, what)
 
 
-def _check_text(op: Primitive, run: Callable[..., Any], arrays: Sequence[np.ndarray], label: str) -> None:
+def _check_text(
+    op: Primitive, run: Callable[..., Any], arrays: Sequence[np.ndarray], label: str
+) -> None:
     graph = trace_call(FlatCall.of(run, tuple(arrays), {}), "check_op").graph
     verify(graph)
-    require(parse(show(graph, full=True), {**PRIMS, op.name: op}) == graph, f"{label}: its text does not read back")
+    require(
+        parse(show(graph, full=True), {**PRIMS, op.name: op}) == graph,
+        f"{label}: its text does not read back",
+    )
 
 
 def _check_batch(
@@ -109,7 +132,12 @@ def _check_batch(
     batched = [np.stack([a, a]) for a in arrays]
     got = _leaves(vmap(run)(*batched))
     single = _leaves(run(*arrays))
-    _close(got, [np.stack([s, s]) for s in single], f"{label}: batching differs from a stack of singles", types)
+    _close(
+        got,
+        [np.stack([s, s]) for s in single],
+        f"{label}: batching differs from a stack of singles",
+        types,
+    )
 
 
 def check_grads(
@@ -121,10 +149,11 @@ def check_grads(
     rtol: float | None = None,
     eps: float | None = None,
 ) -> None:
-    """Check derivatives of ``f`` at ``args`` up to ``order`` against central differences in a random direction.
+    """Check derivatives of ``f`` at ``args`` up to ``order`` against central differences in a
+    random direction.
 
-    Raises CheckFailed. Forward mode is checked against differences, reverse mode against forward mode:
-    ``<ct, J dx> = <J' ct, dx>``.
+    Raises CheckFailed. Forward mode is checked against differences, reverse mode against forward
+    mode: ``<ct, J dx> = <J' ct, dx>``.
     """
     rng = np.random.default_rng(7)
     wide = any(np.asarray(leaf).dtype == np.float64 for leaf in flatten(tuple(args))[0])
@@ -133,7 +162,10 @@ def check_grads(
     slack = atol or tol
     leaves, treedef = flatten(tuple(args))
     xs = [np.asarray(leaf) for leaf in leaves]
-    dxs = [rng.standard_normal(x.shape).astype(x.dtype) if is_inexact(x.dtype) else np.zeros_like(x) for x in xs]
+    dxs = [
+        rng.standard_normal(x.shape).astype(x.dtype) if is_inexact(x.dtype) else np.zeros_like(x)
+        for x in xs
+    ]
 
     def at(scale: float) -> list[np.ndarray]:
         moved = [(x + scale * dx).astype(x.dtype) for x, dx in zip(xs, dxs, strict=True)]
@@ -144,14 +176,20 @@ def check_grads(
     if "fwd" in modes:
         for got, plus, minus in zip(tangents, at(step), at(-step), strict=True):
             want = (plus.astype(np.float64) - minus.astype(np.float64)) / (2 * step)
-            require(np.allclose(got, want, rtol=tol, atol=slack), f"jvp differs from differences: {got} and {want}")
+            require(
+                np.allclose(got, want, rtol=tol, atol=slack),
+                f"jvp differs from differences: {got} and {want}",
+            )
     if "rev" in modes:
         cts = [rng.standard_normal(t.shape).astype(t.dtype) for t in tangents]
         _, pull = vjp(f, *treedef.unflatten(xs))
         pulled = _leaves(pull(flatten(y)[1].unflatten(cts)))
         one = sum(float(np.vdot(c, t)) for c, t in zip(cts, tangents, strict=True))
         two = sum(float(np.vdot(p, d)) for p, d in zip(pulled, dxs, strict=True))
-        require(bool(np.isclose(one, two, rtol=tol, atol=slack)), f"vjp is not the adjoint of jvp: {one} and {two}")
+        require(
+            bool(np.isclose(one, two, rtol=tol, atol=slack)),
+            f"vjp is not the adjoint of jvp: {one} and {two}",
+        )
     if order > 1:
 
         def directional(*inner: Any) -> Any:

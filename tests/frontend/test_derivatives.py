@@ -1,4 +1,6 @@
-"""grad, vjp, jvp, linearize and Jacobians: arguments, trees, integers, complex numbers, Python control flow."""
+"""grad, vjp, jvp, linearize and Jacobians: arguments, trees, integers, complex numbers, Python
+control flow.
+"""
 
 from __future__ import annotations
 
@@ -133,7 +135,10 @@ def test_jacobians_of_scalars_constants_and_empty_arrays() -> None:
         assert jacobian(lambda a: a.reshape(3, 1) * np.ones(2))(X).shape == (3, 2, 3)
     mixed = {"a": X, "b": X.astype(np.float32)}
     forward, backward = (j(lambda d: d["a"].sum() * d["b"])(mixed) for j in (tj.jacfwd, tj.jacrev))
-    assert (forward["b"].dtype, backward["b"].dtype) == (np.float64, np.float32)  # output's, input's
+    assert (forward["b"].dtype, backward["b"].dtype) == (
+        np.float64,
+        np.float32,
+    )  # output's, input's
 
 
 # ---- pairs of functions --------------------------------------------------------------------------
@@ -147,7 +152,10 @@ def test_vjp_and_its_function_are_reusable() -> None:
         close(dx, scale * 2 * X * X)
         close(dy, scale * X * X)
     close(tj.jit(lambda ct: pull({"a": ct, "b": ct}))(X)[0], 2 * X * X)
-    close(tj.vmap(lambda ct: pull({"a": ct, "b": ct})[0])(np.stack([X, 2 * X])), [2 * X * X, 4 * X * X])
+    close(
+        tj.vmap(lambda ct: pull({"a": ct, "b": ct})[0])(np.stack([X, 2 * X])),
+        [2 * X * X, 4 * X * X],
+    )
     close(tj.grad(lambda s: pull({"a": s * X, "b": X})[0].sum())(1.0), np.sum(2 * X * X))
 
 
@@ -173,7 +181,11 @@ def test_wrong_tangents_and_cotangents() -> None:
 
 
 def test_grad_needs_a_real_scalar() -> None:
-    for f, what in ((jnp.sin, "not a scalar"), (lambda x: x[:1], "not a scalar"), (lambda x: (x.sum(), x), "2 values")):
+    for f, what in (
+        (jnp.sin, "not a scalar"),
+        (lambda x: x[:1], "not a scalar"),
+        (lambda x: (x.sum(), x), "2 values"),
+    ):
         with pytest.raises(GradError, match=what):
             tj.grad(f)(X)
     with pytest.raises(GradError, match="real floating"):
@@ -191,7 +203,9 @@ def test_dtypes_of_gradients() -> None:
     assert tj.grad(lambda x: jnp.sum(x * x))(X.astype(np.float16)).dtype == np.float16
     assert tj.grad(lambda x: jnp.sum(x * X))(X.astype(np.float32)).dtype == np.float32
     step = tj.grad(lambda x: x * x)(3.0)
-    assert (jnp.ones(2, jnp.float16) * step).dtype == np.float16  # of a Python scalar: weak as that is
+    assert (
+        jnp.ones(2, jnp.float16) * step
+    ).dtype == np.float16  # of a Python scalar: weak as that is
 
 
 # ---- integers ------------------------------------------------------------------------------------
@@ -319,7 +333,11 @@ def test_python_control_flow_outside_of_jit(x: float) -> None:
     ):
         np.testing.assert_allclose(derivative(x64), expected, rtol=1e-5)
     second = tj.grad(tj.grad(branching))(x64)
-    for derivative in (tj.hessian(branching), tj.jacfwd(tj.jacfwd(branching)), tj.jacrev(tj.grad(branching))):
+    for derivative in (
+        tj.hessian(branching),
+        tj.jacfwd(tj.jacfwd(branching)),
+        tj.jacrev(tj.grad(branching)),
+    ):
         np.testing.assert_allclose(derivative(x64), second, rtol=1e-9, atol=1e-12)
 
 

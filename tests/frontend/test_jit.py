@@ -1,4 +1,6 @@
-"""jit: which arguments make a new program, what a program captures, methods, threads, and state after errors."""
+"""jit: which arguments make a new program, what a program captures, methods, threads, and state
+after errors.
+"""
 
 from __future__ import annotations
 
@@ -47,7 +49,12 @@ def test_defaults_and_keywords() -> None:
     def f(x: Any, y: Any = 2.0, *, scale: Any = 1.0) -> Any:
         return x * y * scale
 
-    assert [float(v) for v in (f(3.0), f(3.0, 4.0), f(3.0, y=5.0), f(x=1.0, scale=7.0, y=2.0))] == [6, 12, 15, 14]
+    assert [float(v) for v in (f(3.0), f(3.0, 4.0), f(3.0, y=5.0), f(x=1.0, scale=7.0, y=2.0))] == [
+        6,
+        12,
+        15,
+        14,
+    ]
 
 
 def test_positional_and_keyword_varargs() -> None:
@@ -60,7 +67,9 @@ def test_positional_and_keyword_varargs() -> None:
     assert f.cache_size() == 2
 
 
-@pytest.mark.parametrize("options", [{"static_argnums": 1}, {"static_argnames": "n"}, {"static_argnums": (-1,)}])
+@pytest.mark.parametrize(
+    "options", [{"static_argnums": 1}, {"static_argnames": "n"}, {"static_argnums": (-1,)}]
+)
 def test_static_by_position_and_by_name(options: dict[str, Any]) -> None:
     body = Counted(lambda x, n: x)
 
@@ -81,7 +90,12 @@ def test_static_defaults() -> None:
         return (x**power).sum() if mode == "sum" else (x**power).max()
 
     x = jnp.array([1.0, 2.0, 3.0])
-    assert [float(v) for v in (f(x), f(x, "max"), f(x, mode="max", power=3), f(x, power=1))] == [14, 9, 27, 6]
+    assert [float(v) for v in (f(x), f(x, "max"), f(x, mode="max", power=3), f(x, power=1))] == [
+        14,
+        9,
+        27,
+        6,
+    ]
 
 
 def test_static_values_of_equal_hash_are_kept_apart() -> None:
@@ -165,13 +179,21 @@ def test_python_scalars_are_weak() -> None:
 
 def test_integers_then_floats() -> None:
     f = jit(lambda x: x / 2)
-    assert [float(f(v)) for v in (2, 2.5, True, np.int64(3), np.float64(5))] == [1, 1.25, 0.5, 1.5, 2.5]
+    assert [float(f(v)) for v in (2, 2.5, True, np.int64(3), np.float64(5))] == [
+        1,
+        1.25,
+        0.5,
+        1.5,
+        2.5,
+    ]
 
 
 def test_structure_is_part_of_the_key() -> None:
     body = Counted(lambda tree: sum(v for v in (tree.values() if isinstance(tree, dict) else tree)))
     f = jit(body)
-    assert [float(f(t)) for t in ([1.0, 2.0], (1.0, 2.0), {"a": 1.0, "b": 2.0}, {"b": 2.0, "a": 1.0})] == [3] * 4
+    assert [
+        float(f(t)) for t in ([1.0, 2.0], (1.0, 2.0), {"a": 1.0, "b": 2.0}, {"b": 2.0, "a": 1.0})
+    ] == [3] * 4
     assert body.calls == 3
 
 
@@ -210,7 +232,9 @@ def test_trees_in_and_out() -> None:
         new = Layer(layer.weight * p.x, layer.bias + p.y)
         return new, Point(p.y, None), {"none": None, "list": [rest["a"], (rest["b"],)], "empty": ()}
 
-    layer, point, rest = f(Layer(jnp.ones(2), 1.0), Point(2.0, 3.0), {"a": 5, "b": jnp.zeros(1), "n": None})
+    layer, point, rest = f(
+        Layer(jnp.ones(2), 1.0), Point(2.0, 3.0), {"a": 5, "b": jnp.zeros(1), "n": None}
+    )
     close(layer.weight, [2, 2])
     assert isinstance(layer, Layer)
     assert float(layer.bias) == 4
@@ -362,6 +386,9 @@ def test_eval_shape() -> None:
     assert out["out"] == tj.ShapeDtypeStruct((4,), jnp.float32)
     assert out["n"].shape == ()
     assert jit(lambda x: x.T).eval_shape(spec).shape == (3, 4)
+    tiled = jit(lambda x, n: jnp.tile(x, n), static_argnames="n")
+    assert tiled.eval_shape(spec, 2).shape == (4, 6)
+    assert tiled.stages(spec, n=2).graph.output_types[0].shape == (4, 6)
     huge = tj.ShapeDtypeStruct((10**6, 10**6), jnp.float32)
     assert tj.eval_shape(lambda x: (x + 1).sum(0), huge).shape == (10**6,)
     assert tj.eval_shape(tj.grad(lambda x: x.sum()), spec) == spec

@@ -1,4 +1,6 @@
-"""vmap: axes in and out, trees, sizes, and loops and branches whose predicates differ from example to example."""
+"""vmap: axes in and out, trees, sizes, and loops and branches whose predicates differ from example
+to example.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +36,9 @@ def stack(f: Callable[..., Any], *columns: Any) -> np.ndarray:
 def test_in_and_out_axes(axis: int) -> None:
     expected = stack(lambda a: a.sum(0) * 2, np.moveaxis(A, axis, 0))
     close(vmap(lambda a: a.sum(0) * 2, in_axes=axis)(A), expected)
-    close(vmap(lambda a: a.sum(0) * 2, in_axes=(axis,), out_axes=-1)(A), np.moveaxis(expected, 0, -1))
+    close(
+        vmap(lambda a: a.sum(0) * 2, in_axes=(axis,), out_axes=-1)(A), np.moveaxis(expected, 0, -1)
+    )
     close(vmap(lambda a: a * 2, in_axes=axis, out_axes=axis)(A), A * 2)
 
 
@@ -147,7 +151,9 @@ def test_scan() -> None:
 
 
 def test_scan_results_that_do_not_depend_on_the_batch() -> None:
-    carry, steps = vmap(lambda x: lax.scan(lambda c, _: ((c[0] + 1, c[1] * x), c[0]), (0, 1.0), None, length=3))(B[0])
+    carry, steps = vmap(
+        lambda x: lax.scan(lambda c, _: ((c[0] + 1, c[1] * x), c[0]), (0, 1.0), None, length=3)
+    )(B[0])
     close(carry[1], B[0] ** 3)
     close(steps, np.tile(np.arange(3), (4, 1)))
 
@@ -175,14 +181,18 @@ def test_while_does_not_run_finished_examples_into_nan() -> None:
 
 
 def test_fori_with_batched_bounds() -> None:
-    close(vmap(lambda n: lax.fori_loop(0, n, lambda k, c: c + k, 0))(np.array([0, 3, 5])), [0, 3, 10])
+    close(
+        vmap(lambda n: lax.fori_loop(0, n, lambda k, c: c + k, 0))(np.array([0, 3, 5])), [0, 3, 10]
+    )
 
 
 def test_nested_loops_with_batched_predicates() -> None:
     def f(n: Any) -> Any:
         def outer(s: Any) -> Any:
             k, total = s
-            inner = lax.while_loop(lambda t: t[0] < k, lambda t: (t[0] + 1, t[1] + t[0] * n), (0, total))
+            inner = lax.while_loop(
+                lambda t: t[0] < k, lambda t: (t[0] + 1, t[1] + t[0] * n), (0, total)
+            )
             return k + 1, inner[1]
 
         return lax.while_loop(lambda s: s[0] < n, outer, (0, 0))[1]
@@ -238,7 +248,10 @@ def test_custom_rules() -> None:
     xs, ys = B[0], B[1]
     for h in (f, g):
         close(vmap(h)(xs, ys), xs * ys)
-        for order in (lambda h: vmap(tj.grad(h, (0, 1))), lambda h: tj.grad(lambda *a: vmap(h)(*a).sum(), (0, 1))):
+        for order in (
+            lambda h: vmap(tj.grad(h, (0, 1))),
+            lambda h: tj.grad(lambda *a: vmap(h)(*a).sum(), (0, 1)),
+        ):
             dx, dy = order(h)(xs, ys)
             close(dx, np.full(4, 10))
             close(dy, np.full(4, 20))
@@ -254,5 +267,7 @@ def test_checkpoint() -> None:
 
 def test_linear_algebra_of_derivatives() -> None:
     x = B[0]
-    hvp = vmap(lambda v: tj.jvp(tj.grad(lambda x: jnp.sum(jnp.sin(x) * x[::-1])), (x,), (v,))[1])(np.eye(4))
+    hvp = vmap(lambda v: tj.jvp(tj.grad(lambda x: jnp.sum(jnp.sin(x) * x[::-1])), (x,), (v,))[1])(
+        np.eye(4)
+    )
     close(hvp, tj.hessian(lambda x: jnp.sum(jnp.sin(x) * x[::-1]))(x))

@@ -1,8 +1,9 @@
-"""Programs with structured operations, each beside a plain twin that computes the same with none of them.
+"""Programs with structured operations, each beside a plain twin that does without them.
 
     for program, twin in PAIRS.values(): compose(chain, program)(x) == compose(chain, twin)(x)
 
-``CHAIN`` names transforms that make a scalar function of one vector out of another, so that they nest in any order.
+``CHAIN`` names transforms that make a scalar function of one vector out of another, so that they
+nest in any order.
 """
 
 from __future__ import annotations
@@ -65,7 +66,9 @@ def nested_scan_twin(x: Any) -> Any:
 
 def cond_program(x: Any) -> Any:
     y = jnp.sin(x)
-    return lax.cond(jnp.sum(x) > -100, lambda z: jnp.sum(y * z * z), lambda z: jnp.sum(z * y) / 0, x)
+    return lax.cond(
+        jnp.sum(x) > -100, lambda z: jnp.sum(y * z * z), lambda z: jnp.sum(z * y) / 0, x
+    )
 
 
 def cond_twin(x: Any) -> Any:
@@ -146,13 +149,18 @@ def checkpoint_twin(x: Any) -> Any:
 
 def custom_jvp_program(x: Any) -> Any:
     f = custom_jvp(lambda a, b: jnp.sin(a) * b)
-    f.defjvp(lambda p, t: (jnp.sin(p[0]) * p[1], jnp.cos(p[0]) * p[1] * t[0] + jnp.sin(p[0]) * t[1]))
+    f.defjvp(
+        lambda p, t: (jnp.sin(p[0]) * p[1], jnp.cos(p[0]) * p[1] * t[0] + jnp.sin(p[0]) * t[1])
+    )
     return lax.fori_loop(0, 2, lambda _, c: f(c, x), x).sum()
 
 
 def custom_vjp_program(x: Any) -> Any:
     f = custom_vjp(lambda a, b: jnp.sin(a) * b)
-    f.defvjp(lambda a, b: (jnp.sin(a) * b, (a, b)), lambda r, ct: (ct * jnp.cos(r[0]) * r[1], ct * jnp.sin(r[0])))
+    f.defvjp(
+        lambda a, b: (jnp.sin(a) * b, (a, b)),
+        lambda r, ct: (ct * jnp.cos(r[0]) * r[1], ct * jnp.sin(r[0])),
+    )
     return lax.fori_loop(0, 2, lambda _, c: f(c, x), x).sum()
 
 
@@ -161,7 +169,9 @@ def custom_twin(x: Any) -> Any:
 
 
 def while_program(x: Any) -> Any:
-    return lax.while_loop(lambda s: s[1] < 3, lambda s: (jnp.sin(s[0]) * x[0] + x, s[1] + 1), (x, 0))[0].sum()
+    return lax.while_loop(
+        lambda s: s[1] < 3, lambda s: (jnp.sin(s[0]) * x[0] + x, s[1] + 1), (x, 0)
+    )[0].sum()
 
 
 def batched_while_program(x: Any) -> Any:
@@ -205,7 +215,9 @@ FORWARD_PAIRS: dict[str, tuple[Function, Function]] = {
     "batched_while": (batched_while_program, batched_while_twin),
 }
 #: reverse mode alone
-REVERSE_PAIRS: dict[str, tuple[Function, Function]] = {"custom_vjp": (custom_vjp_program, custom_twin)}
+REVERSE_PAIRS: dict[str, tuple[Function, Function]] = {
+    "custom_vjp": (custom_vjp_program, custom_twin)
+}
 
 
 # ---- transforms ----------------------------------------------------------------------------------

@@ -1,7 +1,7 @@
 """The branch that ``where``, ``maximum`` ... do not take never turns a derivative into nan.
 
-Each case is a function of a scalar, a point where the branch not taken has an infinite or undefined derivative, and the
-first derivative there.
+Each case is a function of a scalar, a point where the branch not taken has an infinite or undefined
+derivative, and the first derivative there.
 """
 
 from __future__ import annotations
@@ -38,7 +38,11 @@ CASES: dict[str, tuple[Function, float, float]] = {
     "minimum": (lambda x: jnp.minimum(-jnp.log(x), x), 0.0, 1.0),
     "clip_sqrt": (lambda x: jnp.clip(jnp.sqrt(x), 1.0, 2.0) + x, 0.0, 1.0),
     "clip_log": (lambda x: jnp.clip(jnp.log(x), -5.0, 2.0) + x, 0.0, 1.0),
-    "nested_where": (lambda x: where(x < 1, where(x < 0.5, x, jnp.log(x)), jnp.sqrt(x) * 1 / x), 0.0, 1.0),
+    "nested_where": (
+        lambda x: where(x < 1, where(x < 0.5, x, jnp.log(x)), jnp.sqrt(x) * 1 / x),
+        0.0,
+        1.0,
+    ),
     "where_in_log": (lambda x: where(x < 1, x, jnp.log(where(x < 0.5, jnp.sqrt(x), x))), 0.0, 1.0),
     "composed": (lambda x: where(x < 1, x, jnp.exp(jnp.sqrt(jnp.abs(x)) * x) / x), 0.0, 1.0),
     "power_half": (lambda x: where(x < 1, x, x**0.5), 0.0, 1.0),
@@ -47,7 +51,11 @@ CASES: dict[str, tuple[Function, float, float]] = {
     "arctan2": (lambda x: where(x == 0, x, jnp.arctan2(x, x * 2)), 0.0, 1.0),
     "hypot": (lambda x: where(x == 0, x, jnp.hypot(x, x)), 0.0, 1.0),
     "norm": (lambda x: where(x == 0, x, jnp.sqrt(jnp.sum(pair(x) ** 2))), 0.0, 1.0),
-    "unit_vector": (lambda x: where(x == 0, pair(x), pair(x) / jnp.sqrt(jnp.sum(pair(x) ** 2))).sum(), 0.0, 2.0),
+    "unit_vector": (
+        lambda x: where(x == 0, pair(x), pair(x) / jnp.sqrt(jnp.sum(pair(x) ** 2))).sum(),
+        0.0,
+        2.0,
+    ),
     "norm_by_dot": (lambda x: where(x == 0, x, jnp.sqrt(jnp.dot(pair(x), pair(x)))), 0.0, 1.0),
     "cumsum": (lambda x: where(x == 0, x, jnp.sum(jnp.cumsum(jnp.log(pair(x))))), 0.0, 1.0),
     "product": (lambda x: where(x < 1, x, jnp.prod(jnp.stack([x, jnp.log(x)]))), 0.0, 1.0),
@@ -65,17 +73,37 @@ CASES: dict[str, tuple[Function, float, float]] = {
     "rsqrt": (lambda x: where(x < 1, x, lax.rsqrt(x)), 0.0, 1.0),
     "cbrt": (lambda x: where(x < 1, x, jnp.cbrt(x)), 0.0, 1.0),
     "select": (lambda x: jnp.select([x < 1, x < 2], [x, jnp.log(x)], jnp.sqrt(x)), 0.0, 1.0),
-    "used_twice": (lambda x: where(x < 1, x, jnp.sqrt(x)) ** 2 + 3 * where(x < 1, x, jnp.sqrt(x)), 0.0, 3.0),
-    "shared": (lambda x: (lambda s: where(x < 1, x, s) + where(x < 2, x, s * s))(jnp.sqrt(x)), 0.0, 2.0),
+    "used_twice": (
+        lambda x: where(x < 1, x, jnp.sqrt(x)) ** 2 + 3 * where(x < 1, x, jnp.sqrt(x)),
+        0.0,
+        3.0,
+    ),
+    "shared": (
+        lambda x: (lambda s: where(x < 1, x, s) + where(x < 2, x, s * s))(jnp.sqrt(x)),
+        0.0,
+        2.0,
+    ),
     "inner_jit": (lambda x: where(x < 1, x, tj.jit(lambda y: jnp.log(jnp.sqrt(y)))(x)), 0.0, 1.0),
-    "around_inner_jit": (lambda x: where(x < 1, x, 1 / tj.jit(lambda y: y * 2)(jnp.sqrt(x))), 0.0, 1.0),
+    "around_inner_jit": (
+        lambda x: where(x < 1, x, 1 / tj.jit(lambda y: y * 2)(jnp.sqrt(x))),
+        0.0,
+        1.0,
+    ),
     "where_in_jit": (lambda x: tj.jit(lambda x: where(x < 1, x, jnp.sqrt(x)))(x), 0.0, 1.0),
     "checkpoint": (lambda x: where(x < 1, x, checkpoint(jnp.sqrt)(x)), 0.0, 1.0),
-    "where_in_checkpoint": (lambda x: checkpoint(lambda x: where(x < 1, x, jnp.sqrt(x)))(x), 0.0, 1.0),
+    "where_in_checkpoint": (
+        lambda x: checkpoint(lambda x: where(x < 1, x, jnp.sqrt(x)))(x),
+        0.0,
+        1.0,
+    ),
     "cond": (lambda x: where(x < 1, x, lax.cond(x < 5, jnp.sqrt, jnp.log, x)), 0.0, 1.0),
     "scan": (lambda x: where(x < 1, x, lax.fori_loop(0, 3, lambda _, c: jnp.sqrt(c), x)), 0.0, 1.0),
     "scan_results": (lambda x: where(x < 1, x, lax.map(jnp.sqrt, pair(x)).sum()), 0.0, 1.0),
-    "where_in_scan": (lambda x: lax.fori_loop(0, 3, lambda _, c: where(c < 1, c, jnp.sqrt(c)), x), 0.0, 1.0),
+    "where_in_scan": (
+        lambda x: lax.fori_loop(0, 3, lambda _, c: where(c < 1, c, jnp.sqrt(c)), x),
+        0.0,
+        1.0,
+    ),
 }
 
 
@@ -116,7 +144,8 @@ def test_second_derivative_is_finite(name: str) -> None:
     f, x, _ = CASES[name]
     found = float(tj.hessian(f)(jnp.asarray(x)))
     assert found == pytest.approx(2.0 if name in ("used_twice",) else 0.0, abs=1e-5)
-    if name != "where_in_scan":  # reverse over reverse: what one scan masks, the other does not know
+    # reverse over reverse: what is masked within one scan, the other does not know
+    if name != "where_in_scan":
         assert float(tj.grad(tj.grad(f))(jnp.asarray(x))) == pytest.approx(found)
 
 

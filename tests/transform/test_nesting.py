@@ -1,4 +1,4 @@
-"""Transforms nested in each other to depth 3, through every structured operation, in and out of jit."""
+"""Transforms nested to depth 3, through every structured operation, in and out of jit."""
 
 from __future__ import annotations
 
@@ -11,13 +11,25 @@ import pytest
 
 import tracejit as tj
 import tracejit.numpy as jnp
-from tests.transform.programs import CHAIN, FORWARD, FORWARD_PAIRS, PAIRS, REVERSE, REVERSE_PAIRS, X, Function, compose
+from tests.transform.programs import (
+    CHAIN,
+    FORWARD,
+    FORWARD_PAIRS,
+    PAIRS,
+    REVERSE,
+    REVERSE_PAIRS,
+    Function,
+    X,
+    compose,
+)
 
 
 def same(chain: Sequence[str], program: Function, twin: Function) -> None:
     found, expected = compose(chain, program)(X), compose(chain, twin)(X)
     assert found.shape == expected.shape
-    np.testing.assert_allclose(found, expected, rtol=1e-8, atol=1e-9, err_msg=" of ".join(reversed(chain)))
+    np.testing.assert_allclose(
+        found, expected, rtol=1e-8, atol=1e-9, err_msg=" of ".join(reversed(chain))
+    )
 
 
 def directional_difference(f: Function, x: np.ndarray, dx: np.ndarray) -> float:
@@ -49,7 +61,9 @@ def test_one_transform(name: str, transform: str) -> None:
     same((transform,), *PAIRS[name])
 
 
-def sample(transforms: Sequence[str], depth: int, how_many: int, seed: str) -> list[tuple[str, ...]]:
+def sample(
+    transforms: Sequence[str], depth: int, how_many: int, seed: str
+) -> list[tuple[str, ...]]:
     """Chains drawn at random, but the same ones at every run."""
     every = list(itertools.product(transforms, repeat=depth))
     return random.Random(seed).sample(every, min(how_many, len(every)))
@@ -83,7 +97,9 @@ def test_reverse_mode_alone(name: str) -> None:
 def test_transforms_inside_transforms() -> None:
     def f(x: jnp.ndarray) -> jnp.ndarray:
         inner = tj.grad(lambda z: jnp.sum(z**3 * x))(jnp.sin(x))
-        jacobian = tj.jacfwd(lambda z: jnp.sin(z) * x.sum())(x) * tj.jacrev(lambda z: z * z * x[0])(x)
+        jacobian = tj.jacfwd(lambda z: jnp.sin(z) * x.sum())(x) * tj.jacrev(lambda z: z * z * x[0])(
+            x
+        )
         return inner.sum() + jacobian.sum()
 
     def twin(x: jnp.ndarray) -> jnp.ndarray:

@@ -1,7 +1,7 @@
 """Derivatives and batches of random small programs: laws that hold for every program.
 
-A program is a list of steps; each step combines two earlier values (vectors of one length) by an operation, the body of
-a scan or the branches of a cond.
+A program is a list of steps; each step combines two earlier values (vectors of one length) by an
+operation, the body of a scan or the branches of a cond.
 """
 
 from __future__ import annotations
@@ -80,14 +80,16 @@ OPERATIONS: dict[str, Binary] = {
 
 @dataclass(frozen=True)
 class Program:
-    """Steps (operation, first operand, second operand); operands count back from the newest value."""
+    """Steps (operation, first operand, second operand); operands count from the newest."""
 
     steps: tuple[tuple[str, int, int], ...]
 
     def __call__(self, x: Any) -> Any:
         values = [x, x * 0.7 + 0.2]
         for name, i, j in self.steps:
-            values.append(OPERATIONS[name](values[-1 - i % len(values)], values[-1 - j % len(values)]))
+            values.append(
+                OPERATIONS[name](values[-1 - i % len(values)], values[-1 - j % len(values)])
+            )
         return jnp.tanh(values[-1] * 0.5)
 
     def scalar(self, x: Any) -> Any:

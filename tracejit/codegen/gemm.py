@@ -2,8 +2,9 @@
 
     void gemm_0(ptr args, ptr dims, ptr steps, ptr data)      data: lhs, rhs, out, the BLAS routine
 
-A range of units is one thread's part: products of a batch, or rows or columns of a single product. BLAS itself runs on one thread
-then, so that its pool and ours do not fight over the cores. Row-major C = A B is column-major C' = B' A'.
+A range of units is one thread's part: products of a batch, or rows or columns of a single product.
+BLAS itself runs on one thread then, so that its pool and ours do not fight over the cores.
+Row-major C = A B is column-major C' = B' A'.
 """
 
 from __future__ import annotations
@@ -38,7 +39,9 @@ class _Printer:
         self.lines.append("  " + text)
 
     def load(self, type: str, base: str, place: int | str) -> str:
-        return self.value(f"load {type}, ptr {self.value(f'getelementptr {type}, ptr {base}, i64 {place}')}")
+        return self.value(
+            f"load {type}, ptr {self.value(f'getelementptr {type}, ptr {base}, i64 {place}')}"
+        )
 
     def moved(self, base: str, units: str, stride: int) -> str:
         """``base`` plus ``units`` strides, in elements."""
@@ -74,8 +77,8 @@ class _Printer:
             self.product(a, b, c, gemm)
         type = "float" if self.item == 4 else "double"
         return [
-            f'@{self.name}_n = private constant i8 110',
-            f'@{self.name}_t = private constant i8 116',
+            f"@{self.name}_n = private constant i8 110",
+            f"@{self.name}_t = private constant i8 116",
             f"@{self.name}_one = private constant {type} 1.0",
             f"@{self.name}_zero = private constant {type} 0.0",
             f"define internal void @{self.name}(ptr %args, ptr %dims, ptr %steps, ptr %data) {{",

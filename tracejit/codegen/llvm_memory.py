@@ -398,7 +398,8 @@ class Memory(Emitter):
         if mask is None:
             self.line(f"store {typed}, ptr {p}, align {size}")
         elif mask[0] == "<" and mask.count("true") == 1:
-            # LLVM 22 makes one lane of a truncated vector a scalar store of the width before it was truncated
+            # LLVM 22 makes one lane of a truncated vector a scalar store of the width before it was
+            # truncated
             lane = ["true" in x for x in mask.split(",")].index(True)
             one = self.emit(f"extractelement {typed}, i32 {lane}", v)
             q = self.displaced(buffer, p, lane)

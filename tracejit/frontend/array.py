@@ -1,7 +1,8 @@
 """The Array that users hold, and ``apply``, the one door from Arrays to primitives.
 
-An Array is concrete (it has data) or traced (it stands for a value of a graph); under ``grad`` and ``vjp`` outside of jit it is both.
-Arrays are immutable. The functions behind its operators and methods are in ``methods.py``.
+An Array is concrete (it has data) or traced (it stands for a value of a graph); under ``grad`` and
+``vjp`` outside of jit it is both. Arrays are immutable. The functions behind its operators and
+methods are in ``methods.py``.
 
     >>> import tracejit.numpy as jnp
     >>> jnp.arange(3) * 2.5
@@ -116,7 +117,8 @@ class Array(user_methods()(Operators)):  # type: ignore[misc]
         made = self.origin()
         notes = (f"the value: {self.type}  {made}",) if made else (f"the value: {self.type}",)
         return TracedValueError(
-            f"{what} needs a concrete value, but this one is traced by {trace.what} of `{trace.function}`",
+            f"{what} needs a concrete value, but this one is traced by {trace.what} "
+            f"of `{trace.function}`",
             at=at,
             notes=notes,
             hint=hint or (hints.concrete(what, *at.text()) if at else ""),
@@ -272,7 +274,9 @@ def scalar_dtype(value: Any) -> np.dtype:
 
 
 def as_array(x: Any) -> Array:
-    """Anything array-like as an Array: Arrays as they are, Python scalars weak, NumPy arrays without a copy."""
+    """Anything array-like as an Array: Arrays as they are, Python scalars weak, NumPy arrays
+    without a copy.
+    """
     if isinstance(x, Array):
         return x
     if isinstance(x, bool | int | float | complex) and not isinstance(x, np.generic):
@@ -297,7 +301,8 @@ def as_array(x: Any) -> Array:
 
 
 def apply(prim: Primitive, *arrays: Array, **params: Any) -> Any:
-    """``prim`` on Arrays: recorded by the innermost trace, or run at once by NumPy when there is none.
+    """``prim`` on Arrays: recorded by the innermost trace, or run at once by NumPy when there is
+    none.
 
     Returns an Array, or a tuple of Arrays for a primitive with several results.
     """

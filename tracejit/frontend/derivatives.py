@@ -86,15 +86,13 @@ def _of_chosen(
     all_names = leaf_names(fun, args, {})
     counts = [len(flatten(arg)[0]) for arg in args]
     starts = [sum(counts[:k]) for k in wanted]
-    names = [n for k, at in zip(wanted, starts, strict=True) for n in all_names[at : at + counts[k]]]
-    return FlatCall(
-        of_chosen, arrays_of(leaves, names, function_name(fun)), treedef, tuple(names)
-    )
+    names = [
+        n for k, at in zip(wanted, starts, strict=True) for n in all_names[at : at + counts[k]]
+    ]
+    return FlatCall(of_chosen, arrays_of(leaves, names, function_name(fun)), treedef, tuple(names))
 
 
-def _check_inputs(
-    call: FlatCall, what: str, allow_int: bool, holomorphic: bool = False
-) -> None:
+def _check_inputs(call: FlatCall, what: str, allow_int: bool, holomorphic: bool = False) -> None:
     for leaf, name in zip(call.leaves, call.names, strict=True):
         if holomorphic and kind(leaf.dtype) != "c":
             raise GradError(

@@ -196,9 +196,12 @@ class Jitted:
 
     @user_traceback
     def stages(self, *args: Any, **kwargs: Any) -> Stages:
-        """All stages of the program for these arguments; nothing is run."""
+        """All stages of the program for these arguments; nothing is run.
+
+        Arguments may be arrays or ShapeDtypeStructs.
+        """
         fun, args, kwargs, _ = self._split(args, kwargs)
-        traced = trace_call(FlatCall.of(fun, args, kwargs), "jit")
+        traced = trace_call(FlatCall.of(fun, *_stand_ins(args, kwargs)), "jit")
         return _executable.make_stages(
             traced.graph, threads=self._threads or config.current().threads
         )
@@ -219,7 +222,8 @@ class Jitted:
 
     def eval_shape(self, *args: Any, **kwargs: Any) -> Any:
         """Shapes and dtypes of the results."""
-        return eval_shape(self._fun, *args, **kwargs)
+        fun, args, kwargs, _ = self._split(args, kwargs)
+        return eval_shape(fun, *args, **kwargs)
 
 
 def _snapshot(traced: Traced) -> tuple[Array, ...]:
@@ -417,14 +421,18 @@ def eval_shape(fun: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     Arguments may be arrays or ShapeDtypeStructs.
     """
     check_function("eval_shape", fun)
+    traced = trace_call(FlatCall.of(fun, *_stand_ins(args, kwargs)), "eval_shape")
+    outs = [ShapeDtypeStruct(y.type.shape, y.type.dtype) for y in traced.graph.outputs]
+    return optree.tree_unflatten(traced.outputs.treedef, outs)
+
+
+def _stand_ins(args: Any, kwargs: Any) -> Any:
+    """``(args, kwargs)`` with an array, of one element in memory, for each ShapeDtypeStruct."""
     leaves, treedef = flatten((args, kwargs))
-    stand_ins = [
+    arrays = [
         np.broadcast_to(np.zeros((), leaf.dtype), leaf.shape)
         if isinstance(leaf, ShapeDtypeStruct)
         else leaf
         for leaf in leaves
     ]
-    full_args, full_kwargs = optree.tree_unflatten(treedef, stand_ins)
-    traced = trace_call(FlatCall.of(fun, full_args, full_kwargs), "eval_shape")
-    outs = [ShapeDtypeStruct(y.type.shape, y.type.dtype) for y in traced.graph.outputs]
-    return optree.tree_unflatten(traced.outputs.treedef, outs)
+    return optree.tree_unflatten(treedef, arrays)

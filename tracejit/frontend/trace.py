@@ -1,10 +1,11 @@
 """Tracing: run a Python function on Arrays that record what is done to them.
 
-    traced = trace_function(f, [TensorType(f32, (3,))], names=["x"])   ->  Traced(graph, captured, outputs)
+    traced = trace_function(f, [TensorType(f32, (3,))], names=["x"])   ->  Traced(graph, captured,
+    outputs)
 
-Traces nest: a grad inside a jit, the body of a scan inside a grad. Every operation goes to the innermost trace. What it
-reads from outside (arrays, values of outer traces) becomes an extra input of its graph, so a graph never
-refers to another one's values.
+Traces nest: a grad inside a jit, the body of a scan inside a grad. Every operation goes to the
+innermost trace. What it reads from outside (arrays, values of outer traces) becomes an extra input
+of its graph, so a graph never refers to another one's values.
 """
 
 from __future__ import annotations
@@ -25,17 +26,29 @@ from tracejit.ir.graph import Atom, ConstArray, Graph, Node, Value, literal
 from tracejit.ir.types import TensorType, type_of
 from tracejit.ops.layout import constant
 
-#: concrete arrays of at most this many elements become constants of the graph; larger ones are passed in
+#: concrete arrays of at most this many elements become constants of the graph; larger ones are
+#: passed in
 CONST_LIMIT = 64
 
 
 class Trace:
-    """One run of a user's function. ``what`` names the transform for messages ("jit", "vmap", "scan" ...).
+    """One run of a user's function. ``what`` names the transform for messages ("jit", "vmap",
+    "scan" ...).
 
-    With ``eager`` every value also carries its concrete result, so Python control flow on values works.
+    With ``eager`` every value also carries its concrete result, so Python control flow on values
+    works.
     """
 
-    __slots__ = ("builder", "what", "eager", "alive", "captured", "constants", "origins", "function")
+    __slots__ = (
+        "builder",
+        "what",
+        "eager",
+        "alive",
+        "captured",
+        "constants",
+        "origins",
+        "function",
+    )
 
     def __init__(self, what: str, *, eager: bool = False, function: str = "") -> None:
         self.builder = Builder(user_frames=True)
@@ -78,7 +91,9 @@ class Trace:
 
 
 def leaked(array: Any) -> LeakedTracerError:
-    """The error for a value whose trace has ended, naming the trace and where the value was made."""
+    """The error for a value whose trace has ended, naming the trace and where the value was
+    made.
+    """
     trace = array._trace
     made = next((n for n in trace.builder.nodes if array._value in n.outputs), None)
     where = f" from {made.prim.name} at {made.at.short()}" if made is not None and made.at else ""
@@ -125,7 +140,9 @@ def not_tracing() -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Traced:
-    """A finished trace: ``graph`` takes ``captured`` (Arrays from outside) and then the arguments."""
+    """A finished trace: ``graph`` takes ``captured`` (Arrays from outside) and then the
+    arguments.
+    """
 
     graph: Graph
     captured: tuple[Any, ...]
@@ -154,9 +171,9 @@ def run_trace(
 
 
 def evaluate(node: Node, data: Sequence[np.ndarray | None]) -> tuple[np.ndarray | None, ...]:
-    """The concrete outputs of a node in an eager trace; None where an operand is unknown or there is an effect."""
+    """The concrete outputs of a node in an eager trace; None where an operand is unknown or there
+    is an effect.
+    """
     if node.prim.effect or any(d is None for d in data):
         return (None,) * len(node.outputs)
     return interp.apply(node, [d for d in data if d is not None])
-
-

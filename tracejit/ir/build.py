@@ -27,7 +27,9 @@ if TYPE_CHECKING:
 
 
 class Builder:
-    """Collects inputs and nodes. ``at`` is set on new nodes: a fixed position, or the user's frame when None."""
+    """Collects inputs and nodes. ``at`` is set on new nodes: a fixed position, or the user's frame
+    when None.
+    """
 
     def __init__(self, *, user_frames: bool = False) -> None:
         self.inputs: list[g.Value] = []
@@ -41,7 +43,9 @@ class Builder:
         return value
 
     def emit(self, prim: Primitive, xs: Sequence[Any], params: dict[str, Any]) -> Any:
-        """Add ``prim(*xs)``; Python and NumPy scalars among xs take the type of the first Value or Literal."""
+        """Add ``prim(*xs)``; Python and NumPy scalars among xs take the type of the first Value or
+        Literal.
+        """
         at = source.here() if self.user_frames else self.at
         inputs = atoms(xs)
         with located(prim, inputs, at, self):
@@ -60,7 +64,9 @@ class Builder:
         for node in sub.nodes:
             outs = tuple(g.Value(out.type, out.name) for out in node.outputs)
             env.update(zip(node.outputs, outs, strict=True))
-            self.nodes.append(g.Node(node.prim, subst(node.inputs, env), node.params, outs, node.at))
+            self.nodes.append(
+                g.Node(node.prim, subst(node.inputs, env), node.params, outs, node.at)
+            )
         return subst(sub.outputs, env)
 
 
@@ -75,7 +81,9 @@ def atoms(xs: Sequence[Any]) -> tuple[g.Atom, ...]:
         return tuple(xs)
     model = next((x.type for x in xs if isinstance(x, g.Value | g.Literal)), None)
     if model is None:
-        raise InternalError("a primitive needs at least one Value or Literal to give its scalars a type")
+        raise InternalError(
+            "a primitive needs at least one Value or Literal to give its scalars a type"
+        )
     return tuple(x if isinstance(x, g.Value | g.Literal) else g.literal(x, model) for x in xs)
 
 
@@ -96,7 +104,10 @@ _state = _State()
 def current() -> Builder:
     """The innermost Builder; raises InternalError when no graph is being built."""
     if not _state.stack:
-        raise InternalError("primitives apply to Values while a graph is being built; arrays go through tracejit.numpy")
+        raise InternalError(
+            "primitives apply to Values while a graph is being built; "
+            "arrays go through tracejit.numpy"
+        )
     return _state.stack[-1]
 
 

@@ -16,7 +16,9 @@ from dataclasses import dataclass
 
 
 class Expr:
-    """Base of the four expression nodes. Immutable; the hash is computed once, so shared trees stay cheap."""
+    """Base of the four expression nodes. Immutable; the hash is computed once, so shared trees stay
+    cheap.
+    """
 
     __slots__ = ()
     dtype: str
@@ -34,7 +36,11 @@ class Const(Expr):
 
     # nan is equal to itself here, and 0.0 differs from -0.0: expressions are compared as text is
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Const) and self.dtype == other.dtype and repr(self.value) == repr(other.value)
+        return (
+            isinstance(other, Const)
+            and self.dtype == other.dtype
+            and repr(self.value) == repr(other.value)
+        )
 
     def __hash__(self) -> int:
         return hash((repr(self.value), self.dtype))
@@ -72,7 +78,11 @@ class Op(Expr):
     def __str__(self) -> str:
         args = ", ".join(map(str, self.args))
         # the result dtype of these does not follow from their arguments
-        return f"{self.fn}[{self.dtype}]({args})" if self.fn in ("convert", "bitcast") else f"{self.fn}({args})"
+        return (
+            f"{self.fn}[{self.dtype}]({args})"
+            if self.fn in ("convert", "bitcast")
+            else f"{self.fn}({args})"
+        )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -103,7 +113,9 @@ class Load(Expr):
 
 
 def same(a: Op | Load, b: Op | Load) -> bool:
-    """Whether two expressions are equal. Each pair of nodes is compared once, however often parts are shared."""
+    """Whether two expressions are equal. Each pair of nodes is compared once, however often parts
+    are shared.
+    """
     stack: list[tuple[Expr, Expr]] = [(a, b)]
     seen: dict[tuple[int, int], tuple[Expr, Expr]] = {}
     while stack:
@@ -132,7 +144,9 @@ def same(a: Op | Load, b: Op | Load) -> bool:
 
 
 def show_scalar(value: bool | int | float | complex) -> str:
-    """Text of a scalar that reads back to the same bits: ``1.0``, ``-inf``, ``nan``, ``true``, ``(1+2j)``."""
+    """Text of a scalar that reads back to the same bits: ``1.0``, ``-inf``, ``nan``, ``true``,
+    ``(1+2j)``.
+    """
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, float) and not math.isfinite(value):

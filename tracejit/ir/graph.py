@@ -1,8 +1,8 @@
 """The SSA graph: Values, Literals, Nodes, Graphs. Frozen; a transform or pass returns a new Graph.
 
-A Value is known by identity. A Literal is a scalar constant standing for a tensor filled with it: it needs no
-node, no buffer and no broadcast, so ``x * 2`` is one node and a zero tangent is ``Literal(0, type)``.
-Two graphs are equal when they are the same up to the naming of their values.
+A Value is known by identity. A Literal is a scalar constant standing for a tensor filled with it:
+it needs no node, no buffer and no broadcast, so ``x * 2`` is one node and a zero tangent is
+``Literal(0, type)``. Two graphs are equal when they are the same up to the naming of their values.
 """
 
 from __future__ import annotations
@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 
 
 class Value:
-    """The result of a node or an input of a graph. ``name`` is a hint from the user's code, for display only."""
+    """The result of a node or an input of a graph. ``name`` is a hint from the user's code, for
+    display only.
+    """
 
     __slots__ = ("type", "name")
 
@@ -36,7 +38,9 @@ class Value:
 
 @dataclass(frozen=True, eq=False)
 class Literal:
-    """A tensor of ``type`` filled with one scalar. ``value`` is a NumPy scalar of ``type.dtype``."""
+    """A tensor of ``type`` filled with one scalar. ``value`` is a NumPy scalar of
+    ``type.dtype``.
+    """
 
     value: Any
     type: TensorType
@@ -60,12 +64,16 @@ Atom = Value | Literal
 
 
 def literal(value: Any, type: TensorType) -> Literal:
-    """A Literal of ``type``; ``value`` is cast to its dtype (raises OverflowError for ints that do not fit)."""
+    """A Literal of ``type``; ``value`` is cast to its dtype (raises OverflowError for ints that do
+    not fit).
+    """
     return Literal(np.asarray(value, type.dtype)[()], type)
 
 
 class ConstArray:
-    """An array constant held as a param of a ``constant`` node: read-only, compared by its bytes."""
+    """An array constant held as a param of a ``constant`` node: read-only, compared by its
+    bytes.
+    """
 
     __slots__ = ("array", "_hash")
 
@@ -73,7 +81,9 @@ class ConstArray:
         array = np.array(array, order="C", copy=True)
         array.flags.writeable = False
         self.array = array
-        self._hash = hash((array.dtype.num, array.shape, array.tobytes() if array.nbytes <= 256 else array.nbytes))
+        self._hash = hash(
+            (array.dtype.num, array.shape, array.tobytes() if array.nbytes <= 256 else array.nbytes)
+        )
 
     def __hash__(self) -> int:
         return self._hash
@@ -117,7 +127,9 @@ class Node:
 
 @dataclass(frozen=True, eq=False)
 class Graph:
-    """``inputs`` (all Values, distinct), ``nodes`` in an order that defines before use, ``outputs`` (Atoms)."""
+    """``inputs`` (all Values, distinct), ``nodes`` in an order that defines before use, ``outputs``
+    (Atoms).
+    """
 
     inputs: tuple[Value, ...]
     nodes: tuple[Node, ...]
@@ -132,7 +144,13 @@ class Graph:
             number[value] = len(number)
         rows: list[Any] = []
         for node in self.nodes:
-            rows.append((node.prim.name, tuple(atom_key(x, number) for x in node.inputs), params_key(node.params)))
+            rows.append(
+                (
+                    node.prim.name,
+                    tuple(atom_key(x, number) for x in node.inputs),
+                    params_key(node.params),
+                )
+            )
             for out in node.outputs:
                 number[out] = len(number)
             rows.append(tuple(out.type for out in node.outputs))
@@ -184,11 +202,17 @@ def atom_key(x: Atom, number: dict[Value, int]) -> Any:
 
 def params_key(params: Mapping[str, Any]) -> tuple[Any, ...]:
     """Params as a hashable tuple sorted by name."""
-    return tuple(sorted(((name, hashable(value)) for name, value in params.items()), key=lambda item: item[0]))
+    return tuple(
+        sorted(
+            ((name, hashable(value)) for name, value in params.items()), key=lambda item: item[0]
+        )
+    )
 
 
 def hashable(value: Any) -> Any:
-    """A param as something hashable, with floats compared by their text so that nan equals itself."""
+    """A param as something hashable, with floats compared by their text so that nan equals
+    itself.
+    """
     if isinstance(value, float):
         return ("float", repr(value))
     if isinstance(value, bool | int | str | np.dtype | type(None)):

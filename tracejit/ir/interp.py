@@ -2,8 +2,8 @@
 
     run(graph, [array, ...]) -> [array, ...]
 
-Each primitive's ``numpy`` rule does the work. Results have exactly the dtype and shape that ``infer`` gives;
-a difference is an InternalError here rather than a wrong number later.
+Each primitive's ``numpy`` rule does the work. Results have exactly the dtype and shape that
+``infer`` gives; a difference is an InternalError here rather than a wrong number later.
 """
 
 from __future__ import annotations
@@ -21,7 +21,9 @@ Watch = Callable[[Node, tuple[np.ndarray, ...]], None]
 
 
 def run(graph: Graph, arrays: Sequence[Any], *, watch: Watch | None = None) -> list[np.ndarray]:
-    """The outputs of ``graph`` on ``arrays``, one per input. ``watch(node, outputs)`` sees each step."""
+    """The outputs of ``graph`` on ``arrays``, one per input. ``watch(node, outputs)`` sees each
+    step.
+    """
     env: dict[Value, np.ndarray] = {}
     for value, array in zip(graph.inputs, arrays, strict=True):
         env[value] = checked(np.asarray(array), value.type, "input")

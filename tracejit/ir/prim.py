@@ -1,12 +1,14 @@
-"""A primitive operation is one frozen record; its fields are all that the system knows of the operation.
+"""A primitive operation is one frozen record; its fields are all that the system knows of the
+operation.
 
-What a family can derive (shapes of elementwise operations, batching of layout operations ...) is filled in
-by the family's maker in ``ops/``. A field that is None is a missing feature: whoever needs it raises
-``MissingRule`` naming the primitive and the field. Making a record has no side effect.
+What a family can derive (shapes of elementwise operations, batching of layout operations ...) is
+filled in by the family's maker in ``ops/``. A field that is None is a missing feature: whoever
+needs it raises ``MissingRule`` naming the primitive and the field. Making a record has no side
+effect.
 
-Rules are written with primitives applied to Values: inside a rule ``mul(dx, cos(x))`` adds nodes to the graph
-that is being built (``ir/build.py``); Python scalars among the arguments become Literals of the type of the
-first Value.
+Rules are written with primitives applied to Values: inside a rule ``mul(dx, cos(x))`` adds nodes to
+the graph that is being built (``ir/build.py``); Python scalars among the arguments become Literals
+of the type of the first Value.
 """
 
 from __future__ import annotations
@@ -22,13 +24,15 @@ from tracejit.ir import build
 
 @dataclass(frozen=True)
 class Spell:
-    """How each printer writes a scalar operation: a template with ``{0} {1} ...`` for the arguments.
+    """How each printer writes a scalar operation: a template with ``{0} {1} ...`` for the
+    arguments.
 
-    A dict maps letters of the argument's kind (``f i u b c``, several at once as in "iu") to templates.
-    LLVM templates are the right-hand side of one instruction: ``{t}`` the result type (``<16 x float>``),
-    ``{a}`` the type of the first argument, ``{m}`` the first argument's intrinsic suffix (``v16f32``).
-    A printer with no template for an operation takes ``kernel/math.py``'s expansion, then the record's
-    ``scalar`` definition; with neither, the operation runs as its NumPy body between kernels.
+    A dict maps letters of the argument's kind (``f i u b c``, several at once as in "iu") to
+    templates. LLVM templates are the right-hand side of one instruction: ``{t}`` the result type
+    (``<16 x float>``), ``{a}`` the type of the first argument, ``{m}`` the first argument's
+    intrinsic suffix (``v16f32``). A printer with no template for an operation takes
+    ``kernel/math.py``'s expansion, then the record's ``scalar`` definition; with neither, the
+    operation runs as its NumPy body between kernels.
     """
 
     c: str | Mapping[str, str] | None = None
@@ -45,7 +49,9 @@ class Spell:
 
 @dataclass(frozen=True)
 class Reduce:
-    """The reduction a primitive is: fold ``fn`` over ``axes`` (the param of that name) from ``identity(dtype)``."""
+    """The reduction a primitive is: fold ``fn`` over ``axes`` (the param of that name) from
+    ``identity(dtype)``.
+    """
 
     fn: str
     identity: Callable[[Any], bool | int | float]
@@ -55,35 +61,43 @@ class Reduce:
 class Primitive:
     """One operation. ``xs`` are Values or Literals, ``params`` static keyword arguments.
 
-    ============  =======================================================================================
-    infer         ``(*types, **params) -> TensorType | tuple``; raises ShapeError or DTypeError on bad input
-    numpy         ``(*arrays, **params) -> array | tuple``: the meaning, the oracle of every test
-    params        names of the static parameters, in the order of the text form
-    jvp           ``(dxs, ys, xs, **params) -> dys``: dxs has None for an operand without tangent; ys a tuple;
+    ============
+    ======================================================================================= infer
+         ``(*types, **params) -> TensorType | tuple``; raises ShapeError or DTypeError on bad input
+         numpy         ``(*arrays, **params) -> array | tuple``: the meaning, the oracle of
+    every test params        names of the static parameters, in the order of the text form
+    jvp           ``(dxs, ys, xs, **params) -> dys``: dxs has None for an operand without tangent;
+    ys a tuple;
                   a dy may be None (zero). Linear in dxs, built from linear primitives only
     push          for operations that hold graphs, in place of jvp:
                   ``(mode, xs, dxs, **params) -> (ys, dys)``; mode "jvp": one joint node is fine;
-                  mode "linearize": the nodes that depend on dxs must be linear and separate from the rest
-    transpose     ``(cts, xs, **params) -> cts of operands``: xs holds ``Linear(type)`` for the operands the node
-                  is linear in and Values for the others (answer None for those); a ct may be None (zero);
-                  cts is a tuple, one per output
-    batch         ``(size, mask, xs, **params) -> outs``: operands with mask True carry a batch axis of ``size`` at
+                  mode "linearize": the nodes that depend on dxs must be linear and separate from
+                  the rest
+    transpose     ``(cts, xs, **params) -> cts of operands``: xs holds ``Linear(type)`` for the
+    operands the node
+                  is linear in and Values for the others (answer None for those); a ct may be None
+                  (zero); cts is a tuple, one per output
+    batch         ``(size, mask, xs, **params) -> outs``: operands with mask True carry a batch axis
+    of ``size`` at
                   axis 0; every output gets one too. May return ``Partly(outs, mask)``
-    element       ``(xs, index, **params) -> Expr``: one output element; ``xs[k](index)`` reads operand k there,
+    element       ``(xs, index, **params) -> Expr``: one output element; ``xs[k](index)`` reads
+    operand k there,
                   ``xs[k].type`` is its type. For several outputs: a tuple of Exprs
     reduce        a ``Reduce``: the operation folds one operand over the axes in ``params["axes"]``
     library       name of a library call ("gemm", "conv"): how contractions run
-    lower         ``(k, xs, outs, **params)``: writes its loops with a kernel builder (``kernel/build.py``)
-    lowers        ``(*types, **params) -> bool``: whether ``lower`` takes these operands (None: it takes all);
+    lower         ``(k, xs, outs, **params)``: writes its loops with a kernel builder
+    (``kernel/build.py``) lowers        ``(*types, **params) -> bool``: whether ``lower`` takes
+    these operands (None: it takes all);
                   where it does not, the node runs as its NumPy body between kernels
-    scalar        ``(*exprs) -> Expr``: definition by other scalar operations, for printers without a spelling
-    spell         how printers write it, for scalar operations
+    scalar        ``(*exprs) -> Expr``: definition by other scalar operations, for printers without
+    a spelling spell         how printers write it, for scalar operations
     domain        where generated tests draw inputs: ``(low, high)`` or one such pair per operand
     kinds         letters of the dtypes accepted ("fc" ...), for tests and documentation
     effect        True when the node must run once, in order (debug print, callback)
-    heavy         True when recomputing it in several consumers costs more than a load (exp, erf ...)
-    cases         ``() -> [(types, params), ...]``: typical uses, for the generated tests
-    ============  =======================================================================================
+    heavy         True when recomputing it in several consumers costs more than a load (exp, erf
+    ...) cases         ``() -> [(types, params), ...]``: typical uses, for the generated tests
+    ============
+    =======================================================================================
     """
 
     name: str
@@ -116,15 +130,13 @@ class Primitive:
         return self.name
 
     def rule(self, field: str) -> Callable[..., Any]:
-        """The rule in ``field``; raises MissingRule, which names the primitive and the field, where there is none."""
+        """The rule in ``field``; raises MissingRule, which names the primitive and the field, where
+        there is none.
+        """
         found = getattr(self, field)
         if found is None:
-            raise MissingRule(
-                f"`{self.name}` has no {field} rule", hint=hints.missing_rule(field)
-            )
+            raise MissingRule(f"`{self.name}` has no {field} rule", hint=hints.missing_rule(field))
         return found  # type: ignore[no-any-return]
-
-
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,9 @@
 """Tensor types: a dtype and a static shape, and the short dtype names used in every text form.
 
-    >>> TensorType(np.dtype("float32"), (2, 3))
-    f32[2,3]
-    >>> parse_type("c64[]").dtype
-    dtype('complex64')
+>>> TensorType(np.dtype("float32"), (2, 3))
+f32[2,3]
+>>> parse_type("c64[]").dtype
+dtype('complex64')
 """
 
 from __future__ import annotations
@@ -47,7 +47,9 @@ def short(dtype: np.dtype) -> str:
 
 
 def kind(dtype: np.dtype) -> str:
-    """One letter: ``b`` bool, ``i`` signed, ``u`` unsigned, ``f`` floating (bfloat16 too), ``c`` complex."""
+    """One letter: ``b`` bool, ``i`` signed, ``u`` unsigned, ``f`` floating (bfloat16 too), ``c``
+    complex.
+    """
     return "f" if dtype == bfloat16 else dtype.kind
 
 

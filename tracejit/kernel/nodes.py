@@ -1,14 +1,17 @@
-"""The Kernel IR: loop nests over scalar expressions. One page; printed and read back by ``text.py``.
+"""The Kernel IR: loop nests over scalar expressions. One page; printed and read back by
+``text.py``.
 
 Buffers are row-major and contiguous. ``Param.shape`` entries are ints (small extents are constants)
-or names of run-time sizes (i64), listed in ``Kernel.sizes``. Expressions are those of ``ir/expr.py``.
+or names of run-time sizes (i64), listed in ``Kernel.sizes``. Expressions are those of
+``ir/expr.py``.
 
-Every decision is a field here and the printers take none: ``Loop.how`` says which loop is split over
-threads (``par``, only outermost), which one is a vector (``vec`` with ``width`` lanes, ``unroll`` vectors at a time),
-which run in order (``seq``); ``Accumulate`` states that the order of a reduction is free, so that a
-``vec`` loop may keep one accumulator per lane and unrolled copy.
+Every decision is a field here and the printers take none: ``Loop.how`` says which loop is split
+over threads (``par``, only outermost), which one is a vector (``vec`` with ``width`` lanes,
+``unroll`` vectors at a time), which run in order (``seq``); ``Accumulate`` states that the order of
+a reduction is free, so that a ``vec`` loop may keep one accumulator per lane and unrolled copy.
 
-A ``vec`` loop may hold ``seq`` loops, ``While`` and ``If``: its locals are then vectors and conditions masks.
+A ``vec`` loop may hold ``seq`` loops, ``While`` and ``If``: its locals are then vectors and
+conditions masks.
 """
 
 from __future__ import annotations
@@ -47,7 +50,9 @@ class Stmt:
 
 @dataclass(frozen=True, slots=True)
 class Param:
-    """A buffer argument. ``role``: ``in`` is only read, ``out`` only written before it is read, ``inout`` both."""
+    """A buffer argument. ``role``: ``in`` is only read, ``out`` only written before it is read,
+    ``inout`` both.
+    """
 
     name: str
     dtype: str
@@ -59,8 +64,9 @@ class Param:
 class Loop(Stmt):
     """``for var in range(start, stop)``; ``var`` is an i64. ``how``: seq, par, vec, block, thread.
 
-    ``width``/``unroll`` count for ``vec`` only: lanes of one vector and vectors per trip of the main loop;
-    the rest runs as masked vectors, so any extent works. For ``seq``, ``unroll`` == extent asks for full unrolling.
+    ``width``/``unroll`` count for ``vec`` only: lanes of one vector and vectors per trip of the
+    main loop; the rest runs as masked vectors, so any extent works. For ``seq``, ``unroll`` ==
+    extent asks for full unrolling.
     """
 
     how: str
@@ -83,7 +89,9 @@ class Local(Stmt):
 
 @dataclass(frozen=True, slots=True)
 class Scratch(Stmt):
-    """Declare a small local array of constant shape, uninitialised (stack or registers). Used like a buffer."""
+    """Declare a small local array of constant shape, uninitialised (stack or registers). Used like
+    a buffer.
+    """
 
     name: str
     dtype: str
@@ -102,8 +110,8 @@ class Set(Stmt):
 class Accumulate(Stmt):
     """``name = fn(name, value)`` with ``fn`` associative and commutative, in any order.
 
-    ``fn``: add, mul, max, min (nan-propagating), and, or, xor. Inside a ``vec`` loop on a local declared outside
-    it this is a reduction across lanes; on a local declared inside, lane by lane.
+    ``fn``: add, mul, max, min (nan-propagating), and, or, xor. Inside a ``vec`` loop on a local
+    declared outside it this is a reduction across lanes; on a local declared inside, lane by lane.
     """
 
     name: str
@@ -130,7 +138,9 @@ class If(Stmt):
 
 @dataclass(frozen=True, slots=True)
 class While(Stmt):
-    """``while cond: body``. Inside ``vec``: runs until no lane's condition holds; finished lanes keep their locals."""
+    """``while cond: body``. Inside ``vec``: runs until no lane's condition holds; finished lanes
+    keep their locals.
+    """
 
     cond: Expr
     body: tuple[Stmt, ...]
@@ -138,7 +148,9 @@ class While(Stmt):
 
 @dataclass(frozen=True, slots=True)
 class Check(Stmt):
-    """Record failure number ``code`` (>= 1) in the kernel's flag when ``ok`` is false (in any lane); go on."""
+    """Record failure number ``code`` (>= 1) in the kernel's flag when ``ok`` is false (in any
+    lane); go on.
+    """
 
     ok: Expr
     code: int
@@ -151,7 +163,8 @@ class Barrier(Stmt):
 
 @dataclass(frozen=True, slots=True)
 class Kernel:
-    """A function over buffers. ``sizes``: names of run-time i64 arguments used in shapes and expressions.
+    """A function over buffers. ``sizes``: names of run-time i64 arguments used in shapes and
+    expressions.
 
     ``flag``: True when a Check occurs; the caller passes one i64 cell that is 0 while all is well.
     ``comment`` (the user's lines it comes from) takes no part in equality.

@@ -1,7 +1,7 @@
 """Broadcast and sum: each is the other's adjoint, and every family needs both.
 
-    broadcast_in_dim(x: f32[3], shape=(2, 3), dims=(1,))   -> f32[2,3]
-    reduce_sum(x: f32[2,3], axes=(0,))                     -> f32[3]
+broadcast_in_dim(x: f32[3], shape=(2, 3), dims=(1,))   -> f32[2,3]
+reduce_sum(x: f32[2,3], axes=(0,))                     -> f32[3]
 """
 
 from __future__ import annotations
@@ -146,7 +146,9 @@ reduce_sum = Primitive(
 
 
 def with_batch_axis(x: Any, size: int, batched: bool) -> Any:
-    """``x`` with a batch axis in front: as it is when ``batched``, repeated ``size`` times otherwise."""
+    """``x`` with a batch axis in front: as it is when ``batched``, repeated ``size`` times
+    otherwise.
+    """
     if batched:
         return x
     if isinstance(x, Literal):

@@ -1,7 +1,8 @@
 """Python inside programs: pure_callback for values, host_effect for printing and logging.
 
-    pure_callback(x; function, types)     results of a Python function of arrays, of the types promised
-    host_effect(x; function)              calls the function when the program runs; has no result
+pure_callback(x; function, types)     results of a Python function of arrays, of the types
+promised host_effect(x; function)              calls the function when the program runs; has no
+result
 """
 
 from __future__ import annotations
@@ -20,12 +21,15 @@ def _numpy_callback(*arrays: Any, function: Any, types: tuple[TensorType, ...]) 
     found = function(*[np.asarray(a) for a in arrays])
     results = found if isinstance(found, tuple | list) else (found,)
     if len(results) != len(types):
-        raise ArgumentError(f"pure_callback: {_name(function)} returned {len(results)} arrays, not {len(types)}")
+        raise ArgumentError(
+            f"pure_callback: {_name(function)} returned {len(results)} arrays, not {len(types)}"
+        )
     outs = tuple(np.asarray(r, t.dtype) for r, t in zip(results, types, strict=True))
     for out, type in zip(outs, types, strict=True):
         if out.shape != type.shape:
             raise ArgumentError(
-                f"pure_callback: {_name(function)} returned shape {out.shape} where {type} was promised"
+                f"pure_callback: {_name(function)} returned shape {out.shape} "
+                f"where {type} was promised"
             )
     return outs
 
@@ -53,9 +57,13 @@ class OneByOne:
     def __call__(self, *arrays: Any) -> Any:
         rows = []
         for k in range(self.size):
-            found = self.function(*[a[k] if m else a for a, m in zip(arrays, self.mask, strict=True)])
+            found = self.function(
+                *[a[k] if m else a for a, m in zip(arrays, self.mask, strict=True)]
+            )
             rows.append(found if isinstance(found, tuple | list) else (found,))
-        return tuple(np.stack([np.asarray(r) for r in column]) for column in zip(*rows, strict=True))
+        return tuple(
+            np.stack([np.asarray(r) for r in column]) for column in zip(*rows, strict=True)
+        )
 
 
 def _batch_callback(size: int, mask: Any, xs: Any, *, function: Any, types: Any) -> Any:
@@ -83,7 +91,7 @@ pure_callback = Primitive(
     numpy=_numpy_callback,
     batch=_batch_callback,
     cases=_cases_callback,
-    doc="Results of a Python function that depends on its arguments only; it may run any number of times.",
+    doc="Results of a Python function of its arguments only; it may run any number of times.",
 )
 
 
@@ -105,7 +113,10 @@ class EachOnce:
         self.__name__ = getattr(function, "__name__", "callback")
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, EachOnce) and (self.function, self.size) == (other.function, other.size)
+        return isinstance(other, EachOnce) and (self.function, self.size) == (
+            other.function,
+            other.size,
+        )
 
     def __hash__(self) -> int:
         return hash((self.function, self.size))

@@ -1,6 +1,8 @@
-"""Tensors written out: ``full`` makes a buffer of one repeated scalar, ``copy`` a buffer of its own for a value.
+"""Tensors written out: ``full`` makes a buffer of one repeated scalar, ``copy`` a buffer of its own
+for a value.
 
-Inside a graph Literals and values need neither; the back ends insert them where a program must own a buffer.
+Inside a graph Literals and values need neither; the back ends insert them where a program must own
+a buffer.
 """
 
 from __future__ import annotations

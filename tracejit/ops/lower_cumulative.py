@@ -80,8 +80,8 @@ def lower_running(
         together = min(TOGETHER, max(rows, 1))
         with k.loop("par", -(-rows // together)) as block:
             # in the last block its last row may stand several times: each writes the same
-            first = [iadd(imul(block, together), row) for row in range(together)]
-            numbers = [k.local("i64", k.op("min", row, rows - 1), "row") for row in first]
+            first = [iadd(imul(block, together), which) for which in range(together)]
+            numbers = [k.local("i64", k.op("min", i, rows - 1), "row") for i in first]
             totals = [k.local(dtype, start, "total") for _ in numbers]
             with k.loop("seq", n, name="i") as i:
                 for number, total in zip(numbers, totals, strict=True):

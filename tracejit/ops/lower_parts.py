@@ -59,7 +59,8 @@ def next_single(shape: Sequence[int], start: int) -> int:
 
 def lane_width(k: Any, *types: TensorType) -> int:
     """Lanes of one vector of the widest of ``types``."""
-    return max(1, k.width * 4 // max(4, *(t.dtype.itemsize for t in types)))
+    widest = max(4, *(t.dtype.itemsize for t in types))
+    return max(1, int(k.width) * 4 // widest)
 
 
 @contextmanager

@@ -127,7 +127,10 @@ class Known:
 
 
 def scalar_results(graph: Graph, args: Sequence[Expr]) -> tuple[Expr, ...] | None:
-    """The results of a graph of scalars as expressions; None where an operation has no such form."""
+    """The results of a graph of scalars as expressions, or None.
+
+    None: some operation has no such form, or may fail, which a fold does not report.
+    """
     env: dict[Value, Expr] = dict(zip(graph.inputs, args, strict=True))
 
     def read(x: Atom) -> Expr:

@@ -2,8 +2,8 @@
 
 A row is sorted in scratch by a bitonic network, whose steps compare whole vectors. What is sorted
 are whole numbers: every key becomes an i64 that orders as the key does, and its place in the row
-comes last, so no two entries are equal and the order is stable. A key of up to 32 bits and the place
-share one number.
+comes last, so no two entries are equal and the order is stable. A key of up to 32 bits and the
+place share one number.
 
 Scratch holds LANES columns of R entries; entry i of the row stands in column i // R, so that steps
 over a distance below R compare rows of the scratch, and only the last few merges cross columns
@@ -68,10 +68,7 @@ def lower_sort(
         def place(i: Expr) -> tuple[Expr, ...]:
             return (*other[:dimension], i, *other[dimension:])
 
-        keys = [
-            lambda i, x=x: ordered(k, x(place(i)), x.type)  # type: ignore[misc]
-            for x in xs[:num_keys]
-        ]
+        keys = [lambda i, x=x: ordered(k, x(place(i)), x.type) for x in xs[:num_keys]]
         row = Row(k, n, [x.type for x in xs[:num_keys]])
         row.fill(keys)
         row.sort()
@@ -294,7 +291,7 @@ class Row:
                     k.store_to(copy, (side, c), k.load_from(number, (r, c)))
 
     def meet(self, here: Any, there: Any, first: Expr) -> None:
-        """Entry ``here`` becomes the lesser of it and the copy ``there`` if ``first``, else the greater."""
+        """Of an entry and the copy of another, keep the lesser if ``first``, else the greater."""
         k = self.k
         a, b = self.entry(self.numbers, here), self.entry(self.across, there)
         if len(a) == 1:

@@ -2,10 +2,10 @@
 
     transpose_graph(linear: residuals, dx -> dy)  ->  Graph residuals, ct_dy -> ct_dx
 
-Cotangents that come out of a ``select`` are exact zeros where the branch was not taken. They are kept zero through
-products and quotients with residuals, which may be inf or nan there: the gradient of ``where(x < 1, x, sqrt(x))`` at 0 is 1.
-What says where a cotangent is zero is the select's own condition, not the cotangent: one that merely happens to be zero
-has derivatives.
+Cotangents that come out of a ``select`` are exact zeros where the branch was not taken. They are
+kept zero through products and quotients with residuals, which may be inf or nan there: the gradient
+of ``where(x < 1, x, sqrt(x))`` at 0 is 1. What says where a cotangent is zero is the select's own
+condition, not the cotangent: one that merely happens to be zero has derivatives.
 """
 
 from __future__ import annotations
@@ -35,15 +35,15 @@ _ELEMENTWISE = frozenset(
 _SCALES = frozenset(("mul", "div", "fma"))
 #: linear operations that move elements or add them up, with no residual but indices
 _MOVES = frozenset(
-    "broadcast_in_dim reduce_sum reshape transpose rev slice pad concatenate gather scatter dynamic_slice "
-    "dynamic_update_slice cumsum reduce_window_sum".split()
+    "broadcast_in_dim reduce_sum reshape transpose rev slice pad concatenate gather scatter "
+    "dynamic_slice dynamic_update_slice cumsum reduce_window_sum".split()
 )
 #: operations that hold graphs or a user's rule: zero as a whole where all their cotangents are
 _HOLDS = frozenset(("cond", "scan", "custom_vjp_tangent", "checkpoint", "checkpoint_tangent"))
 
 
 class Live:
-    """Where a cotangent may differ from zero: a bool tensor, added to the graph when first asked for."""
+    """Where a cotangent may differ from zero: a bool tensor, added to the graph when asked for."""
 
     #: deeper chains are added at once, so that asking does not recurse without bound
     DEPTH = 40
@@ -63,7 +63,7 @@ class Live:
 
 
 class Cotangents:
-    """Cotangents by value, summed as they arrive, and where those that have known zeros are not zero."""
+    """Cotangents by value, summed as they arrive, and where those with known zeros are not zero."""
 
     def __init__(self) -> None:
         self.sums: dict[Value, Atom] = {}
@@ -86,19 +86,16 @@ class Cotangents:
 
 
 def pull_back(
-    graph: Graph,
-    xs: Sequence[Atom | Linear],
-    cts: Sequence[Atom | None],
-    lives: Sequence[Live | None] | None = None,
+    graph: Graph, xs: Sequence[Atom | Linear], cts: Sequence[Atom | None]
 ) -> tuple[Atom | None, ...]:
-    """Add the transpose of ``graph`` to the current builder: cotangents of the inputs marked ``Linear``.
+    """Add the transpose of ``graph`` to the current builder: cotangents of the ``Linear`` inputs.
 
-    Nodes that do not depend on a Linear input are added first, as they are. None is a zero cotangent.
-    ``lives`` says where the cotangents of the outputs may differ from zero; None is everywhere.
+    Nodes that do not depend on a Linear input are added first, as they are; None is a zero.
     """
-    sums = _pull_graph(graph, xs, cts, lives or (None,) * len(cts))
+    sums = _pull_graph(graph, xs, cts, (None,) * len(cts))
     return tuple(
-        sums.get(v) if isinstance(x, Linear) else None for v, x in zip(graph.inputs, xs, strict=True)
+        sums.get(v) if isinstance(x, Linear) else None
+        for v, x in zip(graph.inputs, xs, strict=True)
     )
 
 
@@ -108,6 +105,7 @@ def _pull_graph(
     cts: Sequence[Atom | None],
     lives: Sequence[Live | None],
 ) -> Cotangents:
+    """Cotangents of the graph's values; ``lives`` are those of ``cts``, None where unknown."""
     builder = build.current()
     roots = [v for v, x in zip(graph.inputs, xs, strict=True) if isinstance(x, Linear)]
     known, linear = split_by_dependency(graph.nodes, roots)
@@ -178,12 +176,10 @@ def _pull_call(
 def _keep_zeros(
     node: Node, xs: tuple[Atom | Linear, ...], parts: Sequence[Atom | None], lives: list[Live]
 ) -> tuple[Sequence[Atom | None], Sequence[Live | None]]:
-    """The node's parts with the zeros of its cotangents kept, and where each part may differ from zero."""
+    """The node's parts with the zeros of its cotangents kept, and where each may not be zero."""
     name, live = node.prim.name, lives[0]
     if name == "select":
-        return parts, [
-            None if chosen is None else _both(chosen, live) for chosen in _chosen(xs[0])
-        ]
+        return parts, [None if chosen is None else _both(chosen, live) for chosen in _chosen(xs[0])]
     if name in _ELEMENTWISE:
         if name in _SCALES and not all(isinstance(x, Linear) or _is_finite(x) for x in xs):
             parts = [None if part is None else _masked(live, part) for part in parts]
@@ -230,7 +226,7 @@ def _either(a: Live, b: Live) -> Live:
 
 
 def _moved(node: Node, xs: tuple[Atom | Linear, ...], live: Live, k: int) -> Atom:
-    """Where part ``k`` of an operation that moves elements can differ from zero: its transpose, applied to ones there."""
+    """Where part ``k`` of an operation that moves elements may not be zero: its transpose."""
     ones = convert(live.get(), dtype=node.outputs[0].type.dtype)
     part = node.prim.rule("transpose")((ones,), xs, **node.params)[k]
     return ne(part, full_like(part, 0))  # type: ignore[no-any-return]
@@ -252,13 +248,19 @@ def _spread(some: Live, part: Atom) -> Atom:
 def transpose_graph(
     graph: Graph, linear: Sequence[bool], ct_mask: Sequence[bool]
 ) -> tuple[Graph, tuple[bool, ...]]:
-    """A graph of (non-linear inputs, cotangents at ``ct_mask``) -> cotangents of the linear inputs, zeros included."""
+    """A graph of (non-linear inputs, cotangents at ``ct_mask``) -> cotangents of the linear inputs.
+
+    Also: which of these are not zero as a whole.
+    """
     with build.building() as builder:
         xs: list[Atom | Linear] = [
             Linear(v.type) if is_lin else builder.input(v.type, v.name)
             for v, is_lin in zip(graph.inputs, linear, strict=True)
         ]
-        cts = [builder.input(y.type) if m else None for y, m in zip(graph.outputs, ct_mask, strict=True)]
+        cts = [
+            builder.input(y.type) if m else None
+            for y, m in zip(graph.outputs, ct_mask, strict=True)
+        ]
         found = pull_back(graph, xs, cts)
     outs = tuple(
         full_like(v.type, 0) if ct is None else ct

@@ -1,6 +1,6 @@
 """Vectorisation: a graph over single examples becomes a graph over batches (batch axis 0 inside).
 
-    batch_graph(g: f32[3] -> f32[], size=8, mask=(True,))  ->  Graph f32[8,3] -> f32[8]
+batch_graph(g: f32[3] -> f32[], size=8, mask=(True,))  ->  Graph f32[8,3] -> f32[8]
 """
 
 from __future__ import annotations
@@ -64,11 +64,13 @@ def batch_graph(
             for v, m in zip(graph.inputs, mask, strict=True)
         ]
         outs, found = push_batch(graph, xs, mask, size)
-        wanted = found if out_mask is None else tuple(a or b for a, b in zip(found, out_mask, strict=True))
+        wanted = (
+            found
+            if out_mask is None
+            else tuple(a or b for a, b in zip(found, out_mask, strict=True))
+        )
         outs = tuple(
             with_batch_axis(y, size, have) if want else y
             for y, have, want in zip(outs, found, wanted, strict=True)
         )
     return builder.graph(outs, graph.name), wanted
-
-

@@ -1,7 +1,7 @@
 """``call`` (a nested jit) and ``cond`` (branches chosen by an index): operations that hold graphs.
 
-    %3 = call(%0, graph={...})
-    %3 = cond(%index, %0, %1, branches=({...}, {...}))      the index is clamped
+%3 = call(%0, graph={...})
+%3 = cond(%index, %0, %1, branches=({...}, {...}))      the index is clamped
 """
 
 from __future__ import annotations
@@ -30,9 +30,7 @@ def check_operands(name: str, graph: Graph, types: Sequence[TensorType]) -> None
         raise ShapeError(f"{name}: the graph takes {graph.input_types}, got {tuple(types)}")
 
 
-def scatter_tangents(
-    mask: Sequence[bool], outs: Sequence[Atom]
-) -> tuple[Atom | None, ...]:
+def scatter_tangents(mask: Sequence[bool], outs: Sequence[Atom]) -> tuple[Atom | None, ...]:
     """``outs`` put at the places where ``mask`` is true, None elsewhere."""
     rest = iter(outs)
     return tuple(next(rest) if m else None for m in mask)

@@ -87,7 +87,9 @@ def jvp_graph(
     return builder.graph((*ys, *with_zeros(ys, dys, wanted)), graph.name), wanted
 
 
-def with_zeros(ys: Sequence[Atom], dys: Sequence[Tangent], mask: Sequence[bool]) -> tuple[Atom, ...]:
+def with_zeros(
+    ys: Sequence[Atom], dys: Sequence[Tangent], mask: Sequence[bool]
+) -> tuple[Atom, ...]:
     """The tangents at ``mask``, a Literal 0 for those that are None."""
     return tuple(
         full_like(y, 0) if dy is None else dy for y, dy, m in zip(ys, dys, mask, strict=True) if m

@@ -105,9 +105,7 @@ def _infer_scan(*types: TensorType, **params: Any) -> tuple[TensorType, ...]:
 def _numpy_scan(*arrays: Any, **params: Any) -> tuple[Any, ...]:
     s = Scan(**params)
     consts, carry, xs = s.split(arrays)
-    stacked = [
-        np.empty((s.length, *y.shape), y.dtype) for y in s.body.output_types[s.n_carry :]
-    ]
+    stacked = [np.empty((s.length, *y.shape), y.dtype) for y in s.body.output_types[s.n_carry :]]
     for step in range(s.length - 1, -1, -1) if s.reverse else range(s.length):
         outs = interp.run(s.body, (*consts, *carry, *(x[step] for x in xs)))
         carry = tuple(outs[: s.n_carry])
@@ -228,8 +226,7 @@ def _transpose_scan(cts: Any, operands: Any, **params: Any) -> Any:
         pulled = s.split(pull_back(s.body, ins, (*d_carry, *d_ys)))
         ct_consts = [c for c, x in zip(pulled[0], consts, strict=True) if is_linear(x)]
         new_sums = [
-            old if ct is None else add(old, ct)
-            for old, ct in zip(sums, ct_consts, strict=True)
+            old if ct is None else add(old, ct) for old, ct in zip(sums, ct_consts, strict=True)
         ]
         new_carry = [_or_zero(ct, x.type) for ct, x in zip(pulled[1], carry, strict=True)]
         slices = [
