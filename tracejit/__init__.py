@@ -12,6 +12,15 @@ tj.grad(loss)(w, x, y)
 
 from tracejit.api import Array as Array
 from tracejit.api import ShapeDtypeStruct as ShapeDtypeStruct
+from tracejit.api import block_until_ready as block_until_ready
+from tracejit.api import checkpoint as checkpoint
+from tracejit.api import checkpoint_policies as checkpoint_policies
+from tracejit.api import clear_caches as clear_caches
+from tracejit.api import closure_convert as closure_convert
+from tracejit.api import custom_gradient as custom_gradient
+from tracejit.api import custom_jvp as custom_jvp
+from tracejit.api import custom_vjp as custom_vjp
+from tracejit.api import device_get as device_get
 from tracejit.api import eval_shape as eval_shape
 from tracejit.api import grad as grad
 from tracejit.api import hessian as hessian
@@ -22,10 +31,13 @@ from tracejit.api import jit as jit
 from tracejit.api import jvp as jvp
 from tracejit.api import linearize as linearize
 from tracejit.api import make_graph as make_graph
+from tracejit.api import pure_callback as pure_callback
+from tracejit.api import remat as remat
 from tracejit.api import value_and_grad as value_and_grad
 from tracejit.api import vjp as vjp
 from tracejit.api import vmap as vmap
 from tracejit.config import config as config
 from tracejit.config import settings as settings
+from tracejit.errors import TracejitError as TracejitError
 
 __version__ = "0.1.0"

@@ -2,7 +2,22 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import numpy as np
+
+from tracejit import tree
 from tracejit.frontend.array import Array
+from tracejit.frontend.call import flatten
+from tracejit.frontend.callbacks import pure_callback
+from tracejit.frontend.custom import (
+    checkpoint,
+    checkpoint_policies,
+    closure_convert,
+    custom_gradient,
+    custom_jvp,
+    custom_vjp,
+)
 from tracejit.frontend.derivatives import (
     grad,
     hessian,
@@ -15,13 +30,46 @@ from tracejit.frontend.derivatives import (
     value_and_grad,
     vjp,
 )
-from tracejit.frontend.dispatch import Jitted, ShapeDtypeStruct, eval_shape, jit
+from tracejit.frontend.dispatch import ALL_JITTED, Jitted, ShapeDtypeStruct, eval_shape, jit
 from tracejit.frontend.vectorize import vmap
+
+remat = checkpoint
+
+
+def block_until_ready(x: Any) -> Any:
+    """``x`` once every array in it has its value: at once on the CPU, whose calls return when
+    done.
+    """
+    for leaf in flatten(x)[0]:
+        if isinstance(leaf, Array):
+            leaf.block_until_ready()
+    return x
+
+
+def device_get(x: Any) -> Any:
+    """``x`` with NumPy arrays in place of Arrays."""
+    return tree.map(np.asarray, x)
+
+
+def clear_caches() -> None:
+    """Forget every compiled program of every jitted function."""
+    for jitted in list(ALL_JITTED):
+        jitted.clear_cache()
+
 
 __all__ = [
     "Array",
     "Jitted",
     "ShapeDtypeStruct",
+    "block_until_ready",
+    "checkpoint",
+    "checkpoint_policies",
+    "clear_caches",
+    "closure_convert",
+    "custom_gradient",
+    "custom_jvp",
+    "custom_vjp",
+    "device_get",
     "eval_shape",
     "grad",
     "hessian",
@@ -32,6 +80,8 @@ __all__ = [
     "jvp",
     "linearize",
     "make_graph",
+    "pure_callback",
+    "remat",
     "value_and_grad",
     "vjp",
     "vmap",

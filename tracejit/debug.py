@@ -11,10 +11,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
-
 from tracejit.frontend.array import apply, as_array
 from tracejit.frontend.call import flatten
+from tracejit.frontend.callbacks import Flat
 from tracejit.ops import callback as ops
 
 __all__ = ["callback", "print"]
@@ -38,26 +37,4 @@ def callback(
     ignored.
     """
     leaves, treedef = flatten((args, kwargs))
-    shown = _Shown(callback, treedef)
-    apply(ops.host_effect, *[as_array(leaf) for leaf in leaves], function=shown)
-
-
-class _Shown:
-    """A user's callback and the tree of its arguments, compared by both."""
-
-    def __init__(self, function: Callable[..., None], treedef: Any) -> None:
-        self.function, self.treedef = function, treedef
-        self.__name__ = getattr(function, "__name__", "callback")
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Shown) and (self.function, self.treedef) == (
-            other.function,
-            other.treedef,
-        )
-
-    def __hash__(self) -> int:
-        return hash((self.function, self.treedef))
-
-    def __call__(self, *arrays: np.ndarray) -> None:
-        args, kwargs = self.treedef.unflatten(arrays)
-        self.function(*args, **kwargs)
+    apply(ops.host_effect, *[as_array(leaf) for leaf in leaves], function=Flat(callback, treedef))

@@ -50,7 +50,9 @@ def test_counters_of_loops_are_allotted_once() -> None:
 
 def test_a_million_steps_do_not_use_up_the_stack() -> None:
     graph = nested_scan(500_000)
-    (found,) = compile_graph(graph, backend="llvm", mode="default", threads=1).run([np.eye(3, dtype="f4")])
+    (found,) = compile_graph(graph, backend="llvm", mode="default", threads=1).run(
+        [np.eye(3, dtype="f4")]
+    )
     assert np.isfinite(found).all()
 
 

@@ -173,6 +173,13 @@ def test_wrong_tangents_and_cotangents() -> None:
         tj.jvp(jnp.sin, (X,), (X[:2],))
     with pytest.raises(ArgumentError, match="tuples"):
         tj.jvp(jnp.sin, X, X)
+    for call in (
+        lambda: tj.jvp(lambda k: k * k, (3,), (1.0,)),
+        lambda: tj.jvp(lambda k: k * 1.0, (K,), (K,)),
+        lambda: tj.linearize(lambda k: k * 1.0, K)[1](X),
+    ):
+        with pytest.raises(GradError, match="`k` is .*float0"):
+            call()
     pull = tj.vjp(jnp.sin, X)[1]
     with pytest.raises(GradError, match="cotangent"):
         pull(np.ones(2))

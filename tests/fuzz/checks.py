@@ -1,6 +1,6 @@
 """What a compiled random graph is held to.
 
-    check_graph(graph, arrays)      compiles it, checks every stage, compares results with the interpreter
+check_graph(graph, arrays)      compiles it, checks every stage, compares results with the interpreter
 """
 
 from __future__ import annotations
@@ -45,9 +45,13 @@ def check_graph(graph: Graph, arrays: Sequence[np.ndarray], threads: int = 2) ->
     check_plan(made.program.plan)
     with np.errstate(all="ignore"):
         wanted = interp.run(graph, arrays)
-        wide = interp.run(wide_graph(graph), [a.astype("f8") if kind(a.dtype) == "f" else a for a in arrays])
+        wide = interp.run(
+            wide_graph(graph), [a.astype("f8") if kind(a.dtype) == "f" else a for a in arrays]
+        )
     compare(run_guarded(made, arrays), wanted, wide)
-    compare(run_guarded(made, arrays), wanted, wide)  # in an arena and in results that have been used
+    compare(
+        run_guarded(made, arrays), wanted, wide
+    )  # in an arena and in results that have been used
     return made
 
 
@@ -86,7 +90,11 @@ def limits(pick: Callable[[int], int]) -> Iterator[None]:
         (lower, "DEPTH"): (12, 1)[pick(2)],
     }
     before = {key: getattr(*key) for key in chosen}
-    refuses = {"none": (), "some": ("mul", "transpose", "reduce_max"), "more": ("add", "tanh", "pad", "reduce_sum")}
+    refuses = {
+        "none": (),
+        "some": ("mul", "transpose", "reduce_max"),
+        "more": ("add", "tanh", "pad", "reduce_sum"),
+    }
     refused = refuses[tuple(refuses)[pick(3)]]
     can_fuse = cpu.can_fuse
     try:
@@ -100,7 +108,9 @@ def limits(pick: Callable[[int], int]) -> Iterator[None]:
             setattr(module, name, value)
 
 
-def compare(found: Sequence[np.ndarray], wanted: Sequence[np.ndarray], wide: Sequence[np.ndarray]) -> None:
+def compare(
+    found: Sequence[np.ndarray], wanted: Sequence[np.ndarray], wide: Sequence[np.ndarray]
+) -> None:
     """Integers and booleans equal; floats as far off as single steps in their precision are."""
     for k, (got, want, true) in enumerate(zip(found, wanted, wide, strict=True)):
         assert got.dtype == want.dtype and got.shape == want.shape
@@ -116,7 +126,9 @@ def compare(found: Sequence[np.ndarray], wanted: Sequence[np.ndarray], wide: Seq
         scale = max(np.abs(b[told]).max(), SMALLEST[want.dtype.itemsize])
         allowed = 30 * np.abs(b[told] - c[told]).max() + 60 * eps * scale
         error = np.abs(a[told] - b[told]).max()
-        assert error <= allowed, f"result {k} is off by {error}, not {allowed}:\n{a}\ninstead of\n{b}"
+        assert error <= allowed, (
+            f"result {k} is off by {error}, not {allowed}:\n{a}\ninstead of\n{b}"
+        )
 
 
 def check_plan(plan: Plan) -> None:

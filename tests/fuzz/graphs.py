@@ -65,7 +65,9 @@ class Maker:
     def number(self, dtype: np.dtype) -> Any:
         if kind(dtype) == "b":
             return bool(self.pick(2))
-        return self.one_of((1, 0, 2, 3)) if kind(dtype) in "iu" else self.one_of((1.0, 0.0, -0.5, 2.0))
+        return (
+            self.one_of((1, 0, 2, 3)) if kind(dtype) in "iu" else self.one_of((1.0, 0.0, -0.5, 2.0))
+        )
 
     def keep(self, value: Value, *exact_if: Any) -> Value:
         """Note a new value; a float is exact when all of ``exact_if`` are."""
@@ -95,7 +97,9 @@ def unary_float(m: Maker) -> None:
     x = m.any(of_kind("f"))
     if x is None:
         return
-    fn = m.one_of(("tanh", "neg", "abs", "sin", "logistic", "exp", "sqrt", "log1p", "cos", "square", "erf"))
+    fn = m.one_of(
+        ("tanh", "neg", "abs", "sin", "logistic", "exp", "sqrt", "log1p", "cos", "square", "erf")
+    )
     if fn in ("sqrt", "log1p"):
         x = PRIMS["abs"](x)
     if fn == "exp":
@@ -108,7 +112,10 @@ def unary_exact(m: Maker) -> None:
     x = m.any(lambda v: v in m.exact and kind(v.type.dtype) != "b")
     if x is None:
         return
-    names = {"f": ("floor", "sign", "round", "trunc", "is_finite"), "i": ("neg", "abs", "not", "sign", "population_count")}
+    names = {
+        "f": ("floor", "sign", "round", "trunc", "is_finite"),
+        "i": ("neg", "abs", "not", "sign", "population_count"),
+    }
     fn = m.one_of(names.get(kind(x.type.dtype), ("not", "population_count", "clz")))
     m.keep(PRIMS[fn](x), x)
 
@@ -126,7 +133,11 @@ def binary(m: Maker) -> None:
     }
     fn = m.one_of(names[kind(x.type.dtype)])
     if fn == "div" and kind(x.type.dtype) == "f":
-        y = PRIMS["add"](PRIMS["abs"](y), full_like(x, 1.0)) if isinstance(y, Value) else full_like(x, 3.0)
+        y = (
+            PRIMS["add"](PRIMS["abs"](y), full_like(x, 1.0))
+            if isinstance(y, Value)
+            else full_like(x, 3.0)
+        )
     a, b = (x, y) if m.pick(2) else (y, x)
     if fn == "div" and kind(x.type.dtype) == "f":
         a, b = x, y
@@ -138,7 +149,9 @@ def shift(m: Maker) -> None:
     x = m.any(of_kind("iu"))
     if x is not None:
         by = PRIMS["and"](m.like(x), full_like(x, 7))
-        m.keep(PRIMS[m.one_of(("shift_left", "shift_right_logical", "shift_right_arithmetic"))](x, by))
+        m.keep(
+            PRIMS[m.one_of(("shift_left", "shift_right_logical", "shift_right_arithmetic"))](x, by)
+        )
 
 
 def compare(m: Maker) -> None:
@@ -216,7 +229,9 @@ def reduce_and_return(m: Maker) -> None:
         total = PRIMS["tanh"](total)
     if m.pick(2):
         ones = tuple(1 if a in axes else x.type.shape[a] for a in range(n))
-        wide = PRIMS["broadcast_in_dim"](PRIMS["reshape"](total, new_sizes=ones), shape=x.type.shape, dims=tuple(range(n)))
+        wide = PRIMS["broadcast_in_dim"](
+            PRIMS["reshape"](total, new_sizes=ones), shape=x.type.shape, dims=tuple(range(n))
+        )
     else:
         wide = PRIMS["broadcast_in_dim"](total, shape=x.type.shape, dims=kept)
     source = m.like(x)
@@ -238,7 +253,11 @@ def product(m: Maker) -> None:
         return
     y = m.any(lambda v: v.type.dtype == x.type.dtype and 0 < v.type.ndim < 3)
     assert y is not None
-    pairs = [(a, b) for a, b in itertools.product(range(x.type.ndim), range(y.type.ndim)) if x.type.shape[a] == y.type.shape[b]]
+    pairs = [
+        (a, b)
+        for a, b in itertools.product(range(x.type.ndim), range(y.type.ndim))
+        if x.type.shape[a] == y.type.shape[b]
+    ]
     if not pairs:
         return
     a, b = m.one_of(pairs)
@@ -246,7 +265,12 @@ def product(m: Maker) -> None:
     if size > m.limit:
         return
     dims: Any = (((a,), (b,)), ((), ()))
-    if x.type.ndim == 2 and y.type.ndim == 2 and x.type.shape[1 - a] == y.type.shape[1 - b] and m.pick(2):
+    if (
+        x.type.ndim == 2
+        and y.type.ndim == 2
+        and x.type.shape[1 - a] == y.type.shape[1 - b]
+        and m.pick(2)
+    ):
         dims = (((a,), (b,)), ((1 - a,), (1 - b,)))
     z = PRIMS["dot_general"](x, y, dimension_numbers=dims, preferred_element_type=None)
     m.keep(PRIMS["mul"](z, full_like(z, 0.125)))
@@ -277,25 +301,45 @@ def layout(m: Maker) -> None:
             if extent * x.type.size > m.limit or n > 3:
                 return
             wide = (*shape[:where], extent, *shape[where:])
-            y = PRIMS["broadcast_in_dim"](x, shape=wide, dims=tuple(a for a in range(n + 1) if a != where))
+            y = PRIMS["broadcast_in_dim"](
+                x, shape=wide, dims=tuple(a for a in range(n + 1) if a != where)
+            )
         case 4:
             starts = tuple(m.pick(max(k, 1)) for k in shape)
-            limits = tuple(k - m.pick(k - s + 1) if k else 0 for k, s in zip(shape, starts, strict=True))
-            y = PRIMS["slice"](x, start=starts, limit=limits, strides=tuple(1 + m.pick(3) // 2 for _ in shape))
+            limits = tuple(
+                k - m.pick(k - s + 1) if k else 0 for k, s in zip(shape, starts, strict=True)
+            )
+            y = PRIMS["slice"](
+                x, start=starts, limit=limits, strides=tuple(1 + m.pick(3) // 2 for _ in shape)
+            )
         case _:
             config = tuple((m.pick(3) - 1 if k else 0, m.pick(3), m.pick(4) // 3) for k in shape)
-            if np.prod([a + b + k * (1 + c) for k, (a, b, c) in zip(shape, config, strict=True)]) > m.limit:
+            if (
+                np.prod([a + b + k * (1 + c) for k, (a, b, c) in zip(shape, config, strict=True)])
+                > m.limit
+            ):
                 return
-            y = PRIMS["pad"](x, literal(m.number(x.type.dtype), TensorType(x.type.dtype, ())), config=config)
+            y = PRIMS["pad"](
+                x, literal(m.number(x.type.dtype), TensorType(x.type.dtype, ())), config=config
+            )
     m.keep(y, x)
 
 
 def other_shapes(shape: tuple[int, ...]) -> list[tuple[int, ...]]:
     """Shapes of as many elements."""
     size = int(np.prod(shape, dtype=np.int64))
-    found = [(size,), (1, *shape), (*shape, 1), tuple(n for n in shape if n != 1) if size else shape]
+    found = [
+        (size,),
+        (1, *shape),
+        (*shape, 1),
+        tuple(n for n in shape if n != 1) if size else shape,
+    ]
     if len(shape) > 1:
-        found += [(shape[0] * shape[1], *shape[2:]), (*shape[:-2], shape[-2] * shape[-1]), shape[::-1]]
+        found += [
+            (shape[0] * shape[1], *shape[2:]),
+            (*shape[:-2], shape[-2] * shape[-1]),
+            shape[::-1],
+        ]
     found += [(size // d, d) for d in (2, 3, 5) if size and size % d == 0]
     return found
 
@@ -308,7 +352,11 @@ def concatenate(m: Maker) -> None:
 
     def fits(v: Value) -> bool:
         a, b = v.type.shape, x.type.shape
-        return v.type.dtype == x.type.dtype and len(a) == len(b) and all(p == q or k == axis for k, (p, q) in enumerate(zip(a, b, strict=True)))
+        return (
+            v.type.dtype == x.type.dtype
+            and len(a) == len(b)
+            and all(p == q or k == axis for k, (p, q) in enumerate(zip(a, b, strict=True)))
+        )
 
     parts = [x, *[m.any(fits) for _ in range(1 + m.pick(2))]]
     if sum(v.type.size for v in parts if v is not None) <= m.limit:
@@ -382,7 +430,9 @@ def dynamic(m: Maker) -> None:
 
 
 def along(m: Maker) -> None:
-    x = m.any(lambda v: v.type.ndim > 0 and kind(v.type.dtype) in "fiu" and v.type.dtype.itemsize >= 4)
+    x = m.any(
+        lambda v: v.type.ndim > 0 and kind(v.type.dtype) in "fiu" and v.type.dtype.itemsize >= 4
+    )
     if x is None:
         return
     axis = m.pick(x.type.ndim)
@@ -403,7 +453,9 @@ def random_bits(m: Maker) -> None:
 # ---- control flow --------------------------------------------------------------------------------
 
 
-def body(m: Maker, types: Sequence[TensorType], outs: Sequence[TensorType], extra: bool = False) -> Graph:
+def body(
+    m: Maker, types: Sequence[TensorType], outs: Sequence[TensorType], extra: bool = False
+) -> Graph:
     """A graph from ``types`` to ``outs``; with ``extra`` it returns one or two more values."""
     with building() as b:
         inner = Maker(m.pick, [b.input(t) for t in types], False, m.depth - 1, m.limit)
@@ -427,13 +479,30 @@ def some(m: Maker, most: int) -> list[Value]:
 def scan(m: Maker) -> None:
     consts, carry = some(m, 2), some(m, 2)
     length = m.one_of((3, 1, 5, 0))
-    xs = [v for v in (m.any(lambda v: v.type.ndim > 0 and v.type.shape[0] == length) for _ in range(2)) if v is not None]
-    types = [*(v.type for v in (*consts, *carry)), *(v.type.with_shape(v.type.shape[1:]) for v in xs)]
+    xs = [
+        v
+        for v in (m.any(lambda v: v.type.ndim > 0 and v.type.shape[0] == length) for _ in range(2))
+        if v is not None
+    ]
+    types = [
+        *(v.type for v in (*consts, *carry)),
+        *(v.type.with_shape(v.type.shape[1:]) for v in xs),
+    ]
     inside = body(m, types, [v.type for v in carry], extra=True)
-    if length * max((t.size for t in inside.output_types), default=0) > m.limit or not inside.outputs:
+    if (
+        length * max((t.size for t in inside.output_types), default=0) > m.limit
+        or not inside.outputs
+    ):
         return
     outs = PRIMS["scan"](
-        *consts, *carry, *xs, body=inside, n_consts=len(consts), n_carry=len(carry), length=length, reverse=bool(m.pick(2))
+        *consts,
+        *carry,
+        *xs,
+        body=inside,
+        n_consts=len(consts),
+        n_carry=len(carry),
+        length=length,
+        reverse=bool(m.pick(2)),
     )
     for y in outs if isinstance(outs, tuple) else (outs,):
         m.keep(y)
@@ -453,7 +522,9 @@ def while_(m: Maker) -> None:
         inputs = [b.input(t) for t in types]
         test = PRIMS["lt"](inputs[len(consts)], literal(m.pick(4), count))
     cond = b.graph((test,), "cond")
-    outs = PRIMS["while"](*consts, literal(0, count), *carry, cond=cond, body=inside, n_consts=len(consts))
+    outs = PRIMS["while"](
+        *consts, literal(0, count), *carry, cond=cond, body=inside, n_consts=len(consts)
+    )
     for y in outs if isinstance(outs, tuple) else (outs,):
         m.keep(y)
 

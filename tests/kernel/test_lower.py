@@ -32,7 +32,11 @@ def check(graph: Graph) -> None:
 
 def test_an_elementwise_kernel_is_one_loop_over_all_axes() -> None:
     (kernel,) = kernels(graph_of("f32[64,3,7]", lambda x: P["mul"](x, x)))
-    assert show(kernel).splitlines()[1:] == ["  vec(16x4) i0 in n0:", "    t1: f32 = x0[i0]", "    y0[i0] = mul(t1, t1)"]
+    assert show(kernel).splitlines()[1:] == [
+        "  vec(16x4) i0 in n0:",
+        "    t1: f32 = x0[i0]",
+        "    y0[i0] = mul(t1, t1)",
+    ]
 
 
 def test_softmax_is_three_loops_over_each_row() -> None:
@@ -42,7 +46,9 @@ def test_softmax_is_three_loops_over_each_row() -> None:
     assert [s.how for s in loop.body if isinstance(s, Loop)] == ["vec"] * 3
 
 
-@pytest.mark.parametrize("shape", ("f32[64,100]", "f32[5000]", "f32[40,3000]", "f32[3,0]", "f32[1,1]"))
+@pytest.mark.parametrize(
+    "shape", ("f32[64,100]", "f32[5000]", "f32[40,3000]", "f32[3,0]", "f32[1,1]")
+)
 def test_texts_read_back(shape: str) -> None:
     def build(x: Any) -> Any:
         y = P["reduce_max"](P["tanh"](x), axes=(x.type.ndim - 1,))

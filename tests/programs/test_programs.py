@@ -31,7 +31,9 @@ def assert_close(found: Any, wanted: Any) -> None:
         wide = np.complex128 if kind(want.dtype) == "c" else np.float64
         eps = {2: 8e-3, 4: 1.2e-7, 8: 2.3e-16}[real_dtype(want.dtype).itemsize]
         got, want = got.astype(wide), want.astype(wide)
-        np.testing.assert_allclose(got, want, rtol=0, atol=100 * eps * max(1.0, float(np.nanmax(np.abs(want)))))
+        np.testing.assert_allclose(
+            got, want, rtol=0, atol=100 * eps * max(1.0, float(np.nanmax(np.abs(want))))
+        )
 
 
 @pytest.mark.parametrize("name", PROGRAMS)

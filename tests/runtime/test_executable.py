@@ -152,7 +152,12 @@ def test_callers_in_several_threads_do_not_see_each_other_s_failures() -> None:
 def test_a_failure_is_forgotten_by_the_next_call() -> None:
     made = compiled(graph_of("f32[300,300]", "i32[5]", failing))
     x = np.zeros((300, 300), np.float32)
-    for index, fails in (([0, 1, 2, 3, 4], False), ([0, 1, 2, 3, 400], True), ([-1] * 5, True), ([7] * 5, False)):
+    for index, fails in (
+        ([0, 1, 2, 3, 4], False),
+        ([0, 1, 2, 3, 400], True),
+        ([-1] * 5, True),
+        ([7] * 5, False),
+    ):
         if fails:
             with pytest.raises(OutOfBoundsError):
                 made.run([x, np.array(index, np.int32)])
@@ -175,7 +180,10 @@ def test_what_a_host_call_raises_comes_out(backend: str) -> None:
             raise ZeroDivisionError("of the user's own")
         return x
 
-    made = compiled(graph_of("f32[3]", lambda x: P["neg"](callback(raises, P["neg"](P["neg"](x))))), backend=backend)
+    made = compiled(
+        graph_of("f32[3]", lambda x: P["neg"](callback(raises, P["neg"](P["neg"](x))))),
+        backend=backend,
+    )
     with pytest.raises(ZeroDivisionError, match="own"):
         made.run([np.full(3, 2, np.float32)])
     np.testing.assert_array_equal(made.run([np.ones(3, np.float32)])[0], [-1, -1, -1])
@@ -234,5 +242,8 @@ def test_no_operands_and_no_results() -> None:
 @pytest.mark.parametrize("shape", ((0,), (3, 0), (0, 3, 2)))
 def test_empty_operands(shape: tuple[int, ...]) -> None:
     type = TensorType(F32, shape)
-    graph = graph_of(repr(type), lambda x: (P["tanh"](x), P["reduce_sum"](x, axes=(0,)), P["reduce_max"](x, axes=())))
+    graph = graph_of(
+        repr(type),
+        lambda x: (P["tanh"](x), P["reduce_sum"](x, axes=(0,)), P["reduce_max"](x, axes=())),
+    )
     check_graph(graph, [np.zeros(shape, np.float32)])

@@ -16,6 +16,7 @@ import operator
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 import optree
 
 from tracejit import source
@@ -44,6 +45,7 @@ from tracejit.transform.forward import jvp_graph, linearize_graph
 from tracejit.tree_util import check_same_structure
 
 Function = Callable[..., Any]
+FLOAT0 = methods.float0_zeros(np.empty(())).dtype
 
 
 def _select_args(
@@ -307,6 +309,21 @@ def match_type(given: Array, like: Array, what: str) -> Array:
     return given
 
 
+def _tangents(tangents: Sequence[Any], call: FlatCall, what: str) -> list[Array]:
+    """The tangents of the inexact leaves; GradError for a wrong type, or a tangent of an integer."""
+    found = []
+    for tangent, x, name in zip(tangents, call.leaves, call.names, strict=True):
+        if is_inexact(x.dtype):
+            found.append(match_type(as_array(tangent), x, f"{what}: the tangent of `{name}`"))
+        elif getattr(tangent, "dtype", None) != FLOAT0:
+            raise GradError(
+                f"{what}: `{name}` is {x.type}, which has no tangent but float0 zeros",
+                at=source.here(),
+                hint="convert it with .astype(float) to differentiate by it, or close over it",
+            )
+    return found
+
+
 @user_traceback
 def jvp(
     fun: Function, primals: Sequence[Any], tangents: Sequence[Any], has_aux: bool = False
@@ -323,11 +340,7 @@ def jvp(
     t_leaves, t_tree = flatten(tuple(tangents))
     _same_tree(t_tree, call.treedef.children()[0], "jvp", ("primals", "tangents"))
     mask = tuple(is_inexact(leaf.dtype) for leaf in call.leaves)
-    dxs = [
-        match_type(as_array(t), x, f"jvp: the tangent of `{name}`")
-        for t, x, name, m in zip(t_leaves, call.leaves, call.names, mask, strict=True)
-        if m
-    ]
+    dxs = _tangents(t_leaves, call, "jvp")
     wrapped, notes = _with_aux(call, has_aux, "jvp")
     traced = trace_call(wrapped, "jvp")
     main: OutTree = notes[0] if has_aux else traced.outputs
@@ -363,11 +376,7 @@ def linearize(fun: Function, *primals: Any) -> tuple[Any, Function]:
     def f_jvp(*tangents: Any) -> Any:
         leaves, treedef = flatten(tangents)
         _same_tree(treedef, call.treedef.children()[0], "linearize", ("primals", "tangents"))
-        dxs = [
-            match_type(as_array(t), x, f"linearize: the tangent of `{name}`")
-            for t, x, name, m in zip(leaves, call.leaves, call.names, mask, strict=True)
-            if m
-        ]
+        dxs = _tangents(leaves, call, "linearize")
         found = iter(run_graph(split.linear, [*residuals, *dxs]))
         dys = [
             next(found) if w else methods.float0_zeros(y)

@@ -12,6 +12,7 @@ import functools
 import inspect
 import operator
 import types
+import weakref
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -80,6 +81,10 @@ def located(array: Array) -> int:
     return array._address
 
 
+#: every jitted function alive, for ``clear_caches``
+ALL_JITTED: weakref.WeakSet[Jitted] = weakref.WeakSet()
+
+
 class Jitted:
     """A function compiled on demand, once per structure, dtypes and shapes of its arguments."""
 
@@ -96,6 +101,7 @@ class Jitted:
         self._static = static
         self._backend, self._mode, self._threads = backend, mode, threads
         self._in_class = False
+        ALL_JITTED.add(self)
         self._programs: dict[Any, Compiled] = {}
         self._graphs: dict[Any, Traced] = {}
 

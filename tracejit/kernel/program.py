@@ -160,7 +160,8 @@ def _gemm_call(dtype: str, matmul: Matmul, slots: tuple[int, ...]) -> GemmCall:
     split = "batch" if matmul.batch_shape else "m" if matmul.m >= matmul.n else "n"
     flops = 2 * matmul.b * matmul.m * matmul.n * matmul.k
     parallel = choices[split] > 1 and flops >= PARALLEL_FLOPS
-    return GemmCall(dtype, matmul, *slots, split, choices[split], parallel)
+    lhs, rhs, out = slots
+    return GemmCall(dtype, matmul, lhs, rhs, out, split, choices[split], parallel)
 
 
 def _constant_sizes(kernel: Kernel) -> Lowered:

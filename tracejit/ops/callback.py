@@ -123,7 +123,7 @@ class EachOnce:
 
     def __call__(self, *arrays: Any) -> None:
         for k in range(self.size):
-            self.function(*[a[k] for a in arrays])
+            self.function(*[np.asarray(a[k]) for a in arrays])
 
 
 class Print:

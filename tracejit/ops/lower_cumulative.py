@@ -72,10 +72,10 @@ def lower_running(
             return
         rows, ones = prod(shape[:axis]), (0,) * (len(shape) - axis - 1)
         if heavy and rows >= FULL:
-            with rows_and_lanes(k, (), (rows,), lane_width(k, x.type), 2) as (_, (lane,)):
+            with rows_and_lanes(k, (), (rows,), lane_width(k, x.type), 2) as (_, (number,)):
                 total = k.local(dtype, start, "total")
                 with k.loop("seq", n, name="i") as i:
-                    step(total, (*unflatten(lane, shape[:axis]), place(i), *ones))
+                    step(total, (*unflatten(number, shape[:axis]), place(i), *ones))
             return
         together = min(TOGETHER, max(rows, 1))
         with k.loop("par", -(-rows // together)) as block:

@@ -7,32 +7,42 @@ place share one number.
 
 Scratch holds LANES columns of R entries; entry i of the row stands in column i // R, so that steps
 over a distance below R compare rows of the scratch, and only the last few merges cross columns
-(K. Batcher, "Sorting networks and their applications", 1968).
+(K. Batcher, "Sorting networks and their applications", 1968). Of many rows each takes a column.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 from tracejit.ir.expr import Expr, Var, iadd, idiv, imod, imul, isub
 from tracejit.ir.types import TensorType, kind
-from tracejit.ops.lower_parts import lane_width, spread
+from tracejit.ops.lower_parts import lane_width, spread, unflatten
 
 #: columns of the scratch; a power of two
 LANES = 8
 #: the scratch of a row must fit the stack of a thread
 SCRATCH_BYTES = 1 << 18
+#: that of rows sorted side by side, the cache next to a core
+SIDE_BY_SIDE_BYTES = 1 << 17
 #: top_k looks for the largest one after the other up to so many, and sorts for more
 FEW = 16
 
 TOP = (1 << 63) - 1
 
+Index = tuple[Expr, ...]
+
+
+def power_of_two(n: int) -> int:
+    """The least power of two that is not below ``n``."""
+    return 1 << max(n - 1, 0).bit_length()
+
 
 def padded(n: int) -> int:
     """Entries of the scratch for a row of ``n``."""
-    return max(2 * LANES, 1 << max(n - 1, 0).bit_length())
+    return max(2 * LANES, power_of_two(n))
 
 
 def packs(types: Sequence[TensorType]) -> bool:
@@ -60,47 +70,97 @@ def lower_sort(
     k: Any, xs: Any, outs: Any, *, dimension: int, num_keys: int, is_stable: bool
 ) -> None:
     """The rule of sort."""
-    shape, n = xs[0].type.shape, xs[0].type.shape[dimension]
+    shape = xs[0].type.shape
     if not xs[0].type.size:
         return
-    with spread(k, shape[:dimension] + shape[dimension + 1 :]) as other:
 
-        def place(i: Expr) -> tuple[Expr, ...]:
-            return (*other[:dimension], i, *other[dimension:])
+    def place(other: Index, i: Expr) -> Index:
+        return (*other[:dimension], i, *other[dimension:])
 
-        keys = [lambda i, x=x: ordered(k, x(place(i)), x.type) for x in xs[:num_keys]]
-        row = Row(k, n, [x.type for x in xs[:num_keys]])
-        row.fill(keys)
-        row.sort()
-        with k.loop("vec", n, width=LANES, unroll=1, name="i") as i:
-            source = k.local("i64", row.place_of(i), "source")
-            for x, y in zip(xs, outs, strict=True):
-                k.store(y, place(i), x(place(source)))
+    def keys(other: Index, i: Expr) -> list[Expr]:
+        return [ordered(k, x(place(other, i)), x.type) for x in xs[:num_keys]]
+
+    def found(other: Index, i: Expr, source: Expr) -> None:
+        for x, y in zip(xs, outs, strict=True):
+            k.store(y, place(other, i), x(place(other, source)))
+
+    others = (*shape[:dimension], *shape[dimension + 1 :])
+    types = [x.type for x in xs[:num_keys]]
+    sort_rows(k, others, shape[dimension], types, keys, shape[dimension], found)
 
 
 def lower_top_k(b: Any, xs: Any, outs: Any, *, k: int) -> None:
     """The rule of top_k; ``b`` is the builder."""
     (x,), (values, places) = xs, outs
-    n = x.type.shape[-1]
+    n, others = x.type.shape[-1], x.type.shape[:-1]
     if not values.type.size:
         return
-    with spread(b, x.type.shape[:-1]) as row:
 
-        def key(i: Expr) -> Expr:
-            return b.op("not", ordered(b, x((*row, i)), x.type))  # type: ignore[no-any-return]
+    def key(row: Index, i: Expr) -> Expr:
+        return b.op("not", ordered(b, x((*row, i)), x.type))  # type: ignore[no-any-return]
 
-        def found(i: Expr | int, source: Expr) -> None:
-            b.store(values, (*row, i), x((*row, source)))
-            b.store(places, (*row, i), b.op("convert", source, dtype="i32"))
+    def found(row: Index, i: Expr, source: Expr) -> None:
+        b.store(values, (*row, i), x((*row, source)))
+        b.store(places, (*row, i), b.op("convert", source, dtype="i32"))
 
-        if k <= FEW:
-            select_few(b, n, k, key, lane_width(b, x.type), packs((x.type,)), found)
-            return
-        entries = Row(b, n, [x.type])
-        entries.fill([key])
+    if k > FEW:
+        sort_rows(b, others, n, [x.type], lambda row, i: [key(row, i)], k, found)
+        return
+    with spread(b, others) as row:
+        select_few(
+            b,
+            n,
+            k,
+            lambda i: key(row, i),
+            lane_width(b, x.type),
+            packs((x.type,)),
+            lambda i, source: found(row, i, source),
+        )
+
+
+def sort_rows(
+    k: Any,
+    others: Sequence[int],
+    n: int,
+    types: Sequence[TensorType],
+    keys: Callable[[Index, Expr], list[Expr]],
+    count: int,
+    found: Callable[[Index, Expr, Expr], None],
+) -> None:
+    """Sort every row of ``n``; ``found(row, i, source)`` writes the first ``count`` entries.
+
+    Where there are enough rows of a moderate length, each lane sorts one: no columns are crossed.
+    """
+    rows, bytes = prod(others), 8 * LANES * power_of_two(n) * columns(types)
+    if rows < LANES or bytes > SIDE_BY_SIDE_BYTES:
+        with spread(k, others) as row:
+            entries = Row(k, n, types, padded(n) // LANES)
+            entries.fill(lambda c, i: keys(row, i))
+            entries.sort()
+            with k.loop("vec", count, width=LANES, unroll=1, name="i") as i:
+                found(row, i, k.local("i64", entries.place_of(i), "source"))
+        return
+    with k.loop("par", -(-rows // LANES), name="block") as block:
+        # the last rows may be sorted by two blocks, to the same results
+        first = k.local("i64", k.op("min", imul(block, LANES), rows - LANES), "first")
+        index = row_index(k, first, others)
+        entries = Row(k, n, types, max(2, power_of_two(n)), side_by_side=True)
+        entries.fill(lambda c, i: keys(index(c), i))
         entries.sort()
-        with b.loop("vec", k, width=LANES, unroll=1, name="i") as i:
-            found(i, b.local("i64", entries.place_of(i), "source"))
+        with k.loop("seq", count, name="i") as i, entries.lanes() as c:
+            found(index(c), i, k.local("i64", entries.place_of(i, c), "source"))
+
+
+def row_index(k: Any, first: Expr, others: Sequence[int]) -> Callable[[Expr], Index]:
+    """The index of row ``first + c``, computed once where it takes divisions."""
+    if len(others) < 2:
+        return lambda c: (iadd(first, c),)
+    tables = [k.scratch("i64", (LANES,), "index") for _ in others]
+    with k.loop("vec", LANES, width=LANES, unroll=1, name="c") as lane:
+        number = k.local("i64", iadd(first, lane), "number")
+        for table, value in zip(tables, unflatten(number, others), strict=True):
+            k.store_to(table, (lane,), value)
+    return lambda c: tuple(k.load_from(table, (c,)) for table in tables)
 
 
 def select_few(
@@ -179,43 +239,49 @@ def together(k: Any, key: Expr, place: Expr) -> Expr:
 
 @dataclass
 class Row:
-    """A row of ``n`` entries with keys of ``types``, in scratch."""
+    """A row of ``n`` entries with keys of ``types``, in scratch of ``depth`` rows.
+
+    ``side_by_side``: the columns are rows of their own to sort, not parts of one.
+    """
 
     k: Any
     n: int
     types: Sequence[TensorType]
+    depth: int
+    side_by_side: bool = False
 
     def __post_init__(self) -> None:
         self.packed = packs(self.types)
-        self.depth = padded(self.n) // LANES
         count = columns(self.types)
         self.numbers = [self.k.scratch("i64", (self.depth, LANES), "row") for _ in range(count)]
         #: one row of the scratch, or two, while columns are crossed
-        self.across = [self.k.scratch("i64", (2, LANES), "across") for _ in range(count)]
+        self.across: list[str] = []
+        if not self.side_by_side:
+            self.across = [self.k.scratch("i64", (2, LANES), "across") for _ in range(count)]
 
-    def fill(self, keys: Sequence[Callable[[Expr], Expr]]) -> None:
-        """Every entry: the keys and the place; places beyond the row come last."""
+    def lanes(self) -> Any:
+        """A loop over the columns: one vector."""
+        return self.k.loop("vec", LANES, width=LANES, unroll=1, name="c")
+
+    def fill(self, keys: Callable[[Expr, Expr], list[Expr]]) -> None:
+        """Every entry: ``keys(column, i)`` and the place; places beyond the row come last."""
         k = self.k
-        with (
-            k.loop("seq", self.depth, name="r") as r,
-            k.loop("vec", LANES, width=LANES, unroll=1, name="c") as c,
-        ):
-            i = k.local("i64", iadd(imul(c, self.depth), r), "i")
-            inside = k.op("lt", i, self.n)
-            at = k.op("min", i, max(self.n - 1, 0))
+        with k.loop("seq", self.depth, name="r") as r, self.lanes() as c:
+            here = r if self.side_by_side else iadd(imul(c, self.depth), r)
+            i = k.local("i64", here, "i")
+            inside, at = k.op("lt", i, self.n), k.op("min", i, self.n - 1)
             limit = (1 << 31) - 1 if self.packed else TOP
-            found = [k.op("select", inside, key(at), limit) for key in keys]
+            found = [k.op("select", inside, key, limit) for key in keys(c, at)]
             entry = [together(k, found[0], i)] if self.packed else [*found, i]
             for number, value in zip(self.numbers, entry, strict=True):
                 k.store_to(number, (r, c), value)
 
-    def place_of(self, i: Expr) -> Expr:
-        """The place in the row that entry ``i`` of the sorted row came from."""
+    def place_of(self, i: Expr, c: Expr | None = None) -> Expr:
+        """The place in the row (of column ``c``) that entry ``i`` of the sorted row came from."""
         k = self.k
-        last = k.load_from(self.numbers[-1], (imod(i, self.depth), idiv(i, self.depth)))
-        place = k.op("and", last, (1 << 32) - 1) if self.packed else last
-        # rows without an entry beyond them: what is sorted are the places below n
-        return k.op("min", place, max(self.n - 1, 0))  # type: ignore[no-any-return]
+        at = (imod(i, self.depth), idiv(i, self.depth)) if c is None else (i, c)
+        last = k.load_from(self.numbers[-1], at)
+        return k.op("and", last, (1 << 32) - 1) if self.packed else last  # type: ignore[no-any-return]
 
     def sort(self) -> None:
         """Merge sorted runs of 1, 2, 4 ... entries."""
@@ -225,7 +291,7 @@ class Row:
             self.rows(half, flip=True)
             self.finer(half)
             k.set(half, k.op("mul", half, 2))
-        group = 2
+        group = LANES + 1 if self.side_by_side else 2
         while group <= LANES:
             self.mirrored(group)
             apart = group // 4
@@ -254,7 +320,7 @@ class Row:
             far = k.op("add", start, k.op("sub", k.op("mul", step, 2), 1))
             other = k.op("sub", far, inner) if flip else k.op("add", low, step)
             high = k.local("i64", other, "high")
-            with k.loop("vec", LANES, width=LANES, unroll=1, name="c") as c:
+            with self.lanes() as c:
                 a = self.entry(self.numbers, (low, c))
                 b = self.entry(self.numbers, (high, c))
                 swap = self.before(b, a)
@@ -268,7 +334,7 @@ class Row:
         with k.loop("seq", self.depth // 2, name="t") as t:
             pair = (t, isub(self.depth - 1, t))
             self.keep_aside(pair)
-            with k.loop("vec", LANES, width=LANES, unroll=1, name="c") as c:
+            with self.lanes() as c:
                 first = k.op("eq", k.op("and", c, group // 2), 0)
                 for side, r in enumerate(pair):
                     self.meet((r, c), (1 - side, k.op("xor", c, group - 1)), first)
@@ -278,14 +344,14 @@ class Row:
         k = self.k
         with k.loop("seq", self.depth, name="t") as t:
             self.keep_aside((t,))
-            with k.loop("vec", LANES, width=LANES, unroll=1, name="c") as c:
+            with self.lanes() as c:
                 first = k.op("eq", k.op("and", c, apart), 0)
                 self.meet((t, c), (0, k.op("xor", c, apart)), first)
 
     def keep_aside(self, rows: Sequence[Expr]) -> None:
         """Copies of rows, so that lanes read what was there before any of them wrote."""
         k = self.k
-        with k.loop("vec", LANES, width=LANES, unroll=1, name="c") as c:
+        with self.lanes() as c:
             for side, r in enumerate(rows):
                 for number, copy in zip(self.numbers, self.across, strict=True):
                     k.store_to(copy, (side, c), k.load_from(number, (r, c)))

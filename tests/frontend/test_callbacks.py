@@ -1,0 +1,107 @@
+"""Python inside programs: pure_callback, debug.print, debug.callback."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import tracejit as tj
+import tracejit.numpy as jnp
+from tracejit import debug
+
+X = np.arange(4, dtype=np.float32)
+
+
+def twice(x: np.ndarray) -> np.ndarray:
+    assert isinstance(x, np.ndarray)
+    return x * 2
+
+
+def test_pure_callback_runs_un_jitted_jitted_and_batched() -> None:
+    def f(x):
+        return tj.pure_callback(twice, tj.ShapeDtypeStruct(x.shape, x.dtype), x) + 1
+
+    np.testing.assert_array_equal(f(jnp.asarray(X)), X * 2 + 1)
+    np.testing.assert_array_equal(tj.jit(f)(X), X * 2 + 1)
+    np.testing.assert_array_equal(tj.jit(tj.vmap(f))(X), X * 2 + 1)
+
+
+def test_pure_callback_takes_and_returns_trees() -> None:
+    shape = {"a": tj.ShapeDtypeStruct((4,), np.float32), "b": tj.ShapeDtypeStruct((), np.float32)}
+
+    def f(x):
+        return tj.pure_callback(lambda t: {"a": t["x"] + 1, "b": t["x"].sum()}, shape, {"x": x})
+
+    found = tj.jit(f)(X)
+    np.testing.assert_array_equal(found["a"], X + 1)
+    assert float(found["b"]) == 6.0
+
+
+def test_a_broken_promise_is_an_error() -> None:
+    f = tj.jit(lambda x: tj.pure_callback(twice, tj.ShapeDtypeStruct((3,), np.float32), x))
+    with pytest.raises(tj.TracejitError, match="promised"):
+        f(X)
+
+
+def test_no_derivative_unless_given() -> None:
+    f = tj.custom_jvp(lambda x: tj.pure_callback(twice, tj.ShapeDtypeStruct(x.shape, x.dtype), x))
+    f.defjvp(lambda primals, tangents: (f(*primals), 2 * tangents[0]))
+    np.testing.assert_array_equal(
+        tj.jit(tj.grad(lambda x: f(x).sum()))(X), np.full(4, 2, np.float32)
+    )
+    with pytest.raises(tj.TracejitError, match="pure_callback"):
+        tj.grad(lambda x: tj.pure_callback(twice, tj.ShapeDtypeStruct((), np.float32), x))(1.0)
+
+
+def test_debug_print_shows_run_time_values_in_order(capsys: pytest.CaptureFixture[str]) -> None:
+    @tj.jit
+    def f(x):
+        debug.print("first {}", x.sum())
+        y = x * 2
+        debug.print("then {y}", y=y[0])
+        return y
+
+    f(X)
+    f(X + 1)
+    assert capsys.readouterr().out == "first 6.0\nthen 0.0\nfirst 10.0\nthen 2.0\n"
+
+
+def test_debug_print_inside_a_loop(capsys: pytest.CaptureFixture[str]) -> None:
+    from tracejit import lax
+
+    def body(i, x):
+        debug.print("{} {}", i, x)
+        return x + 1
+
+    tj.jit(lambda x: lax.fori_loop(0, 3, body, x))(np.float32(5))
+    assert capsys.readouterr().out.splitlines() == ["0 5.0", "1 6.0", "2 7.0"]
+
+
+def test_debug_callback_gets_arrays_and_may_raise() -> None:
+    seen: list[float] = []
+
+    @tj.jit
+    def f(x):
+        debug.callback(lambda total: seen.append(float(total)), x.sum())
+        return x
+
+    f(X)
+    tj.vmap(f)(np.stack([X, X + 1]))
+    assert seen == [6.0, 6.0, 10.0]
+
+    @tj.jit
+    def g(x):
+        debug.callback(lambda _: 1 / 0, x)
+        return x
+
+    with pytest.raises(ZeroDivisionError):
+        g(X)
+    np.testing.assert_array_equal(f(X), X)
+
+
+def test_clear_caches() -> None:
+    f = tj.jit(lambda x: x + 1)
+    f(X)
+    assert f.cache_size() == 1
+    tj.clear_caches()
+    assert f.cache_size() == 0

@@ -1,0 +1,73 @@
+"""Python functions called from compiled programs, for their values.
+
+y = pure_callback(scipy_function, ShapeDtypeStruct(x.shape, x.dtype), x)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import optree
+
+from tracejit import source
+from tracejit.errors import ArgumentError
+from tracejit.frontend.array import apply, as_array
+from tracejit.frontend.call import check_function, flatten
+from tracejit.ir.types import TensorType
+from tracejit.ops import callback as ops
+
+
+class Flat:
+    """A user's function over flat arrays; compared by the function and the structure of its
+    arguments.
+    """
+
+    def __init__(self, function: Callable[..., Any], treedef: Any) -> None:
+        self.function, self.treedef = function, treedef
+        self.__name__ = getattr(function, "__name__", "callback")
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Flat) and (self.function, self.treedef) == (
+            other.function,
+            other.treedef,
+        )
+
+    def __hash__(self) -> int:
+        return hash((self.function, self.treedef))
+
+    def __call__(self, *arrays: np.ndarray) -> tuple[Any, ...]:
+        args, kwargs = optree.tree_unflatten(self.treedef, arrays)
+        return tuple(flatten(self.function(*args, **kwargs))[0])
+
+
+def pure_callback(
+    callback: Callable[..., Any],
+    result_shape_dtypes: Any,
+    *args: Any,
+    vmap_method: str | None = "sequential",
+    **kwargs: Any,
+) -> Any:
+    """``callback(*args, **kwargs)`` on NumPy arrays, when the program runs.
+
+    ``result_shape_dtypes``: a pytree of objects with ``shape`` and ``dtype``, as the results will
+    have. The function must depend on its arguments only: it may run any number of times, or not at
+    all. Under vmap it is called for one example after the other. It has no derivative; wrap it in a
+    custom_jvp or custom_vjp.
+
+    Raises ArgumentError when a result has another shape than promised.
+    """
+    check_function("pure_callback", callback)
+    if vmap_method not in (None, "sequential"):
+        raise ArgumentError(
+            f"pure_callback: vmap_method={vmap_method!r} is not supported",
+            at=source.here(),
+            hint='use vmap_method="sequential"',
+        )
+    promised, out_tree = flatten(result_shape_dtypes)
+    types = tuple(TensorType(np.dtype(p.dtype), tuple(p.shape)) for p in promised)
+    leaves, treedef = flatten((args, kwargs))
+    arrays = [as_array(leaf) for leaf in leaves]
+    outs = apply(ops.pure_callback, *arrays, function=Flat(callback, treedef), types=types)
+    return optree.tree_unflatten(out_tree, outs)
