@@ -1,6 +1,6 @@
 """What a compiled random graph is held to.
 
-check_graph(graph, arrays)      compiles it, checks every stage, compares results with the interpreter
+check_graph(graph, arrays)      compiles it, checks every stage, compares results
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ def run_guarded(made: Executable, arrays: Sequence[np.ndarray]) -> list[np.ndarr
 
 @contextmanager
 def limits(pick: Callable[[int], int]) -> Iterator[None]:
-    """Other limits for fusion and threads than usual, so that small graphs have many kernels, roots and buffers."""
+    """Other limits for fusion and threads than usual: small graphs get many kernels."""
     chosen = {
         (group, "RECOMPUTE_LIMIT"): (24, 0, 3)[pick(3)],
         (group, "EXPRESSION_LIMIT"): (160, 1, 4)[pick(3)],

@@ -1,10 +1,11 @@
 """Random well-typed graphs, of everything that fusion and the memory plan have to get right.
 
-    graph = random_graph(pick, size=30)         pick(n) chooses one of range(n): a random.Random, hypothesis ...
+    graph = random_graph(pick, size=30)         pick(n) chooses one of range(n)
     arrays = random_arrays(graph, seed=0)
 
-Floats are multiples of 1/4, and *exact* values (what layout operations, signs and extrema make of them) are known as
-such: only they go where a last-bit difference would show, into comparisons and conversions to integers.
+Floats are multiples of 1/4, and *exact* values (what layout operations, signs and extrema make of
+them) are known as such: only they go where a last-bit difference would show, into comparisons and
+conversions to integers.
 """
 
 from __future__ import annotations
@@ -15,79 +16,22 @@ from typing import Any
 
 import numpy as np
 
+from tests.fuzz.maker import LIMIT, Maker, Pick, of_kind
 from tracejit.ir.build import building, full_like
 from tracejit.ir.graph import ConstArray, Graph, Value, literal
 from tracejit.ir.types import DTYPES, TensorType, kind
 from tracejit.transform import PRIMS
 
-Pick = Callable[[int], int]
-
 DIMS = (1, 2, 3, 4, 5, 16, 17, 33, 0)
-FLOATS = ("f32", "f32", "f32", "f64", "f16", "bf16")
-INTS = ("i32", "i64", "i32", "u8", "u32", "i8")
 #: kernels over so much are split over threads
 LARGE = (64, 100, 257, 1000, 2, 1, 3)
-#: no value has more elements
-LIMIT = 3000
+FLOATS = ("f32", "f32", "f32", "f64", "f16", "bf16")
+INTS = ("i32", "i64", "i32", "u8", "u32", "i8")
 
 
-class Maker:
-    """Adds random nodes to the current builder. ``values`` grows; ``exact`` are the floats without rounding."""
-
-    def __init__(
-        self, pick: Pick, inputs: Sequence[Value], exact: bool, depth: int, limit: int = LIMIT
-    ) -> None:
-        self.pick = pick
-        self.limit = limit
-        self.values: list[Value] = list(inputs)
-        self.exact: set[Value] = {v for v in inputs if exact or kind(v.type.dtype) not in "fc"}
-        self.depth = depth
-
-    # ---- choosing ----
-
-    def one_of(self, items: Sequence[Any]) -> Any:
-        return items[self.pick(len(items))]
-
-    def any(self, keep: Callable[[Value], bool] = lambda v: True) -> Value | None:
-        fitting = [v for v in self.values if keep(v)]
-        if not fitting:
-            return None
-        # recent values more often, so that graphs get deep
-        return fitting[-1 - min(self.pick(len(fitting)), self.pick(len(fitting)))]
-
-    def like(self, x: Value, exact: bool = False) -> Any:
-        """A value of the same type, made from another shape where needed, or a literal."""
-        found = self.any(lambda v: v.type == x.type and (not exact or v in self.exact))
-        if found is not None and self.pick(6):
-            return found
-        return full_like(x, self.number(x.type.dtype))
-
-    def number(self, dtype: np.dtype) -> Any:
-        if kind(dtype) == "b":
-            return bool(self.pick(2))
-        return (
-            self.one_of((1, 0, 2, 3)) if kind(dtype) in "iu" else self.one_of((1.0, 0.0, -0.5, 2.0))
-        )
-
-    def keep(self, value: Value, *exact_if: Any) -> Value:
-        """Note a new value; a float is exact when all of ``exact_if`` are."""
-        self.values.append(value)
-        if kind(value.type.dtype) not in "fc" or (
-            exact_if and all(not isinstance(v, Value) or v in self.exact for v in exact_if)
-        ):
-            self.exact.add(value)
-        return value
-
-    def step(self) -> None:
-        steps = STEPS if self.depth else STEPS[:-4]
-        self.one_of(steps)(self)
-
-    def axes(self, n: int) -> tuple[int, ...]:
-        return tuple(a for a in range(n) if self.pick(2))
-
-
-def of_kind(kinds: str, more: Callable[[Value], bool] = lambda v: True) -> Callable[[Value], bool]:
-    return lambda v: kind(v.type.dtype) in kinds and more(v)
+def step(m: Maker) -> None:
+    """One more operation."""
+    m.one_of(STEPS if m.depth else STEPS[:-4])(m)
 
 
 # ---- single elements -----------------------------------------------------------------------------
@@ -386,7 +330,7 @@ def made(m: Maker) -> None:
     m.keep(PRIMS["constant"](value=ConstArray(array)), True)
 
 
-# ---- index operations and host calls ---------------------------------------------------------------
+# ---- index operations and host calls ------------------------------------------------------------
 
 
 def take(m: Maker) -> None:
@@ -460,7 +404,7 @@ def body(
     with building() as b:
         inner = Maker(m.pick, [b.input(t) for t in types], False, m.depth - 1, m.limit)
         for _ in range(1 + m.pick(6)):
-            inner.step()
+            step(inner)
         found: list[Any] = []
         for t in outs:
             y = inner.any(lambda v, t=t: v.type == t)
@@ -594,7 +538,7 @@ def random_graph(pick: Pick, size: int, depth: int = 2, large: bool = False) -> 
                 inputs.append(b.input(TensorType(DTYPES[name], shape)))
         maker = Maker(pick, inputs, True, depth, limit)
         for _ in range(size):
-            maker.step()
+            step(maker)
         outs: list[Any] = [maker.any() for _ in range(1 + pick(5))]
         used = {x for node in b.nodes for x in node.inputs}
         outs += [v for v in maker.values if v not in used][-pick(8) :]

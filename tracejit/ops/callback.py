@@ -58,7 +58,7 @@ class OneByOne:
         rows = []
         for k in range(self.size):
             found = self.function(
-                *[a[k] if m else a for a, m in zip(arrays, self.mask, strict=True)]
+                *[np.asarray(a[k]) if m else a for a, m in zip(arrays, self.mask, strict=True)]
             )
             rows.append(found if isinstance(found, tuple | list) else (found,))
         return tuple(
