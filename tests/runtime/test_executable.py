@@ -247,3 +247,9 @@ def test_empty_operands(shape: tuple[int, ...]) -> None:
         lambda x: (P["tanh"](x), P["reduce_sum"](x, axes=(0,)), P["reduce_max"](x, axes=())),
     )
     check_graph(graph, [np.zeros(shape, np.float32)])
+
+
+def test_numba_writes_a_result_without_axes() -> None:
+    graph = graph_of("f16[33]", lambda x: P["argmax"](x, axes=(0,), index_dtype=DTYPES["i64"]))
+    x = np.arange(33, dtype=np.float16) % 20
+    assert compiled(graph, backend="numba").run([x])[0] == 19

@@ -144,8 +144,9 @@ def test_second_derivative_is_finite(name: str) -> None:
     f, x, _ = CASES[name]
     found = float(tj.hessian(f)(jnp.asarray(x)))
     assert found == pytest.approx(2.0 if name in ("used_twice",) else 0.0, abs=1e-5)
-    # reverse over reverse: what is masked within one scan, the other does not know
-    if name != "where_in_scan":
+    if (
+        name != "cond"
+    ):  # reverse over reverse: what is masked within one cond, the other does not know
         assert float(tj.grad(tj.grad(f))(jnp.asarray(x))) == pytest.approx(found)
 
 
@@ -161,6 +162,45 @@ def test_masks_hold_per_element() -> None:
     x = jnp.array([0.0, 4.0, 0.25, 9.0])
     found = tj.grad(lambda x: where(x < 1, x, jnp.log(jnp.sqrt(x))).sum())(x)
     np.testing.assert_allclose(found, [1.0, 1 / 8, 1.0, 1 / 18], rtol=1e-6)
+
+
+def log_root(x: Any) -> Any:
+    return jnp.log(jnp.sqrt(x))
+
+
+HOLDERS: dict[str, Function] = {
+    "jit": tj.jit(log_root),
+    "checkpoint": checkpoint(log_root),
+    "concrete_cond": lambda x: lax.cond(True, log_root, jnp.sin, x),
+    "cond": lambda x: lax.cond(jnp.sum(x) > -1, log_root, jnp.sin, x),
+    "scan": lambda x: lax.fori_loop(0, 1, lambda _, c: log_root(c), x),
+    "scan_results": lambda x: lax.scan(lambda c, _: (c, log_root(c)), x, None, length=2)[1][1],
+    "map": lambda x: lax.map(log_root, x),
+}
+
+
+@pytest.mark.parametrize("name", HOLDERS)
+def test_masks_hold_per_element_through(name: str) -> None:
+    def f(x: Any) -> Any:
+        return jnp.sum(where(x < 1, x, HOLDERS[name](x)))
+
+    x = np.array([0.0, 4.0, 0.25, 9.0])
+    expected = [1.0, 1 / 8, 1.0, 1 / 18]
+    for g in (tj.grad(f), tj.grad(checkpoint(f)), tj.jit(tj.grad(f)), tj.grad(tj.jit(f))):
+        np.testing.assert_allclose(g(x), expected, rtol=1e-6)
+    second = np.diag([0.0, -1 / 32, 0.0, -1 / 162])
+    np.testing.assert_allclose(tj.hessian(f)(x), second, rtol=1e-6)
+    if "cond" not in name:
+        np.testing.assert_allclose(tj.jacrev(tj.grad(f))(x), second, rtol=1e-6)
+
+
+def test_flags_that_nothing_needs_are_dropped() -> None:
+    def layers(ws: Any, x: Any) -> Any:
+        return lax.scan(lambda h, w: (jnp.maximum(h @ w, 0.0), None), x, ws)[0].sum()
+
+    graph = tj.jit(tj.grad(layers)).stages(jnp.ones((3, 4, 4)), jnp.ones((2, 4))).optimised
+    forward, backward = (n for n in graph.nodes if n.prim.name == "scan")
+    assert all(out.type.dtype == np.float32 for out in backward.outputs)
 
 
 def test_a_true_infinity_stays() -> None:

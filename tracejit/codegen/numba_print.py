@@ -220,9 +220,7 @@ class _Printer:
             if param.dtype in NARROW:
                 self.packed.add(param.name)
         self.block(kernel.body)
-        parallel = any(
-            isinstance(stmt, Loop) and stmt.how == "par" for stmt in statements(kernel.body)
-        )
+        parallel = any(isinstance(s, Loop) and is_shared(s) for s in statements(kernel.body))
         options = 'parallel=True, error_model="numpy"' if parallel else 'error_model="numpy"'
         arguments = [self.names.given[p.name] for p in kernel.params]
         arguments += [self.names.given[n] for n in kernel.sizes] + (["flag"] if self.flag else [])
@@ -286,10 +284,10 @@ class _Printer:
     def loop(self, loop: Loop) -> None:
         stop = self.value(loop.stop)
         bounds = stop if loop.start == Const(0, "i64") else f"{self.value(loop.start)}, {stop}"
-        kind = "numba.prange" if loop.how == "par" else "range"
+        kind = "numba.prange" if is_shared(loop) else "range"
         self.indices.add(loop.var)
         head = f"for {self.names.declare(loop.var, 'i64')} in {kind}({bounds}):"
-        if loop.how != "par":
+        if not is_shared(loop):
             self.nested(head, loop.body)
             return
         # each thread has scratch of its own
@@ -399,6 +397,14 @@ class _Printer:
             return text
         zero = constant(_zero(node.dtype), self.constants)
         return f"({text} if {strip(texts[node.guard].typed)} else {zero})"
+
+
+def is_shared(loop: Loop) -> bool:
+    """Whether threads share a loop: not one of a single trip.
+
+    That may write an array without axes, which ``prange`` takes for a scalar.
+    """
+    return loop.how == "par" and (loop.start, loop.stop) != (Const(0, "i64"), Const(1, "i64"))
 
 
 def _comment(kernel: Kernel) -> Iterable[str]:

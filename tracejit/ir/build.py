@@ -35,6 +35,8 @@ class Builder:
         self.inputs: list[g.Value] = []
         self.nodes: list[g.Node] = []
         self.at: source.Position | None = None
+        #: where values that have known zeros may differ from zero (transform/backward.py)
+        self.live: dict[g.Atom, Any] = {}
         self.user_frames = user_frames
 
     def input(self, type: TensorType, name: str = "") -> g.Value:

@@ -38,7 +38,8 @@ _MOVES = frozenset(
     "broadcast_in_dim reduce_sum reshape transpose rev slice pad concatenate gather scatter "
     "dynamic_slice dynamic_update_slice cumsum reduce_window_sum".split()
 )
-#: operations that hold graphs or a user's rule: zero as a whole where all their cotangents are
+#: operations that hold graphs or a user's rule: zero as a whole where all their cotangents are;
+#: their rules find in ``Builder.live`` what is known of each
 _HOLDS = frozenset(("cond", "scan", "custom_vjp_tangent", "checkpoint", "checkpoint_tangent"))
 
 
@@ -91,8 +92,14 @@ def pull_back(
     """Add the transpose of ``graph`` to the current builder: cotangents of the ``Linear`` inputs.
 
     Nodes that do not depend on a Linear input are added first, as they are; None is a zero.
+    What the builder knows of zeros in ``cts`` is used, and what is found of the results is noted.
     """
-    sums = _pull_graph(graph, xs, cts, (None,) * len(cts))
+    known = build.current().live
+    lives = [None if ct is None else known.get(ct) for ct in cts]
+    sums = _pull_graph(graph, xs, cts, lives)
+    for v, x in zip(graph.inputs, xs, strict=True):
+        if isinstance(x, Linear) and v in sums.live:
+            known[sums.sums[v]] = sums.live[v]  # a Value: what has known zeros is computed
     return tuple(
         sums.get(v) if isinstance(x, Linear) else None
         for v, x in zip(graph.inputs, xs, strict=True)
@@ -142,13 +149,17 @@ def _pull_node(node: Node, env: dict[Value, Atom], sums: Cotangents) -> None:
     if node.prim.name == "call":
         _pull_call(node, xs, cts, lives, sums)
         return
+    if node.prim.name in _HOLDS:
+        noted = build.current().live
+        noted.update((ct, live) for ct, live in zip(cts, lives, strict=True) if ct and live)
     parts = node.prim.rule("transpose")(cts, xs, **node.params)
     if all_live:
         parts, found = _keep_zeros(node, xs, parts, [live for live in lives if live is not None])
     elif node.prim.name == "select":
         found = _chosen(xs[0])
     else:
-        found = (None,) * len(parts)
+        noted = build.current().live
+        found = [None if part is None else noted.get(part) for part in parts]
     for x, given, part, live in zip(node.inputs, xs, parts, found, strict=True):
         if part is not None and isinstance(given, Linear) and isinstance(x, Value):
             sums.add(x, part, live)
@@ -190,14 +201,18 @@ def _keep_zeros(
             for k, part in enumerate(parts)
         ]
     if name in _HOLDS:
-        some = Live(functools.partial(_some, lives), *lives)
-        found = [
+        some, noted = Live(functools.partial(_some, lives), *lives), build.current().live
+        flags = [
             None if part is None else Live(functools.partial(_spread, some, part), some)
             for part in parts
         ]
         kept = [
             part if part is None or flag is None else _masked(flag, part)
-            for part, flag in zip(parts, found, strict=True)
+            for part, flag in zip(parts, flags, strict=True)
+        ]
+        found = [
+            None if part is None else noted.get(part, flag)
+            for part, flag in zip(parts, flags, strict=True)
         ]
         return kept, found
     return parts, [None] * len(parts)
@@ -245,12 +260,24 @@ def _spread(some: Live, part: Atom) -> Atom:
     return broadcast_in_dim(flag, shape=part.type.shape, dims=()) if part.type.ndim else flag
 
 
+def live_input(ct: Atom) -> Value:
+    """A further input of the graph being built: where ``ct``, an input of it, may not be zero."""
+    builder = build.current()
+    flags = builder.input(ct.type.with_dtype(np.dtype(bool)))
+    builder.live[ct] = Live(lambda: flags)
+    return flags
+
+
 def transpose_graph(
-    graph: Graph, linear: Sequence[bool], ct_mask: Sequence[bool]
+    graph: Graph,
+    linear: Sequence[bool],
+    ct_mask: Sequence[bool],
+    live_mask: Sequence[bool] | None = None,
 ) -> tuple[Graph, tuple[bool, ...]]:
     """A graph of (non-linear inputs, cotangents at ``ct_mask``) -> cotangents of the linear inputs.
 
-    Also: which of these are not zero as a whole.
+    Further inputs say where the cotangents at ``live_mask`` may differ from zero. Also: which of the
+    results are not zero as a whole.
     """
     with build.building() as builder:
         xs: list[Atom | Linear] = [
@@ -261,6 +288,9 @@ def transpose_graph(
             builder.input(y.type) if m else None
             for y, m in zip(graph.outputs, ct_mask, strict=True)
         ]
+        for ct, known in zip(cts, live_mask or (), strict=False):
+            if known and ct is not None:
+                live_input(ct)
         found = pull_back(graph, xs, cts)
     outs = tuple(
         full_like(v.type, 0) if ct is None else ct

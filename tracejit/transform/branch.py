@@ -188,9 +188,13 @@ def _from_slots(linear: Graph, residuals: int, slots: list[TensorType], place: l
 
 def _transpose_cond(cts: Any, xs: Any, *, branches: tuple[Graph, ...]) -> Any:
     linear = tuple(is_linear(x) for x in xs[1:])
-    pulled = tuple(transpose_graph(branch, linear, present(cts))[0] for branch in branches)
+    lives = [build.current().live.get(ct) for ct in cts]
+    pulled = tuple(
+        transpose_graph(branch, linear, present(cts), present(lives))[0] for branch in branches
+    )
     known = (x for x in xs[1:] if not is_linear(x))
-    outs = iter(cond(xs[0], *known, *given(cts), branches=pulled))
+    flags = (live.get() for live in lives if live is not None)
+    outs = iter(cond(xs[0], *known, *given(cts), *flags, branches=pulled))
     return (None, *(next(outs) if lin else None for lin in linear))
 
 

@@ -12,6 +12,7 @@ passed, not stacked.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -29,7 +30,7 @@ from tracejit.ops.broadcast import with_batch_axis
 from tracejit.ops.layout import transpose as permute
 from tracejit.ops.logic import select
 from tracejit.ops.reduce import reduce_or
-from tracejit.transform.backward import pull_back
+from tracejit.transform.backward import Live, live_input, pull_back
 from tracejit.transform.batch import batch_graph
 from tracejit.transform.branch import (
     check_operands,
@@ -214,14 +215,25 @@ def _transpose_scan(cts: Any, operands: Any, **params: Any) -> Any:
     known_c, known_x = [x for x in consts if not is_linear(x)], [x for x in xs if not is_linear(x)]
     lin_c = [x for x in consts if is_linear(x)]
     ct_carry, ct_ys = cts[: s.n_carry], cts[s.n_carry :]
+    outer = build.current().live
+    # where every cotangent of the carry has known zeros, these travel along as flags
+    live_ys = [None if ct is None else outer.get(ct) for ct in ct_ys]
+    known_zeros = any(ct in outer for ct in cts if ct is not None)
+    tracked = [known_zeros and (ct is None or ct in outer) for ct in ct_carry]
     with build.building() as b:
         outer_known = [b.input(x.type) for x in known_c]
         sums = [b.input(x.type) for x in lin_c]
         d_carry = [b.input(x.type) for x in carry]
+        for ct, track in zip(d_carry, tracked, strict=True):
+            if track:
+                live_input(ct)
         step_known = [b.input(x.type.with_shape(x.type.shape[1:])) for x in known_x]
         d_ys = [
             None if ct is None else b.input(ct.type.with_shape(ct.type.shape[1:])) for ct in ct_ys
         ]
+        for ct, live in zip(d_ys, live_ys, strict=True):
+            if ct is not None and live is not None:
+                live_input(ct)
         ins = _merge(s, operands, outer_known, step_known)
         pulled = s.split(pull_back(s.body, ins, (*d_carry, *d_ys)))
         ct_consts = [c for c, x in zip(pulled[0], consts, strict=True) if is_linear(x)]
@@ -229,27 +241,56 @@ def _transpose_scan(cts: Any, operands: Any, **params: Any) -> Any:
             old if ct is None else add(old, ct) for old, ct in zip(sums, ct_consts, strict=True)
         ]
         new_carry = [_or_zero(ct, x.type) for ct, x in zip(pulled[1], carry, strict=True)]
+        flags = [
+            _flags(b.live, ct, x.type)
+            for ct, x, track in zip(pulled[1], carry, tracked, strict=True)
+            if track
+        ]
         slices = [
             _or_zero(ct, x.type.with_shape(x.type.shape[1:]))
             for ct, x in zip(pulled[2], xs, strict=True)
             if is_linear(x)
         ]
-    body = b.graph((*new_sums, *new_carry, *slices), s.body.name)
-    back = Scan(body, len(known_c), len(lin_c) + s.n_carry, s.length, not s.reverse)
+        with_zeros = [k for k, ct in enumerate(slices) if ct in b.live]
+        stacked_flags = [b.live[slices[k]].get() for k in with_zeros]
+    body = b.graph((*new_sums, *new_carry, *flags, *slices, *stacked_flags), s.body.name)
+    n_back = len(lin_c) + s.n_carry + len(flags)
+    back = Scan(body, len(known_c), n_back, s.length, not s.reverse)
     outs = back(
         *known_c,
         *(full_like(x.type, 0) for x in lin_c),
         *(_or_zero(ct, x.type) for ct, x in zip(ct_carry, carry, strict=True)),
+        *(
+            _flags(outer, ct, x.type)
+            for ct, x, track in zip(ct_carry, carry, tracked, strict=True)
+            if track
+        ),
         *known_x,
         *given(ct_ys),
+        *(live.get() for live in live_ys if live is not None),
     )
     a, c = len(lin_c), len(lin_c) + s.n_carry
-    from_c, from_x = iter(outs[:a]), iter(outs[c:])
+    for k, flag in zip((k for k, t in enumerate(tracked) if t), outs[c:n_back], strict=True):
+        outer[outs[a + k]] = Live(functools.partial(_same, flag))
+    for k, flag in zip(with_zeros, outs[n_back + len(slices) :], strict=True):
+        outer[outs[n_back + k]] = Live(functools.partial(_same, flag))
+    from_c, from_x = iter(outs[:a]), iter(outs[n_back:])
     return (
         *(next(from_c) if is_linear(x) else None for x in consts),
         *(ct if start else None for ct, start in zip(outs[a:c], starts, strict=True)),
         *(next(from_x) if is_linear(x) else None for x in xs),
     )
+
+
+def _flags(known: dict[Atom, Live], ct: Atom | None, type: TensorType) -> Atom:
+    """Where ``ct`` may differ from zero."""
+    if ct in known:
+        return known[ct].get()
+    return full_like(type, ct is not None, np.dtype(bool))
+
+
+def _same(flag: Atom) -> Atom:
+    return flag
 
 
 def linear_carry(s: Scan, operands: Any) -> Mask:
