@@ -1,7 +1,7 @@
 """Tracing: run a Python function on Arrays that record what is done to them.
 
-    traced = trace_function(f, [TensorType(f32, (3,))], names=["x"])   ->  Traced(graph, captured,
-    outputs)
+    traced = run_trace(Trace("jit"), [TensorType(f32, (3,))], ["x"], call, name="f")
+    traced.graph, traced.captured, traced.outputs
 
 Traces nest: a grad inside a jit, the body of a scan inside a grad. Every operation goes to the
 innermost trace. What it reads from outside (arrays, values of outer traces) becomes an extra input

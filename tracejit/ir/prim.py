@@ -61,43 +61,52 @@ class Reduce:
 class Primitive:
     """One operation. ``xs`` are Values or Literals, ``params`` static keyword arguments.
 
-    ============
-    ======================================================================================= infer
-         ``(*types, **params) -> TensorType | tuple``; raises ShapeError or DTypeError on bad input
-         numpy         ``(*arrays, **params) -> array | tuple``: the meaning, the oracle of
-    every test params        names of the static parameters, in the order of the text form
-    jvp           ``(dxs, ys, xs, **params) -> dys``: dxs has None for an operand without tangent;
-    ys a tuple;
-                  a dy may be None (zero). Linear in dxs, built from linear primitives only
-    push          for operations that hold graphs, in place of jvp:
-                  ``(mode, xs, dxs, **params) -> (ys, dys)``; mode "jvp": one joint node is fine;
-                  mode "linearize": the nodes that depend on dxs must be linear and separate from
-                  the rest
-    transpose     ``(cts, xs, **params) -> cts of operands``: xs holds ``Linear(type)`` for the
-    operands the node
-                  is linear in and Values for the others (answer None for those); a ct may be None
-                  (zero); cts is a tuple, one per output
-    batch         ``(size, mask, xs, **params) -> outs``: operands with mask True carry a batch axis
-    of ``size`` at
-                  axis 0; every output gets one too. May return ``Partly(outs, mask)``
-    element       ``(xs, index, **params) -> Expr``: one output element; ``xs[k](index)`` reads
-    operand k there,
-                  ``xs[k].type`` is its type. For several outputs: a tuple of Exprs
-    reduce        a ``Reduce``: the operation folds one operand over the axes in ``params["axes"]``
-    library       name of a library call ("gemm", "conv"): how contractions run
-    lower         ``(k, xs, outs, **params)``: writes its loops with a kernel builder
-    (``kernel/build.py``) lowers        ``(*types, **params) -> bool``: whether ``lower`` takes
-    these operands (None: it takes all);
-                  where it does not, the node runs as its NumPy body between kernels
-    scalar        ``(*exprs) -> Expr``: definition by other scalar operations, for printers without
-    a spelling spell         how printers write it, for scalar operations
-    domain        where generated tests draw inputs: ``(low, high)`` or one such pair per operand
-    kinds         letters of the dtypes accepted ("fc" ...), for tests and documentation
-    effect        True when the node must run once, in order (debug print, callback)
-    heavy         True when recomputing it in several consumers costs more than a load (exp, erf
-    ...) cases         ``() -> [(types, params), ...]``: typical uses, for the generated tests
-    ============
-    =======================================================================================
+    infer
+        ``(*types, **params) -> TensorType | tuple``; raises ShapeError or DTypeError on bad input
+    numpy
+        ``(*arrays, **params) -> array | tuple``: the meaning, the oracle of every test
+    params
+        names of the static parameters, in the order of the text form
+    jvp
+        ``(dxs, ys, xs, **params) -> dys``: dxs has None for an operand without tangent; ys is a
+        tuple; a dy may be None (zero). Linear in dxs, built from linear primitives only
+    push
+        in place of jvp for operations that hold graphs: ``(mode, xs, dxs, **params) -> (ys, dys)``.
+        Mode "jvp": one joint node is fine; mode "linearize": the nodes that depend on dxs must be
+        linear and separate from the rest
+    transpose
+        ``(cts, xs, **params) -> cts of operands``: xs holds ``Linear(type)`` for the operands the
+        node is linear in and Values for the others (answer None for those); a ct may be None
+        (zero); cts is a tuple, one per output
+    batch
+        ``(size, mask, xs, **params) -> outs``: operands with mask True carry a batch axis of
+        ``size`` at axis 0; every output gets one too. May return ``Partly(outs, mask)``
+    element
+        ``(xs, index, **params) -> Expr``: one output element; ``xs[k](index)`` reads operand k
+        there, ``xs[k].type`` is its type. For several outputs: a tuple of Exprs
+    reduce
+        a ``Reduce``: the operation folds one operand over the axes in ``params["axes"]``
+    library
+        name of a library call ("gemm", "conv"): how contractions run
+    lower
+        ``(k, xs, outs, **params)``: writes its loops with a kernel builder (``kernel/build.py``)
+    lowers
+        ``(*types, **params) -> bool``: whether ``lower`` takes these operands (None: it takes all);
+        where it does not, the node runs as its NumPy body between kernels
+    scalar
+        ``(*exprs) -> Expr``: definition by other scalar operations, for printers without a spelling
+    spell
+        how printers write it, for scalar operations
+    domain
+        where generated tests draw inputs: ``(low, high)`` or one such pair per operand
+    kinds
+        letters of the dtypes accepted ("fc" ...), for tests and documentation
+    effect
+        True when the node must run once, in order (debug print, callback)
+    heavy
+        True when recomputing it in several consumers costs more than a load (exp, erf ...)
+    cases
+        ``() -> [(types, params), ...]``: typical uses, for the generated tests
     """
 
     name: str

@@ -1,8 +1,9 @@
 """Python inside programs: pure_callback for values, host_effect for printing and logging.
 
-pure_callback(x; function, types)     results of a Python function of arrays, of the types
-promised host_effect(x; function)              calls the function when the program runs; has no
-result
+    pure_callback(x; function, types)    results of a Python function, of the types promised
+    host_effect(x; function)             calls the function when the program runs; no result
+
+Both run on the host, between kernels.
 """
 
 from __future__ import annotations

@@ -276,8 +276,8 @@ def transpose_graph(
 ) -> tuple[Graph, tuple[bool, ...]]:
     """A graph of (non-linear inputs, cotangents at ``ct_mask``) -> cotangents of the linear inputs.
 
-    Further inputs say where the cotangents at ``live_mask`` may differ from zero. Also: which of the
-    results are not zero as a whole.
+    Further inputs say where the cotangents at ``live_mask`` may differ from zero. Also: which of
+    the results are not zero as a whole.
     """
     with build.building() as builder:
         xs: list[Atom | Linear] = [

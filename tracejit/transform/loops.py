@@ -204,35 +204,65 @@ def _push_split(s: Scan, operands: Any, tangents: Any, mask: Mask, out_mask: Mas
 
 
 def _transpose_scan(cts: Any, operands: Any, **params: Any) -> Any:
-    """The reversed scan: carries, sums and stacks cotangents of the carry, consts and xs."""
+    """The reversed scan: carries, sums and stacks cotangents of the carry, consts and xs.
+
+    Where the cotangents of the carry have known zeros, flags that say so travel along with them.
+    """
     s = Scan(**params)
     consts, carry, xs = s.split(operands)
     if not all(linear_carry(s, operands)):
         raise TreeError("scan: only a scan that is linear in its whole carry has a transpose")
     starts = tuple(is_linear(x) for x in carry)  # a tangent that starts at zero is a Literal here
     carry = tuple(Linear(x.type) for x in carry)
-    operands = (*consts, *carry, *xs)
-    known_c, known_x = [x for x in consts if not is_linear(x)], [x for x in xs if not is_linear(x)]
-    lin_c = [x for x in consts if is_linear(x)]
     ct_carry, ct_ys = cts[: s.n_carry], cts[s.n_carry :]
-    outer = build.current().live
-    # where every cotangent of the carry has known zeros, these travel along as flags
-    live_ys = [None if ct is None else outer.get(ct) for ct in ct_ys]
-    known_zeros = any(ct in outer for ct in cts if ct is not None)
-    tracked = [known_zeros and (ct is None or ct in outer) for ct in ct_carry]
+    live = build.current().live
+    live_ys = [None if ct is None else live.get(ct) for ct in ct_ys]
+    known_zeros = any(ct in live for ct in given(cts))
+    tracked = [k for k, ct in enumerate(ct_carry) if known_zeros and (ct is None or ct in live)]
+    operands = (*consts, *carry, *xs)
+    body, with_zeros = _backward_body(s, operands, present(ct_ys), tracked, present(live_ys))
+    a = sum(map(is_linear, consts))
+    c = a + s.n_carry
+    end = c + len(tracked)
+    known_c = [x for x in consts if not is_linear(x)]
+    outs = Scan(body, len(known_c), end, s.length, not s.reverse)(
+        *known_c,
+        *(full_like(x.type, 0) for x in consts if is_linear(x)),
+        *(_or_zero(ct, x.type) for ct, x in zip(ct_carry, carry, strict=True)),
+        *(_flags(live, ct_carry[k], carry[k].type) for k in tracked),
+        *(x for x in xs if not is_linear(x)),
+        *given(ct_ys),
+        *(flags.get() for flags in live_ys if flags is not None),
+    )
+    flagged = (*(a + k for k in tracked), *(end + k for k in with_zeros))
+    flags = (*outs[c:end], *outs[len(outs) - len(with_zeros) :])
+    for k, flag in zip(flagged, flags, strict=True):
+        live[outs[k]] = Live(functools.partial(_same, flag))
+    from_c, from_x = iter(outs[:a]), iter(outs[end:])
+    return (
+        *(next(from_c) if is_linear(x) else None for x in consts),
+        *(ct if start else None for ct, start in zip(outs[a:c], starts, strict=True)),
+        *(next(from_x) if is_linear(x) else None for x in xs),
+    )
+
+
+def _backward_body(
+    s: Scan, operands: Any, with_ct: Mask, tracked: Sequence[int], with_flags: Mask
+) -> tuple[Graph, list[int]]:
+    """A step back: (known consts, sums, carry, flags of ``tracked``, known xs, ys, flags of ys) ->
+    (sums, carry, flags, slices, flags of slices), and which slices have flags."""
+    consts, carry, xs = s.split(operands)
+    ys = s.body.outputs[s.n_carry :]
     with build.building() as b:
-        outer_known = [b.input(x.type) for x in known_c]
-        sums = [b.input(x.type) for x in lin_c]
+        outer_known = [b.input(x.type) for x in consts if not is_linear(x)]
+        sums = [b.input(x.type) for x in consts if is_linear(x)]
         d_carry = [b.input(x.type) for x in carry]
-        for ct, track in zip(d_carry, tracked, strict=True):
-            if track:
-                live_input(ct)
-        step_known = [b.input(x.type.with_shape(x.type.shape[1:])) for x in known_x]
-        d_ys = [
-            None if ct is None else b.input(ct.type.with_shape(ct.type.shape[1:])) for ct in ct_ys
-        ]
-        for ct, live in zip(d_ys, live_ys, strict=True):
-            if ct is not None and live is not None:
+        for k in tracked:
+            live_input(d_carry[k])
+        step_known = [b.input(x.type.with_shape(x.type.shape[1:])) for x in xs if not is_linear(x)]
+        d_ys = [b.input(y.type) if m else None for y, m in zip(ys, with_ct, strict=True)]
+        for ct, known in zip(d_ys, with_flags, strict=True):
+            if known and ct is not None:
                 live_input(ct)
         ins = _merge(s, operands, outer_known, step_known)
         pulled = s.split(pull_back(s.body, ins, (*d_carry, *d_ys)))
@@ -241,45 +271,15 @@ def _transpose_scan(cts: Any, operands: Any, **params: Any) -> Any:
             old if ct is None else add(old, ct) for old, ct in zip(sums, ct_consts, strict=True)
         ]
         new_carry = [_or_zero(ct, x.type) for ct, x in zip(pulled[1], carry, strict=True)]
-        flags = [
-            _flags(b.live, ct, x.type)
-            for ct, x, track in zip(pulled[1], carry, tracked, strict=True)
-            if track
-        ]
+        flags = [_flags(b.live, pulled[1][k], carry[k].type) for k in tracked]
         slices = [
             _or_zero(ct, x.type.with_shape(x.type.shape[1:]))
             for ct, x in zip(pulled[2], xs, strict=True)
             if is_linear(x)
         ]
         with_zeros = [k for k, ct in enumerate(slices) if ct in b.live]
-        stacked_flags = [b.live[slices[k]].get() for k in with_zeros]
-    body = b.graph((*new_sums, *new_carry, *flags, *slices, *stacked_flags), s.body.name)
-    n_back = len(lin_c) + s.n_carry + len(flags)
-    back = Scan(body, len(known_c), n_back, s.length, not s.reverse)
-    outs = back(
-        *known_c,
-        *(full_like(x.type, 0) for x in lin_c),
-        *(_or_zero(ct, x.type) for ct, x in zip(ct_carry, carry, strict=True)),
-        *(
-            _flags(outer, ct, x.type)
-            for ct, x, track in zip(ct_carry, carry, tracked, strict=True)
-            if track
-        ),
-        *known_x,
-        *given(ct_ys),
-        *(live.get() for live in live_ys if live is not None),
-    )
-    a, c = len(lin_c), len(lin_c) + s.n_carry
-    for k, flag in zip((k for k, t in enumerate(tracked) if t), outs[c:n_back], strict=True):
-        outer[outs[a + k]] = Live(functools.partial(_same, flag))
-    for k, flag in zip(with_zeros, outs[n_back + len(slices) :], strict=True):
-        outer[outs[n_back + k]] = Live(functools.partial(_same, flag))
-    from_c, from_x = iter(outs[:a]), iter(outs[n_back:])
-    return (
-        *(next(from_c) if is_linear(x) else None for x in consts),
-        *(ct if start else None for ct, start in zip(outs[a:c], starts, strict=True)),
-        *(next(from_x) if is_linear(x) else None for x in xs),
-    )
+        stacked = [b.live[slices[k]].get() for k in with_zeros]
+    return b.graph((*new_sums, *new_carry, *flags, *slices, *stacked), s.body.name), with_zeros
 
 
 def _flags(known: dict[Atom, Live], ct: Atom | None, type: TensorType) -> Atom:
