@@ -1,10 +1,11 @@
-"""The program's ``main`` as LLVM text: calls of kernels and of BLAS, loops and branches, no Python in between.
+"""The program's ``main`` as LLVM text: calls of kernels and of BLAS, loops and branches, no Python
+in between.
 
     void main(ptr args, ptr results, ptr arena, ptr env)
 
-``args``, ``results``: tables of data pointers. ``env``: a table with Numba's ``parallel_for``, the BLAS entry points,
-the host callback, the failure flags, then kernels and constants (``Env``). Nothing in the text is an address, so
-its object code can be kept.
+``args``, ``results``: tables of data pointers. ``env``: a table with Numba's ``parallel_for``, the
+BLAS entry points, the host callback, the failure flags, then kernels and constants (``Env``).
+Nothing in the text is an address, so its object code can be kept.
 """
 
 from __future__ import annotations
@@ -25,7 +26,9 @@ _PARALLEL_TYPE = "void (ptr, ptr, ptr, ptr, ptr, i64, i64, i32)"
 
 @dataclass(frozen=True)
 class Env:
-    """Places in the ``env`` table: kernels, then constants; ``flags``: the call that each failure flag belongs to."""
+    """Places in the ``env`` table: kernels, then constants; ``flags``: the call that each failure
+    flag belongs to.
+    """
 
     kernels: dict[Kernel, int]
     constants: int
@@ -109,7 +112,9 @@ class _Printer:
         return self.value(f"getelementptr {type}, ptr {base}, i64 {place}")
 
     def counter(self) -> str:
-        """A cell for a loop, allotted once: an alloca inside a loop takes more of the stack each time."""
+        """A cell for a loop, allotted once: an alloca inside a loop takes more of the stack each
+        time.
+        """
         name = "%" + self.fresh("count")
         self.counters.append(f"  {name} = alloca i64")
         return name
@@ -171,7 +176,10 @@ class _Printer:
         do, done = self.fresh("copy"), self.fresh("copied")
         self.emit(f"br i1 {same}, label %{done}, label %{do}")
         self.label(do)
-        self.emit(f"call void @llvm.memcpy.p0.p0.i64(ptr {target}, ptr {source}, i64 {step.nbytes}, i1 false)")
+        self.emit(
+            f"call void @llvm.memcpy.p0.p0.i64(ptr {target}, ptr {source}, "
+            f"i64 {step.nbytes}, i1 false)"
+        )
         self.emit(f"br label %{done}")
         self.label(done)
 
@@ -200,7 +208,8 @@ class _Printer:
             self.emit(f"store i64 {len(chunks)}, ptr %gdims")
             pool = self.from_env(PARALLEL_FOR)
             self.emit(
-                f"call {_PARALLEL_TYPE} {pool}(ptr {function}, ptr %gargs, ptr %gdims, ptr %gsteps, "
+                f"call {_PARALLEL_TYPE} {pool}(ptr {function}, "
+                f"ptr %gargs, ptr %gdims, ptr %gsteps, "
                 f"ptr %cells, i64 0, i64 1, i32 {self.threads})"
             )
             return
@@ -211,7 +220,9 @@ class _Printer:
         self.emit(f"call void {function}(ptr %gargs, ptr %gdims, ptr %gsteps, ptr %cells)")
 
     def gemm_call(self, call: GemmCall) -> None:
-        """Equal products share a function; its cells are the operands, the result and the BLAS routine."""
+        """Equal products share a function; its cells are the operands, the result and the BLAS
+        routine.
+        """
         key = (call.dtype, call.matmul, call.split)
         if key not in self.gemms:
             self.gemms[key] = f"gemm_{len(self.gemms)}"
@@ -223,7 +234,9 @@ class _Printer:
         self.launch(f"@{self.gemms[key]}", call.units, call.parallel)
 
     def blas_threads(self, restore: bool) -> None:
-        """BLAS on one thread while the program runs; afterwards as it was. Without a way to say so, as it is."""
+        """BLAS on one thread while the program runs; afterwards as it was. Without a way to say so,
+        as it is.
+        """
         if not any(isinstance(call, GemmCall) for call in self.program.calls):
             return
         setter, do, done = self.from_env(BLAS_SET), self.fresh("blas"), self.fresh("set")

@@ -1,4 +1,5 @@
-"""A user's call as flat Arrays: pytrees in, names for messages, and tracing of functions over pytrees.
+"""A user's call as flat Arrays: pytrees in, names for messages, and tracing of functions over
+pytrees.
 
 call = FlatCall.of(f, args, kwargs)      leaves, treedef, names ("x", "params['w']")
 traced = trace_call(f, call, "jit")      Traced with a graph over the leaves
@@ -130,10 +131,12 @@ class OutTree:
 
 
 def trace_call(call: FlatCall, what: str, *, types: Sequence[TensorType] | None = None) -> Traced:
-    """Trace ``call.fun`` at its argument types (or other ``types`` for the leaves); ``outputs`` is an OutTree.
+    """Trace ``call.fun`` at its argument types (or other ``types`` for the leaves); ``outputs`` is
+    an OutTree.
 
-    ``what`` is the transform's name. Under grad-like transforms outside of any abstract trace ("grad", "vjp",
-    "jvp", "jacfwd", "linearize") the traced values also carry the concrete arguments.
+    ``what`` is the transform's name. Under grad-like transforms outside of any abstract trace
+    ("grad", "vjp", "jvp", "jacfwd", "linearize") the traced values also carry the concrete
+    arguments.
     """
     eager = what in ("grad", "vjp", "jvp", "jacfwd", "linearize") and all(
         leaf._data is not None for leaf in call.leaves
@@ -168,7 +171,9 @@ def flatten_result(result: Any, function: str) -> tuple[tuple[Array, ...], OutTr
 
 
 def run_graph(graph: Graph, arrays: Sequence[Array]) -> list[Array]:
-    """``graph`` on Arrays: its nodes join the innermost trace, or run at once when there is none."""
+    """``graph`` on Arrays: its nodes join the innermost trace, or run at once when there is
+    none.
+    """
     trace = current_trace()
     if trace is None:
         return [

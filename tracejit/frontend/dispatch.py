@@ -37,7 +37,6 @@ from tracejit.frontend.trace import Traced, current_trace
 from tracejit.lazy import lazy, prefetch
 from tracejit.tree_util import NAMESPACE
 
-
 if TYPE_CHECKING:
     from tracejit.runtime.executable import Executable, Interpreted, Stages
 
@@ -153,7 +152,9 @@ class Jitted:
         return _Bound(self._fun, args, static, {n: kwargs[n] for n in named}), dynamic, rest, fixed
 
     def _is_instance(self, first: Any) -> bool:
-        """Whether ``first`` is the ``self`` of a method: an object of the class that holds this function."""
+        """Whether ``first`` is the ``self`` of a method: an object of the class that holds this
+        function.
+        """
         held = inspect.getattr_static(type(first), self.__name__, None)
         return held is self and optree.tree_is_leaf(first, namespace=NAMESPACE)
 
@@ -162,7 +163,8 @@ class Jitted:
             hash(value)
         except TypeError as error:
             raise ArgumentError(
-                f"static {name} of `{function_name(self._fun)}` is not hashable: {type(value).__name__}",
+                f"static {name} of `{function_name(self._fun)}` is not hashable: "
+                f"{type(value).__name__}",
                 at=source.here(),
                 hint="pass a tuple instead of a list, or do not mark it static",
             ) from error
@@ -298,12 +300,14 @@ def jit(
 ) -> Any:
     """Compile ``fun`` when it is called. Use as ``@jit`` or ``@jit(static_argnames="n")``.
 
-    ``static_argnums``/``static_argnames``: arguments whose values, not only types, the program depends on;
-    they must be hashable. ``donate_argnums``/``donate_argnames``: arguments the caller will not use again; their memory may be
-    reused. ``backend``: llvm, numba or numpy; ``mode``: default, fast_compile or debug; ``threads``: how many.
-    ``inline`` and ``keep_unused`` are accepted for compatibility with JAX and change nothing.
+    ``static_argnums``/``static_argnames``: arguments whose values, not only types, the program
+    depends on; they must be hashable. ``donate_argnums``/``donate_argnames``: arguments the caller
+    will not use again; their memory may be reused. ``backend``: llvm, numba or numpy; ``mode``:
+    default, fast_compile or debug; ``threads``: how many. ``inline`` and ``keep_unused`` are
+    accepted for compatibility with JAX and change nothing.
 
-    Raises ArgumentError for a static argument that is not hashable or an option that does not exist.
+    Raises ArgumentError for a static argument that is not hashable or an option that does not
+    exist.
     """
     if fun is None:
         return functools.partial(

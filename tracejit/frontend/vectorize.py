@@ -33,9 +33,10 @@ def vmap(
 ) -> Callable[..., Any]:
     """Map ``fun`` over an axis of its arguments, in one vectorised computation.
 
-    ``in_axes``: an int or None for all positional arguments, or a tuple of such or of pytrees of them, one per
-    argument; None does not map. Keyword arguments are mapped over axis 0. ``out_axes`` likewise for results.
-    Raises ShapeError when mapped sizes differ and ArgumentError when nothing is mapped and no ``axis_size`` is given.
+    ``in_axes``: an int or None for all positional arguments, or a tuple of such or of pytrees of
+    them, one per argument; None does not map. Keyword arguments are mapped over axis 0.
+    ``out_axes`` likewise for results. Raises ShapeError when mapped sizes differ and ArgumentError
+    when nothing is mapped and no ``axis_size`` is given.
     """
 
     check_function("vmap", fun)
@@ -74,7 +75,8 @@ def _place(y: Array, batched: bool, axis: int | None, name: str) -> Array:
     if axis is None:
         if batched:
             raise ArgumentError(
-                f"vmap: out_axes is None for a result of `{name}` that depends on a mapped argument",
+                f"vmap: out_axes is None for a result of `{name}` "
+                "that depends on a mapped argument",
                 at=source.here(),
                 hint="give the axis at which the results are stacked",
             )
@@ -89,7 +91,9 @@ def _place(y: Array, batched: bool, axis: int | None, name: str) -> Array:
 
 
 def broadcast_prefix(prefix: Any, tree: Any) -> list[Any]:
-    """The leaves of ``prefix`` repeated for each leaf of ``tree`` below them; None counts as a leaf."""
+    """The leaves of ``prefix`` repeated for each leaf of ``tree`` below them; None counts as a
+    leaf.
+    """
     found: list[Any] = []
 
     def add(p: Any, sub: Any) -> None:
@@ -107,7 +111,8 @@ def _leaf_axes(
     spec = tuple(in_axes) if isinstance(in_axes, list) else in_axes
     if isinstance(spec, tuple) and len(spec) != len(args):
         raise ArgumentError(
-            f"vmap: in_axes has {len(spec)} entries, `{call.name}` was called with {len(args)} positional arguments",
+            f"vmap: in_axes has {len(spec)} entries, `{call.name}` was called with "
+            f"{len(args)} positional arguments",
             at=source.here(),
             hint="one entry per positional argument; None for one that is not mapped",
         )

@@ -2,9 +2,9 @@
 
     lower_group(group, partition, vector_bytes=64) -> Lowered(kernel, reads, writes, sizes)
 
-Kept axes come outside, reduced ones inside, once per *stage*: a root that needs the result of a reduction belongs to the
-stage after it, so softmax is three loops over each row. What does not depend on the inner loop is computed before it.
-The last axis of the space is the vector.
+Kept axes come outside, reduced ones inside, once per *stage*: a root that needs the result of a
+reduction belongs to the stage after it, so softmax is three loops over each row. What does not
+depend on the inner loop is computed before it. The last axis of the space is the vector.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from tracejit.source import Position
 
 #: elements of a one-dimensional map that a thread takes at a time
 BLOCK = 4096
-#: operations of so many instructions that a loop around them gains nothing from unrolling, and that are
-#: rather stored than computed again
+#: operations of so many instructions that a loop around them gains nothing from unrolling, and that
+#: are rather stored than computed again
 LONG = frozenset(
     "exp exp2 expm1 log log2 log10 log1p tanh sin cos tan erf erfc erf_inv pow logistic sinh cosh "
     "asin acos atan atan2 asinh acosh atanh lgamma digamma cbrt".split()
@@ -128,7 +128,9 @@ class Writer:
                 block = Block(row, 2, inner)
                 self.reload(block, stage)
                 self.write_items(block, folds, fulls, stage)
-                row.statements += loops(inner, block.statements, self.width, self.unroll((*folds, *fulls)))
+                row.statements += loops(
+                    inner, block.statements, self.width, self.unroll((*folds, *fulls))
+                )
                 self.finish(row, folds)
         return parallel(loops(kept, row.statements))
 
@@ -159,7 +161,9 @@ class Writer:
     def blocks(
         self, axis: Axis, before: list[Stmt], body: list[Stmt], times: int, length: int
     ) -> tuple[Stmt, ...]:
-        """One loop over the only axis, cut into blocks of ``length`` for the threads when it is long."""
+        """One loop over the only axis, cut into blocks of ``length`` for the threads when it is
+        long.
+        """
         if axis.extent <= length:
             return (*before, *loops((axis,), body, self.width, times))
         chunk, n = Var("chunk", "i64"), const(axis.extent)
@@ -173,7 +177,9 @@ class Writer:
         return tuple(i for i in self.nest.items if i.stage == stage and i.level == level)
 
     def unroll(self, items: Sequence[Item]) -> int:
-        """Vectors per trip: several where bodies are short, so that sums do not wait for each other."""
+        """Vectors per trip: several where bodies are short, so that sums do not wait for each
+        other.
+        """
         ops = {n for item in items for n in walk(item.expr) if isinstance(n, Op)}
         if any(op.fn in LONG for op in ops):
             return 2 if len(ops) < 6 else 1
@@ -190,7 +196,9 @@ class Writer:
         for item in folds:
             dtype = "f32" if item.dtype in HALF else item.dtype
             var = self.accumulators[item.root] = Var(f"s{len(self.accumulators)}", dtype)
-            block.statements.append(Local(var.name, dtype, Const(as_python(item.identity, dtype), dtype)))
+            block.statements.append(
+                Local(var.name, dtype, Const(as_python(item.identity, dtype), dtype))
+            )
 
     def finish(self, block: Block, folds: Sequence[Item]) -> None:
         """Results of reductions: bound for later stages, stored where they are outputs."""
@@ -232,7 +240,9 @@ class Writer:
     # ---- long expressions needed in two stages wait in the memory of an output stored later ----
 
     def plan_spills(self) -> None:
-        """Choose, for long expressions of several stages, an output that is free until their last use."""
+        """Choose, for long expressions of several stages, an output that is free until their last
+        use.
+        """
         first: dict[Expr, int] = {}
         last: dict[Expr, int] = {}
         for item in self.nest.items:
@@ -277,7 +287,9 @@ class Writer:
                 self.bind(block, node, named=True)
 
     def bind(self, block: Block, expr: Expr, named: bool = False) -> Expr:
-        """What stands for ``expr`` in ``block``. Parts that do not change in the inner loop are computed outside it."""
+        """What stands for ``expr`` in ``block``. Parts that do not change in the inner loop are
+        computed outside it.
+        """
         for node in unbound(block, expr):
             kids, home = [], block
             while home.parent is not None:
@@ -309,7 +321,9 @@ class Writer:
         """An index that must lie in its axis: a Check, and the index clipped into it."""
         i, extent = args
         var = i if isinstance(i, Var | Const) else self.name(block, i)
-        inside = Op("and", (Op("ge", (var, const(0)), "bool"), Op("lt", (var, extent), "bool")), "bool")
+        inside = Op(
+            "and", (Op("ge", (var, const(0)), "bool"), Op("lt", (var, extent), "bool")), "bool"
+        )
         block.statements.append(Check(inside, 1))
         last = Op("sub", (extent, const(1)), "i64")
         return Op("max", (Op("min", (var, last), "i64"), const(0)), "i64")

@@ -1,9 +1,10 @@
-"""The material of a fused kernel before its loops are written: axes, roots with their expressions, buffers.
+"""The material of a fused kernel before its loops are written: axes, roots with their expressions,
+buffers.
 
     nest = collapse(make_nest(group, partition))
 
-``collapse`` drops axes of one element and joins neighbouring axes that every access walks through together, so that an
-elementwise kernel over (64, 3, 7) is one loop over 1344 elements.
+``collapse`` drops axes of one element and joins neighbouring axes that every access walks through
+together, so that an elementwise kernel over (64, 3, 7) is one loop over 1344 elements.
 """
 
 from __future__ import annotations
@@ -33,8 +34,9 @@ class Axis:
 class Item:
     """A root: ``expr`` is its element (its operand's, for a fold) at a point of the space.
 
-    ``level``: "full" is stored for each point of the space, "row" for each kept index, "fold" is a reduction;
-    ``index`` is where it is stored; ``fold`` the name later stages read a reduction by, ``out`` its output buffer.
+    ``level``: "full" is stored for each point of the space, "row" for each kept index, "fold" is a
+    reduction; ``index`` is where it is stored; ``fold`` the name later stages read a reduction by,
+    ``out`` its output buffer.
     """
 
     root: Value
@@ -54,7 +56,9 @@ class Item:
 
 @dataclass(frozen=True)
 class Nest:
-    """``shapes`` and ``dtypes`` of buffers and of folds (by name); ``order``: names of the parameters, inputs first."""
+    """``shapes`` and ``dtypes`` of buffers and of folds (by name); ``order``: names of the
+    parameters, inputs first.
+    """
 
     axes: tuple[Axis, ...]
     items: tuple[Item, ...]
@@ -133,7 +137,8 @@ def _items(
 
 
 def joined(expr: Expr, elements: Mapping[str, Expr], folds: Container[str]) -> Expr:
-    """``expr`` with the group's own values in it: maps as their elements, results of reductions without guards.
+    """``expr`` with the group's own values in it: maps as their elements, results of reductions
+    without guards.
 
     Both are there at every point of the space, and are read only at the point at hand.
     """
@@ -153,7 +158,9 @@ def joined(expr: Expr, elements: Mapping[str, Expr], folds: Container[str]) -> E
 
 
 def collapse(nest: Nest) -> Nest:
-    """``nest`` without axes of one element in its buffers, and with neighbouring axes joined where possible."""
+    """``nest`` without axes of one element in its buffers, and with neighbouring axes joined where
+    possible.
+    """
     nest = _squeeze(nest)
     position = len(nest.axes) - 2
     while position >= 0:
@@ -243,7 +250,11 @@ def _together(nest: Nest, a: Axis, b: Axis) -> dict[str, int] | None:
 def _join(nest: Nest, position: int, places: dict[str, int]) -> Nest:
     """Axes ``position`` and the next as one."""
     a, b = nest.axes[position], nest.axes[position + 1]
-    axes = (*nest.axes[:position], Axis(a.var, a.extent * b.extent, a.reduced), *nest.axes[position + 2 :])
+    axes = (
+        *nest.axes[:position],
+        Axis(a.var, a.extent * b.extent, a.reduced),
+        *nest.axes[position + 2 :],
+    )
     shapes = dict(nest.shapes)
     for name, place in places.items():
         if place >= 0:

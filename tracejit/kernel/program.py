@@ -2,8 +2,8 @@
 
     program = lower_program(plan, vector_bytes=64)      Program(plan, calls)
 
-Each ``Run`` of the plan becomes a Call: a generated kernel, a BLAS product or a host function. Nothing
-is decided after this: printers spell it.
+Each ``Run`` of the plan becomes a Call: a generated kernel, a BLAS product or a host function.
+Nothing is decided after this: printers spell it.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ from tracejit.passes.group import Group
 from tracejit.passes.place import Branch, Plan, Run, ScanLoop, Step, WhileLoop
 from tracejit.source import Position
 
-#: a kernel is split over threads from so many scalar operations on; below, waking threads costs more than it saves
+#: a kernel is split over threads from so many scalar operations on; below, waking threads costs
+#: more than it saves
 PARALLEL_WORK = 200_000
 #: the same for BLAS products, which do some 50 operations a nanosecond
 PARALLEL_FLOPS = 4_000_000
@@ -50,7 +51,8 @@ class KernelCall:
 class GemmCall:
     """``out[b] = lhs[b] @ rhs[b]`` by BLAS; f32 or f64.
 
-    ``split``: what threads share, "batch", "m" (rows) or "n" (columns), ``units`` of it; ``parallel``: whether they do.
+    ``split``: what threads share, "batch", "m" (rows) or "n" (columns), ``units`` of it;
+    ``parallel``: whether they do.
     """
 
     dtype: str
@@ -171,11 +173,17 @@ def _constant_sizes(kernel: Kernel) -> Lowered:
 def _lower_custom(group: Group, vector_bytes: int) -> Lowered:
     """A kernel written by the primitive's own ``lower`` rule."""
     node = group.node
-    table = {v: Param(f"x{k}", _short(v.type), v.type.shape, "in") for k, v in enumerate(group.inputs)}
-    outs = [Param(f"y{k}", _short(v.type), v.type.shape, "inout") for k, v in enumerate(node.outputs)]
+    table = {
+        v: Param(f"x{k}", _short(v.type), v.type.shape, "in") for k, v in enumerate(group.inputs)
+    }
+    outs = [
+        Param(f"y{k}", _short(v.type), v.type.shape, "inout") for k, v in enumerate(node.outputs)
+    ]
     k = KernelBuilder([p.name for p in (*table.values(), *outs)], width=vector_bytes // 4)
     xs = [operand(table[x], x.type) if isinstance(x, Value) else filled(x) for x in node.inputs]
-    node.prim.rule("lower")(k, xs, [output(p, v.type) for p, v in zip(outs, node.outputs, strict=True)], **node.params)
+    node.prim.rule("lower")(
+        k, xs, [output(p, v.type) for p, v in zip(outs, node.outputs, strict=True)], **node.params
+    )
     comment = node.at.short() if node.at is not None else ""
     kernel, sizes = generalise(
         Kernel(kernel_name(group), (), (*table.values(), *outs), k.finish(), comment)
@@ -239,7 +247,9 @@ def work(kernel: Kernel, sizes: dict[str, int]) -> float:
                     trips = 4096  # a block of a longer loop
                 total += max(trips, 0) * body(stmt.body)
             else:
-                total += sum(_weight(e) for e in _values(stmt)) + sum(body(b) for b in _bodies(stmt))
+                total += sum(_weight(e) for e in _values(stmt)) + sum(
+                    body(b) for b in _bodies(stmt)
+                )
         return total
 
     return body(kernel.body)
@@ -250,9 +260,16 @@ def _values(stmt: Stmt) -> tuple[Expr, ...]:
 
 
 def _bodies(stmt: Stmt) -> tuple[tuple[Stmt, ...], ...]:
-    return tuple(b for b in (getattr(stmt, "then", ()), getattr(stmt, "orelse", ()), getattr(stmt, "body", ())) if b)
+    return tuple(
+        b
+        for b in (getattr(stmt, "then", ()), getattr(stmt, "orelse", ()), getattr(stmt, "body", ()))
+        if b
+    )
 
 
 def _weight(expr: Expr) -> float:
-    return 1 + sum(10 if n.fn in ("exp", "log", "tanh", "pow", "erf", "sin", "cos") else 1 for n in walk(expr) if isinstance(n, Op))
-
+    return 1 + sum(
+        10 if n.fn in ("exp", "log", "tanh", "pow", "erf", "sin", "cos") else 1
+        for n in walk(expr)
+        if isinstance(n, Op)
+    )

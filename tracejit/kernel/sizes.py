@@ -1,4 +1,5 @@
-"""Kernels that do not depend on sizes: extents become run-time parameters, so that a new batch size compiles nothing.
+"""Kernels that do not depend on sizes: extents become run-time parameters, so that a new batch size
+compiles nothing.
 
     generalise(kernel over f32[1000,10])  ->  kernel over f32[n0,10], (1000,)
 
@@ -17,10 +18,11 @@ SMALL = 32
 
 
 def generalise(kernel: Kernel) -> tuple[Kernel, tuple[int, ...]]:
-    """``kernel`` with every extent of at least SMALL as a size parameter, and the values of the sizes.
+    """``kernel`` with every extent of at least SMALL as a size parameter, and the values of the
+    sizes.
 
-    The same extent is the same parameter. Constants elsewhere (in index arithmetic) stay: a kernel that
-    has some is simply shared less.
+    The same extent is the same parameter. Constants elsewhere (in index arithmetic) stay: a kernel
+    that has some is simply shared less.
     """
     names: dict[int, str] = {}
 

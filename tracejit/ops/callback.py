@@ -19,7 +19,7 @@ from tracejit.ops.broadcast import with_batch_axis
 
 
 def _numpy_callback(*arrays: Any, function: Any, types: tuple[TensorType, ...]) -> tuple[Any, ...]:
-    found = function(*[np.asarray(a) for a in arrays])
+    found = function(*[np.array(a) for a in arrays])  # its own: ours are used again
     results = found if isinstance(found, tuple | list) else (found,)
     if len(results) != len(types):
         raise ArgumentError(

@@ -1,15 +1,17 @@
-"""Fusion: the nodes of a graph partitioned into groups, each of which becomes one kernel or one call.
+"""Fusion: the nodes of a graph partitioned into groups, each of which becomes one kernel or one
+call.
 
     partition(graph, can_fuse) -> Partition(groups, views, kept)
 
-A group computes some *roots*, values that need a buffer or are reductions; everything between roots is
-substituted into its consumers (``pull.py``). Groups are found greedily in graph order: a root joins the group whose results or
-operands it reads when both run over the same space, when no cycle arises and when the elements it
-reads there are the ones at hand. Spaces:
+A group computes some *roots*, values that need a buffer or are reductions; everything between roots
+is substituted into its consumers (``pull.py``). Groups are found greedily in graph order: a root
+joins the group whose results or operands it reads when both run over the same space, when no cycle
+arises and when the elements it reads there are the ones at hand. Spaces:
 
     map     space (a, b), reduced ()        every root has the shape of the space
-    rows    space (a, b), reduced (1,)      the last axes are reduced; roots of the shape of the space too: softmax
-    columns space (a, b), reduced (0,)      reductions over other axes, and maps of their results
+    rows    space (a, b), reduced (1,)      the last axes are reduced; roots of the shape of the
+    space too: softmax columns space (a, b), reduced (0,)      reductions over other axes, and maps
+    of their results
 """
 
 from __future__ import annotations
@@ -26,7 +28,8 @@ from tracejit.passes.pull import ZERO, Puller
 #: operations whose result is their operand's memory read in another shape
 VIEWS = frozenset(("reshape", "barrier", "stop_gradient"))
 CONTROL = frozenset(("scan", "while", "cond"))
-#: a value read several times is computed once when recomputing costs more than this (heavy operations cost 10)
+#: a value read several times is computed once when recomputing costs more than this (heavy
+#: operations cost 10)
 RECOMPUTE_LIMIT = 24
 #: expressions are cut when they grow beyond this cost
 EXPRESSION_LIMIT = 160
@@ -34,7 +37,8 @@ EXPRESSION_LIMIT = 160
 DEPTH_LIMIT = 100
 #: at most this many buffers in one kernel
 BUFFER_LIMIT = 28
-#: a chain of row operations in one kernel needs this many rows to share among threads, or a small space
+#: a chain of row operations in one kernel needs this many rows to share among threads, or a small
+#: space
 MIN_ROWS = 8
 SMALL_SPACE = 1 << 15
 
@@ -43,8 +47,9 @@ SMALL_SPACE = 1 << 15
 class Group:
     """One kernel or call. ``kind``: fused, library, lower, host, control.
 
-    ``inputs``: values read from buffers; ``outputs``: values written to buffers. For "fused": ``roots`` in order (outputs and
-    inner reductions), ``space`` and its ``reduced`` axes. For "control": ``parts`` partition the sub-graphs.
+    ``inputs``: values read from buffers; ``outputs``: values written to buffers. For "fused":
+    ``roots`` in order (outputs and inner reductions), ``space`` and its ``reduced`` axes. For
+    "control": ``parts`` partition the sub-graphs.
     """
 
     kind: str
@@ -78,7 +83,10 @@ class Group:
         if self.kind == "fused":
             axes = f" reducing {list(self.reduced)}" if self.reduced else ""
             over = f" over {list(self.space)}{axes}"
-        lines = [f"{self.kind}{over}: {names}", f"    reads {ins or 'nothing'}; writes {outs}; {self.nbytes} bytes"]
+        lines = [
+            f"{self.kind}{over}: {names}",
+            f"    reads {ins or 'nothing'}; writes {outs}; {self.nbytes} bytes",
+        ]
         for part in self.parts:
             lines += ["    " + line for line in str(part).splitlines()]
         return "\n".join(lines)
@@ -86,7 +94,8 @@ class Group:
 
 @dataclass(frozen=True)
 class Partition:
-    """``groups`` in an order to run them; ``views`` maps values to the value whose buffer they read.
+    """``groups`` in an order to run them; ``views`` maps values to the value whose buffer they
+    read.
 
     ``kept`` lists (producer, consumer, reason) for each edge between groups.
     """
@@ -110,9 +119,15 @@ class Partition:
 
     def __str__(self) -> str:
         fused = sum(group.nbytes for group in self.groups)
-        lines = [f"{len(self.groups)} groups of {len(self.graph.nodes)} nodes; bytes {self.bytes_unfused()} -> {fused}"]
+        lines = [
+            f"{len(self.groups)} groups of {len(self.graph.nodes)} nodes; "
+            f"bytes {self.bytes_unfused()} -> {fused}"
+        ]
         lines += [f"{k}: {group}" for k, group in enumerate(self.groups)]
-        lines += [f"not fused: {value.type} into {consumer}: {reason}" for value, consumer, reason in self.kept]
+        lines += [
+            f"not fused: {value.type} into {consumer}: {reason}"
+            for value, consumer, reason in self.kept
+        ]
         return "\n".join(lines)
 
 
@@ -131,7 +146,9 @@ class Draft:
 
 
 def partition(graph: Graph, can_fuse: Callable[[Node], bool]) -> Partition:
-    """Partition ``graph``; ``can_fuse(node)`` says whether the back end can compute the node inside a kernel."""
+    """Partition ``graph``; ``can_fuse(node)`` says whether the back end can compute the node inside
+    a kernel.
+    """
     return _Partitioner(graph, can_fuse).run()
 
 
@@ -180,7 +197,9 @@ class _Partitioner:
     # ---- which values get a buffer ----
 
     def choose_roots(self) -> set[Value]:
-        """Values that are computed once: results of the graph, operands of opaque nodes, reductions, shared heavy ones."""
+        """Values that are computed once: results of the graph, operands of opaque nodes,
+        reductions, shared heavy ones.
+        """
         roots = {self.base(x) for x in self.graph.outputs if isinstance(x, Value)}
         for node in self.graph.nodes:
             kind = self.kinds[node]
@@ -362,7 +381,9 @@ class _Partitioner:
             return False
         space, reduced = joined
         inner = [value for value in reads if self.owner.get(value) is draft]
-        if not inner and not any(_worth_sharing(value, space) for value in reads if value in draft.reads):
+        if not inner and not any(
+            _worth_sharing(value, space) for value in reads if value in draft.reads
+        ):
             return False
         if reduced and self._mixes_levels(draft, root, space):
             rows = math.prod(n for axis, n in enumerate(space) if axis not in reduced)
@@ -378,7 +399,9 @@ class _Partitioner:
     def aligned(
         self, draft: Draft, root: Value, space: tuple[int, ...], reduced: tuple[int, ...]
     ) -> bool:
-        """Whether ``root`` reads the group's own values only at the element that is being computed."""
+        """Whether ``root`` reads the group's own values only at the element that is being
+        computed.
+        """
         names = {value: f"r{k}" for k, value in enumerate(draft.roots)}
         puller = Puller(
             self.graph.producer,
@@ -407,7 +430,9 @@ class _Partitioner:
         """Drafts in an order that respects ``before``, close to the order of the graph."""
         position = {out: k for k, node in enumerate(self.graph.nodes) for out in node.outputs}
         last = {d.number: max((position[r] for r in d.roots), default=0) for d in self.drafts}
-        waiting = {d.number: {k for k in range(len(self.drafts)) if d.before >> k & 1} for d in self.drafts}
+        waiting = {
+            d.number: {k for k in range(len(self.drafts)) if d.before >> k & 1} for d in self.drafts
+        }
         after: dict[int, list[int]] = {}
         for number, sources in waiting.items():
             for source in sources:
@@ -429,7 +454,11 @@ class _Partitioner:
             node = draft.node
             assert node is not None
             inputs = tuple(dict.fromkeys(x for x in node.inputs if isinstance(x, Value)))
-            parts = tuple(partition(sub, self.can_fuse) for sub in node.subgraphs) if draft.kind == "control" else ()
+            parts = (
+                tuple(partition(sub, self.can_fuse) for sub in node.subgraphs)
+                if draft.kind == "control"
+                else ()
+            )
             return Group(draft.kind, (node,), inputs, node.outputs, node.outputs, parts=parts)
         outside = {self.base(x) for x in self.graph.outputs if isinstance(x, Value)}
         for other in self.drafts:
@@ -442,7 +471,9 @@ class _Partitioner:
         )
 
     def members(self, draft: Draft) -> tuple[tuple[Node, ...], tuple[Value, ...]]:
-        """The nodes computed inside the group, and the values it reads from buffers (views as such)."""
+        """The nodes computed inside the group, and the values it reads from buffers (views as
+        such).
+        """
         own = set(draft.roots)
         inside: set[Node] = set()
         inputs: dict[Value, None] = {}
@@ -493,7 +524,8 @@ def _expands(node: Node) -> bool:
         return True
     size = node.outputs[0].type.size
     return node.prim.reduce is None and any(
-        isinstance(x, Value) and size >= 2 * max(x.type.size, 1) and x.type.size > 1 for x in node.inputs
+        isinstance(x, Value) and size >= 2 * max(x.type.size, 1) and x.type.size > 1
+        for x in node.inputs
     )
 
 
@@ -502,7 +534,9 @@ def _worth_sharing(value: Value, space: tuple[int, ...]) -> bool:
 
 
 def reads_in_place(group: Group, partition: Partition, value: Value, out: Value) -> bool:
-    """Whether ``out`` may take the memory of ``value``: a map reads it only at the element it writes, and before that."""
+    """Whether ``out`` may take the memory of ``value``: a map reads it only at the element it
+    writes, and before that.
+    """
     if group.kind != "fused" or group.reduced or value.type.shape != group.space:
         return False
     base = partition.base(value)
@@ -511,7 +545,8 @@ def reads_in_place(group: Group, partition: Partition, value: Value, out: Value)
     known = {v: ("it" if v is value else "other") for v in (*group.inputs, *group.roots)}
     graph, index = partition.graph, space_index(group.space)
     puller = Puller(graph.producer, stop=lambda v: v in known, name=lambda v: known[v])
-    # a kernel reads once what several roots read: what is first read by a root after ``out`` is read too late
+    # a kernel reads once what several roots read: what is first read by a root after ``out`` is
+    # read too late
     read = written = False
     for root in group.roots:
         expr = pull_root(puller, graph, root, index, group.space, ())
@@ -527,7 +562,11 @@ def reads_in_place(group: Group, partition: Partition, value: Value, out: Value)
 def is_trailing(space: tuple[int, ...], axes: tuple[int, ...]) -> bool:
     """Whether ``axes`` are the last axes of ``space`` (axes of one element do not count)."""
     kept = [a for a, n in enumerate(space) if a not in axes and n != 1]
-    return not kept or not axes or max(kept) < min((a for a in axes if space[a] != 1), default=len(space))
+    return (
+        not kept
+        or not axes
+        or max(kept) < min((a for a in axes if space[a] != 1), default=len(space))
+    )
 
 
 def space_index(space: tuple[int, ...]) -> tuple[Expr, ...]:
@@ -536,9 +575,14 @@ def space_index(space: tuple[int, ...]) -> tuple[Expr, ...]:
 
 
 def index_for(
-    shape: tuple[int, ...], index: tuple[Expr, ...], space: tuple[int, ...], reduced: tuple[int, ...]
+    shape: tuple[int, ...],
+    index: tuple[Expr, ...],
+    space: tuple[int, ...],
+    reduced: tuple[int, ...],
 ) -> tuple[Expr, ...]:
-    """The index into a value of the group at a point of the space: all of it, or without the reduced axes."""
+    """The index into a value of the group at a point of the space: all of it, or without the
+    reduced axes.
+    """
     if shape == space:
         return index
     if len(shape) == len(space):
@@ -559,5 +603,3 @@ def pull_root(
     if node.prim.reduce is not None:
         return puller.read(node.inputs[0], index)
     return puller.element(root, index_for(root.type.shape, index, space, reduced))
-
-

@@ -2,8 +2,8 @@
 
     own_outputs(graph returning (x, x, 0.0))   ->  graph returning (copy(x), copy(x), full(0.0))
 
-Afterwards each output of a graph is computed by one of its nodes, in memory of its own, and nodes that are
-no part of a kernel have Values for operands.
+Afterwards each output of a graph is computed by one of its nodes, in memory of its own, and nodes
+that are no part of a kernel have Values for operands.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ def own_outputs(
 ) -> Graph:
     """``graph`` with copies and fills where needed.
 
-    ``carry``: inputs of a loop's body that its first outputs take the place of; one handed on as it is stays.
+    ``carry``: inputs of a loop's body that its first outputs take the place of; one handed on as it
+    is stays.
     """
     with build.building() as builder:
         env: dict[Value, Atom] = {v: v for v in graph.inputs}
@@ -31,13 +32,18 @@ def own_outputs(
             builder.at = node.at
             reads_scalars = ("constant", "view", "map", "reduce", "lower")
             opaque = classify(node, can_fuse) not in reads_scalars
-            ins = tuple(fill(x) if opaque and isinstance(x, Literal) else x for x in build.subst(node.inputs, env))
+            ins = tuple(
+                fill(x) if opaque and isinstance(x, Literal) else x
+                for x in build.subst(node.inputs, env)
+            )
             params = node.params if not node.subgraphs else own_subgraphs(node, can_fuse)
             builder.nodes.append(replace(node, inputs=ins, params=params))
             env.update((out, out) for out in node.outputs)
         outs = build.subst(graph.outputs, env)
         taken: set[Value] = set(graph.inputs)
-        taken.update(out for node in builder.nodes if node.prim.name == "constant" for out in node.outputs)
+        taken.update(
+            out for node in builder.nodes if node.prim.name == "constant" for out in node.outputs
+        )
         bases = view_bases(builder.nodes)
         final: list[Atom] = []
         for k, y in enumerate(outs):
@@ -59,7 +65,9 @@ def fill(x: Literal) -> Value:
 
 
 def view_bases(nodes: list[Node]) -> dict[Value, Value]:
-    """For views and constants, the value whose memory they are (constants: themselves, never to be written)."""
+    """For views and constants, the value whose memory they are (constants: themselves, never to be
+    written).
+    """
     found: dict[Value, Value] = {}
     for node in nodes:
         source = node.inputs[0] if node.inputs else None

@@ -2,9 +2,10 @@
 
     plan = place_buffers(partition)     Plan(steps, slots, storages, peak)
 
-Steps name their buffers by *slot*, an entry of the table of pointers that the program works on. A slot starts at a *storage*:
-an argument, a result, a constant or a piece of the arena. Loops exchange the slots of old and new carry instead of copying, and
-move slots along the leading axis of a scan's operands. Storages of the arena get offsets by their lifetimes, largest first.
+Steps name their buffers by *slot*, an entry of the table of pointers that the program works on. A
+slot starts at a *storage*: an argument, a result, a constant or a piece of the arena. Loops
+exchange the slots of old and new carry instead of copying, and move slots along the leading axis of
+a scan's operands. Storages of the arena get offsets by their lifetimes, largest first.
 """
 
 from __future__ import annotations
@@ -22,7 +23,9 @@ ALIGN = 64
 
 @dataclass
 class Storage:
-    """A piece of memory. ``kind``: in, out, const, arena; ``number``: which argument, result or constant."""
+    """A piece of memory. ``kind``: in, out, const, arena; ``number``: which argument, result or
+    constant.
+    """
 
     kind: str
     number: int
@@ -36,7 +39,9 @@ class Storage:
 
 @dataclass(frozen=True)
 class Slot:
-    """An entry of the pointer table. It starts at ``storage``; after exchanges it is in one of ``storages``."""
+    """An entry of the pointer table. It starts at ``storage``; after exchanges it is in one of
+    ``storages``.
+    """
 
     number: int
     type: TensorType
@@ -65,7 +70,9 @@ class Copy:
 
 @dataclass(frozen=True)
 class WhileLoop:
-    """Run ``cond``; while the bool at ``flag`` holds run ``body``, exchange the slots in ``swaps``, run ``cond`` again."""
+    """Run ``cond``; while the bool at ``flag`` holds run ``body``, exchange the slots in ``swaps``,
+    run ``cond`` again.
+    """
 
     cond: tuple[Step, ...]
     flag: int
@@ -75,7 +82,9 @@ class WhileLoop:
 
 @dataclass(frozen=True)
 class ScanLoop:
-    """``length`` times: point each slot in ``moves`` to its base slot + step * stride bytes, run ``body``, exchange ``swaps``."""
+    """``length`` times: point each slot in ``moves`` to its base slot + step * stride bytes, run
+    ``body``, exchange ``swaps``.
+    """
 
     length: int
     reverse: bool
@@ -97,7 +106,9 @@ Step = Run | Copy | WhileLoop | ScanLoop | Branch
 
 @dataclass(frozen=True)
 class Plan:
-    """``arena``: bytes to allocate; ``live``: the most bytes alive at once, the least any plan could do with."""
+    """``arena``: bytes to allocate; ``live``: the most bytes alive at once, the least any plan
+    could do with.
+    """
 
     steps: tuple[Step, ...]
     slots: tuple[Slot, ...]
@@ -108,13 +119,17 @@ class Plan:
 
     def __str__(self) -> str:
         rows = [f"arena {self.arena} bytes, at most {self.live} alive at once"]
-        rows.append(f"{'memory':<10}{'bytes':>12}{'offset':>12}{'birth':>7}{'death':>7}  values, line")
+        rows.append(
+            f"{'memory':<10}{'bytes':>12}{'offset':>12}{'birth':>7}{'death':>7}  values, line"
+        )
         for s in self.storages:
             where = str(s.offset) if s.kind == "arena" else ""
             line = f"  # {s.at.short()}" if s.at is not None else ""
             name = s.kind if s.kind == "arena" else f"{s.kind} {s.number}"
             chain = " -> ".join(s.names)
-            rows.append(f"{name:<10}{s.nbytes:>12}{where:>12}{s.first:>7}{s.last:>7}  {chain}{line}")
+            rows.append(
+                f"{name:<10}{s.nbytes:>12}{where:>12}{s.first:>7}{s.last:>7}  {chain}{line}"
+            )
         return "\n".join(rows)
 
 
@@ -166,7 +181,13 @@ class _Planner:
         self.storages.append(Storage(kind, number, nbytes, self.time, self.time, 0, names, at))
         return len(self.storages) - 1
 
-    def new_slot(self, value: Value | None, storage: int | None, also: Sequence[int] = (), type: TensorType | None = None) -> int:
+    def new_slot(
+        self,
+        value: Value | None,
+        storage: int | None,
+        also: Sequence[int] = (),
+        type: TensorType | None = None,
+    ) -> int:
         number = len(self.slots)
         storages = tuple(dict.fromkeys((*(() if storage is None else (storage,)), *also)))
         slot_type = value.type if value is not None else type
@@ -192,7 +213,9 @@ class _Planner:
         for node in partition.graph.nodes:
             if node.prim.name == "constant" and node.outputs[0] not in self.slot_of:
                 out = node.outputs[0]
-                storage = self.new_storage("const", len(self.constants), out.type, "constant", node.at)
+                storage = self.new_storage(
+                    "const", len(self.constants), out.type, "constant", node.at
+                )
                 self.new_slot(out, storage)
                 self.constants.append(node)
         last = self.last_uses(partition)
@@ -219,7 +242,9 @@ class _Planner:
         return tuple(steps)
 
     def last_uses(self, partition: Partition) -> dict[Value, int]:
-        """The last group that reads each value made in this partition; results are read after all."""
+        """The last group that reads each value made in this partition; results are read after
+        all.
+        """
         last: dict[Value, int] = {}
         for k, group in enumerate(partition.groups):
             last.update((partition.base(v), k) for v in group.inputs)
@@ -229,18 +254,30 @@ class _Planner:
         made = {out for group in partition.groups for out in group.outputs}
         return {v: k for v, k in last.items() if v in made}
 
-    def output_slot(self, out: Value, group: Group, partition: Partition, dying: set[Value]) -> None:
-        """A slot for a result: a dying operand's memory where the kernel works in place, else memory of its own."""
+    def output_slot(
+        self, out: Value, group: Group, partition: Partition, dying: set[Value]
+    ) -> None:
+        """A slot for a result: a dying operand's memory where the kernel works in place, else
+        memory of its own.
+        """
         if out in self.slot_of:
             return
         node = partition.graph.producer[out]
         for v in group.inputs:
             source = partition.base(v)
-            if source not in dying or v.type.nbytes != out.type.nbytes or v.type.dtype.itemsize != out.type.dtype.itemsize:
+            if (
+                source not in dying
+                or v.type.nbytes != out.type.nbytes
+                or v.type.dtype.itemsize != out.type.dtype.itemsize
+            ):
                 continue
             storages = self.slots[self.slot_of[source]].storages
             own = len(storages) == 1 and storages[0] not in self.shared
-            if own and self.storages[storages[0]].kind == "arena" and reads_in_place(group, partition, v, out):
+            if (
+                own
+                and self.storages[storages[0]].kind == "arena"
+                and reads_in_place(group, partition, v, out)
+            ):
                 dying.discard(source)
                 self.storages[storages[0]].names.append(f"{node.prim.name}: {out.type}")
                 self.new_slot(out, storages[0])
@@ -261,7 +298,9 @@ class _Planner:
         self.tick()
 
     def close_scope(self) -> None:
-        """What was there before a loop and is touched by it stays alive to its end: the loop comes back to it."""
+        """What was there before a loop and is touched by it stays alive to its end: the loop comes
+        back to it.
+        """
         self.tick()
         began, touched = self.scopes.pop()
         for storage in touched:
@@ -281,8 +320,12 @@ class _Planner:
             self.touch(slot)
         return found
 
-    def carry(self, inits: Sequence[int], body: Partition, first: int, at: Position | None) -> tuple[list[int], list[Step], list[tuple[int, int]]]:
-        """Slots of the carried values, copies of their first values, and which slots to exchange after each step."""
+    def carry(
+        self, inits: Sequence[int], body: Partition, first: int, at: Position | None
+    ) -> tuple[list[int], list[Step], list[tuple[int, int]]]:
+        """Slots of the carried values, copies of their first values, and which slots to exchange
+        after each step.
+        """
         current: list[int] = []
         copies: list[Step] = []
         swaps: list[tuple[int, int]] = []
@@ -306,7 +349,9 @@ class _Planner:
         return current, copies, swaps
 
     def finish_carry(self, outs: Sequence[Value], current: Sequence[int]) -> list[Step]:
-        """Results of a loop: its carry slots themselves, or copies where a result has its own memory."""
+        """Results of a loop: its carry slots themselves, or copies where a result has its own
+        memory.
+        """
         steps: list[Step] = []
         for out, slot in zip(outs, current, strict=True):
             if out in self.slot_of:
@@ -388,7 +433,8 @@ class _Planner:
 # ---- offsets -------------------------------------------------------------------------------------
 
 
-#: in which order storages are laid out: largest first is best most times, and one of these nearly always
+#: in which order storages are laid out: largest first is best most times, and one of these nearly
+#: always
 ORDERS: tuple[Callable[[Storage], tuple[int, ...]], ...] = (
     lambda s: (-s.nbytes, s.first),
     lambda s: (-s.nbytes * (s.last - s.first + 1),),
@@ -400,7 +446,8 @@ ORDERS: tuple[Callable[[Storage], tuple[int, ...]], ...] = (
 def assign_offsets(storages: Sequence[Storage]) -> int:
     """Lay storages out so that those alive together do not overlap; returns the size of the arena.
 
-    The order of ORDERS that needs least; the first one where it needs no more than is alive at once.
+    The order of ORDERS that needs least; the first one where it needs no more than is alive at
+    once.
     """
     least = most_alive(storages)
     best: tuple[int, dict[int, int]] | None = None
@@ -417,7 +464,8 @@ def assign_offsets(storages: Sequence[Storage]) -> int:
 
 
 def lay_out(storages: Sequence[Storage]) -> tuple[int, dict[int, int]]:
-    """Each storage in turn at the lowest gap that fits; the size of all, and the offset of each by its id.
+    """Each storage in turn at the lowest gap that fits; the size of all, and the offset of each by
+    its id.
 
     After Pisarchyk and Lee, "Efficient Memory Management for Deep Neural Net Inference", 2020.
     """

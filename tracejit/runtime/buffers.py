@@ -2,8 +2,9 @@
 
     out, address = empty(TensorType(f32, (1000, 1000)))      a NumPy array and where it lies
 
-Fresh pages from the operating system cost more than a fused kernel takes to fill them, so blocks are kept. A block is free when
-nothing but the pool refers to it: every array over it, and every view of such an array, holds a reference.
+Fresh pages from the operating system cost more than a fused kernel takes to fill them, so blocks
+are kept. A block is free when nothing but the pool refers to it: every array over it, and every
+view of such an array, holds a reference.
 """
 
 from __future__ import annotations
@@ -43,7 +44,9 @@ class Pool:
         self.nbytes = 0
 
     def take(self, nbytes: int) -> Block:
-        """A block of at least ``nbytes`` that nobody uses; the caller puts it back once an array refers to it."""
+        """A block of at least ``nbytes`` that nobody uses; the caller puts it back once an array
+        refers to it.
+        """
         size = rounded(nbytes)
         blocks = self.blocks.setdefault(size, deque())
         for _ in range(min(len(blocks), LOOK)):
@@ -73,7 +76,8 @@ _pool = Pool()
 
 
 def rounded(nbytes: int) -> int:
-    """``nbytes`` rounded up to a multiple of an eighth of the next smaller power of two, at least 64.
+    """``nbytes`` rounded up to a multiple of an eighth of the next smaller power of two, at least
+    64.
 
     Similar sizes share blocks that way.
     """

@@ -1,6 +1,6 @@
 """Machine code for a program: its kernels (each compiled once per process) and its ``main``.
 
-    main = compile_main(program, threads=2)      Main(call, ...)
+main = compile_main(program, threads=2)      Main(call, ...)
 """
 
 from __future__ import annotations
@@ -36,7 +36,9 @@ _kernels: dict[Kernel, tuple[int, Code]] = {}
 
 
 def can_fuse(node: Node) -> bool:
-    """Whether LLVM kernels can compute a node: no complex numbers, and scalar operations all known."""
+    """Whether LLVM kernels can compute a node: no complex numbers, and scalar operations all
+    known.
+    """
     types = (*(x.type for x in node.inputs), *(out.type for out in node.outputs))
     if any(t.dtype.kind == "c" for t in types):
         return False
@@ -131,13 +133,16 @@ def blas() -> dict[str, int]:
 
 @lru_cache(maxsize=1)
 def blas_threads() -> tuple[int, int]:
-    """The address of a function that sets how many threads SciPy's BLAS uses, and how many it uses now.
+    """The address of a function that sets how many threads SciPy's BLAS uses, and how many it uses
+    now.
 
     Zeros for a BLAS that has no such function.
     """
     spec = importlib.util.find_spec("scipy")
     for place in () if spec is None else spec.submodule_search_locations or ():
-        for file in sorted(glob.glob(f"{place}.libs/*openblas*") + glob.glob(f"{place}/.dylibs/*openblas*")):
+        for file in sorted(
+            glob.glob(f"{place}.libs/*openblas*") + glob.glob(f"{place}/.dylibs/*openblas*")
+        ):
             library = ctypes.CDLL(file)
             for form in ("scipy_openblas_{}_num_threads", "openblas_{}_num_threads"):
                 setter = getattr(library, form.format("set"), None)
@@ -173,4 +178,3 @@ def sources(program: Program, threads: int) -> str:
     ready = [prepared(k) for k in program.kernels]
     target = host_target()
     return print_module(ready, target) + "\n" + print_main(program, target, threads)
-

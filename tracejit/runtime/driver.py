@@ -1,4 +1,5 @@
-"""A program run step by step from Python: for the Numba back end, and for host calls of the native one.
+"""A program run step by step from Python: for the Numba back end, and for host calls of the native
+one.
 
     failed = run_plan(program, args, results, arena, constants, kernels)
 
@@ -31,7 +32,8 @@ def run_host(call: HostCall, view: View) -> None:
     }
     node = call.node
     operands = [
-        np.broadcast_to(x.value, x.type.shape) if isinstance(x, Literal) else found[x] for x in node.inputs
+        np.broadcast_to(x.value, x.type.shape) if isinstance(x, Literal) else found[x]
+        for x in node.inputs
     ]
     outs = interp.apply(node, operands)
     for result, slot, value in zip(outs, call.writes, node.outputs, strict=True):
@@ -127,12 +129,18 @@ class _Driver:
             steps = (*given.batch_strides, *strides)
             last = sum((n - 1) * s for n, s in zip(shape, steps, strict=True)) + 1
             flat = self.view(slot, TensorType(dtype, (last,)))
-            return np.lib.stride_tricks.as_strided(flat, shape, tuple(s * dtype.itemsize for s in steps))
+            return np.lib.stride_tricks.as_strided(
+                flat, shape, tuple(s * dtype.itemsize for s in steps)
+            )
 
         assert m.lhs_view is not None and m.rhs_view is not None
         out = self.view(call.out, TensorType(dtype, (*m.batch_shape, m.m, m.n)))
         if out.size:
-            np.matmul(matrices(call.lhs, m.m, m.k, m.lhs_view), matrices(call.rhs, m.k, m.n, m.rhs_view), out=out)
+            np.matmul(
+                matrices(call.lhs, m.m, m.k, m.lhs_view),
+                matrices(call.rhs, m.k, m.n, m.rhs_view),
+                out=out,
+            )
 
 
 def run_plan(
@@ -146,7 +154,9 @@ def run_plan(
     """Run a program; returns the calls whose kernels reported a failure, with its code."""
     tables = {"in": args, "out": results, "const": constants}
     raws = {
-        (kind, k): a.reshape(-1).view(np.uint8) for kind, table in tables.items() for k, a in enumerate(table)
+        (kind, k): a.reshape(-1).view(np.uint8)
+        for kind, table in tables.items()
+        for k, a in enumerate(table)
     }
     slots: list[_Memory | None] = []
     for slot in program.plan.slots:

@@ -1,8 +1,8 @@
 """A compiled graph: every stage of it, and ``run``.
 
-    executable = compile_graph(graph, backend="llvm", threads=2)
-    executable.run([x, y])          NumPy arrays in and out
-    executable.stages               graph, optimised, groups, plan, kernels, sources: all print
+executable = compile_graph(graph, backend="llvm", threads=2)
+executable.run([x, y])          NumPy arrays in and out
+executable.stages               graph, optimised, groups, plan, kernels, sources: all print
 """
 
 from __future__ import annotations
@@ -94,7 +94,8 @@ class Sources:
         graph = self._stages.graph
         names = [v.name.strip() or f"argument_{k}" for k, v in enumerate(graph.inputs)]
         return _module.print_source(  # type: ignore[no-any-return]
-            self._stages.program, graph.name, names)
+            self._stages.program, graph.name, names
+        )
 
     def __str__(self) -> str:
         return self.llvm
@@ -112,7 +113,8 @@ class Interpreted:
 
 @dataclass(frozen=True, slots=True)
 class Workspace:
-    """What one run at a time may use: the arena, and for native code its table ``env`` with the kernels' flags.
+    """What one run at a time may use: the arena, and for native code its table ``env`` with the
+    kernels' flags.
 
     Runs in several threads, or a run within a host call of another, have one each.
     """
@@ -215,7 +217,9 @@ class Executable:
     def _check_flags(
         self, failed: Sequence[tuple[KernelCall, int]], arrays: Sequence[np.ndarray]
     ) -> None:
-        """Raise for a kernel that reports a failure. The interpreter, run again, says which index it was."""
+        """Raise for a kernel that reports a failure. The interpreter, run again, says which index
+        it was.
+        """
         for call, code in failed:
             if code:
                 if not any(node.prim.effect for node in walk_nodes(self.graph)):
@@ -261,7 +265,9 @@ def warm_up() -> None:
 def compile_graph(
     graph: Graph, *, backend: str, mode: str, threads: int, settings: Settings | None = None
 ) -> Executable | Interpreted:
-    """Compile ``graph``. ``backend``: llvm, numba or numpy; ``mode``: default, fast_compile or debug."""
+    """Compile ``graph``. ``backend``: llvm, numba or numpy; ``mode``: default, fast_compile or
+    debug.
+    """
     if backend == "numpy" or mode == "fast_compile":
         return Interpreted(graph)
     if backend == "cuda":

@@ -155,8 +155,9 @@ def thread_pool() -> ThreadPool:
     """Numba's pool, launched: OpenMP's where there is one, else Numba's own work queue."""
     with _lock:
         threads = config.current().threads
-        # GNU OpenMP spins for milliseconds at each barrier by default: on a machine that others use too, the
-        # thread waited for may not even have a core (softmax there: 16 ms spinning, 0.45 ms sleeping)
+        # GNU OpenMP spins for milliseconds at each barrier by default: on a machine that others use
+        # too, the thread waited for may not even have a core (softmax there: 16 ms spinning, 0.45
+        # ms sleeping)
         environment_default("GOMP_SPINCOUNT", "1000")
         for name in ("omppool", "workqueue"):
             try:
@@ -170,7 +171,8 @@ def thread_pool() -> ThreadPool:
 
 
 def load_extension(package: str, path: str) -> Any:
-    """An extension module of an installed package, without importing the package around it, which takes far longer.
+    """An extension module of an installed package, without importing the package around it, which
+    takes far longer.
 
     Raises ImportError where there is no such file.
     """

@@ -1,6 +1,7 @@
 """Debug mode: every pass is verified and replayed on the real inputs.
 
-    replay_passes(graph, arrays)     raises InternalError naming the first pass whose graph gives other results
+replay_passes(graph, arrays)     raises InternalError naming the first pass whose graph gives
+other results
 """
 
 from __future__ import annotations
@@ -18,9 +19,11 @@ from tracejit.passes.pipeline import OPTIMISE, run_passes
 
 
 def replay_passes(graph: Graph, arrays: Sequence[np.ndarray]) -> None:
-    """Run OPTIMISE pass by pass, checking each graph and its results against those of the one before.
+    """Run OPTIMISE pass by pass, checking each graph and its results against those of the one
+    before.
 
-    Raises InternalError naming the pass and the first operation of the new graph whose value the old one does not have.
+    Raises InternalError naming the pass and the first operation of the new graph whose value the
+    old one does not have.
     """
     verify(graph)
     expected = interp.run(graph, arrays)
@@ -33,7 +36,11 @@ def replay_passes(graph: Graph, arrays: Sequence[np.ndarray]) -> None:
             if not same(want, got):
                 raise InternalError(
                     f"pass `{name}` changes result {k} of `{graph.name}`",
-                    notes=(first_new_value(before[0], found, arrays), "the graph before it:", *show(before[0]).splitlines()),
+                    notes=(
+                        first_new_value(before[0], found, arrays),
+                        "the graph before it:",
+                        *show(before[0]).splitlines(),
+                    ),
                 )
         before[0] = found
 

@@ -1,7 +1,7 @@
 """What the settings ask to see of a compilation: ``show``, ``dump``, ``time``, ``check``.
 
-    watcher = Watcher(config.current(), "loss")       given to the passes as ``after``
-    finish(stages, config.current())                  prints and writes the later stages
+watcher = Watcher(config.current(), "loss")       given to the passes as ``after``
+finish(stages, config.current())                  prints and writes the later stages
 """
 
 from __future__ import annotations
@@ -34,7 +34,9 @@ def write(folder: str, name: str, text: str) -> None:
 
 
 class Watcher:
-    """Sees the graph after each pass: verifies it with ``check``, dumps it with ``dump``, prints it with ``show=passes``."""
+    """Sees the graph after each pass: verifies it with ``check``, dumps it with ``dump``, prints it
+    with ``show=passes``.
+    """
 
     def __init__(self, settings: Settings, graph: Graph) -> None:
         self.settings = settings
@@ -79,5 +81,7 @@ def finish(stages: Stages, settings: Settings) -> None:
             except MissingRule as error:
                 write(settings.dump, f"{name}_numba.py", f"# {error.what}")
     if settings.time:
-        parts = ", ".join(f"{stage} {seconds * 1e3:.1f} ms" for stage, seconds in stages.seconds.items())
+        parts = ", ".join(
+            f"{stage} {seconds * 1e3:.1f} ms" for stage, seconds in stages.seconds.items()
+        )
         print(f"--- {name}: {parts}", file=sys.stderr)
