@@ -1,20 +1,18 @@
 """Operations of your own, on the same terms as the built-in ones.
 
-    from tracejit import extend
-    from tracejit.extend import scalar
-
     softsign = extend.elementwise(
         "softsign",
-        lambda x: x / (1 + abs(x)),                                    # NumPy meaning
+        lambda x: x / (1 + abs(x)),  # NumPy meaning
         kinds="f",
-        jvp=lambda dx, y, x: div(dx, square(add(abs_(x), 1.0))),       # primitives; makes grad,
-        hessian ... work scalar=lambda x: scalar("div", x, scalar("add", scalar("abs", x), 1.0)),
-        # fuses into kernels
+        # the derivative in primitives: makes grad, hessian ... work
+        jvp=lambda dx, y, x: div(dx, square(add(abs_(x), 1.0))),
+        # the definition in scalar operations: makes it fuse into kernels
+        scalar=lambda x: scalar("div", x, scalar("add", scalar("abs", x), 1.0)),
     )
     softsign_fn = extend.function(softsign)
 
 ``tracejit.testing.check_op(softsign)`` tests the record. Primitives for rules are in
-``tracejit.ops``.
+``tracejit.ops``. ``docs/adding-an-op.md`` has the whole story.
 """
 
 from __future__ import annotations

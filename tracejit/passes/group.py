@@ -8,10 +8,9 @@ is substituted into its consumers (``pull.py``). Groups are found greedily in gr
 joins the group whose results or operands it reads when both run over the same space, when no cycle
 arises and when the elements it reads there are the ones at hand. Spaces:
 
-    map     space (a, b), reduced ()        every root has the shape of the space
-    rows    space (a, b), reduced (1,)      the last axes are reduced; roots of the shape of the
-    space too: softmax columns space (a, b), reduced (0,)      reductions over other axes, and maps
-    of their results
+    map       space (a, b), reduced ()     every root has the shape of the space
+    rows      space (a, b), reduced (1,)   the last axes are reduced; maps of the whole space too
+    columns   space (a, b), reduced (0,)   other axes are reduced; maps of the results
 """
 
 from __future__ import annotations

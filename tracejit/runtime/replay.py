@@ -1,7 +1,8 @@
 """Debug mode: every pass is verified and replayed on the real inputs.
 
-replay_passes(graph, arrays)     raises InternalError naming the first pass whose graph gives
-other results
+    replay_passes(graph, arrays)
+
+raises InternalError naming the first pass whose graph gives other results.
 """
 
 from __future__ import annotations
