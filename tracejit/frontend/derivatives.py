@@ -1,12 +1,13 @@
-"""grad, value_and_grad, jvp, vjp, linearize, jacfwd, jacrev, hessian: JAX's names and argument order.
+"""grad, value_and_grad, jvp, vjp, linearize, jacfwd, jacrev, hessian: JAX's names and argument
+order.
 
     >>> from tracejit import grad
     >>> import tracejit.numpy as jnp
     >>> grad(lambda x: jnp.sum(x * x))(jnp.array([1.0, 2.0]))
     Array([2., 4.], dtype=float32)
 
-Each traces the function to a graph, transforms the graph and runs it; inside another trace the transformed graph's
-nodes join that trace, so they nest in any order and depth.
+Each traces the function to a graph, transforms the graph and runs it; inside another trace the
+transformed graph's nodes join that trace, so they nest in any order and depth.
 """
 
 from __future__ import annotations
@@ -74,7 +75,9 @@ def _select_args(
 def _of_chosen(
     fun: Function, args: tuple[Any, ...], kwargs: dict[str, Any], wanted: Sequence[int]
 ) -> FlatCall:
-    """The call of ``fun`` as a function of the arguments ``wanted`` alone; the others stay what they are."""
+    """The call of ``fun`` as a function of the arguments ``wanted`` alone; the others stay what
+    they are.
+    """
 
     @functools.wraps(fun)
     def of_chosen(*xs: Any) -> Any:
@@ -135,10 +138,12 @@ def value_and_grad(
     holomorphic: bool = False,
     allow_int: bool = False,
 ) -> Function:
-    """A function that returns ``(fun(*args), gradient)``; with ``has_aux``, ``((value, aux), gradient)``.
+    """A function that returns ``(fun(*args), gradient)``; with ``has_aux``, ``((value, aux),
+    gradient)``.
 
-    The gradient has the structure of the arguments at ``argnums`` (a tuple for a sequence of positions).
-    Raises GradError when ``fun`` does not return a scalar, or such an argument is not floating.
+    The gradient has the structure of the arguments at ``argnums`` (a tuple for a sequence of
+    positions). Raises GradError when ``fun`` does not return a scalar, or such an argument is not
+    floating.
     """
 
     check_function("grad", fun)
@@ -210,7 +215,9 @@ class _Value:
 
 
 def _with_aux(call: FlatCall, has_aux: bool, what: str) -> tuple[FlatCall, list[Any]]:
-    """With ``has_aux`` the function returns (main, aux): trace main + aux leaves, remember where main ends."""
+    """With ``has_aux`` the function returns (main, aux): trace main + aux leaves, remember where
+    main ends.
+    """
     notes: list[Any] = []
     if not has_aux:
         return call, notes
@@ -234,7 +241,9 @@ def _with_aux(call: FlatCall, has_aux: bool, what: str) -> tuple[FlatCall, list[
 def _pull(
     call: FlatCall, has_aux: bool, what: str
 ) -> tuple[_Value, Callable[[Sequence[Array]], list[Array]], Any]:
-    """Values of the call, the function from cotangents of its floating outputs to those of its leaves, and aux."""
+    """Values of the call, the function from cotangents of its floating outputs to those of its
+    leaves, and aux.
+    """
     wrapped, notes = _with_aux(call, has_aux, what)
     traced = trace_call(wrapped, what)
     outer = [*traced.captured, *call.leaves]
@@ -272,7 +281,9 @@ def _weak_as(ct: Array, leaf: Array) -> Array:
 
 @user_traceback
 def vjp(fun: Function, *primals: Any, has_aux: bool = False) -> Any:
-    """``(fun(*primals), vjp_fun)``, with ``vjp_fun(cotangent) -> tuple of cotangents of the primals``."""
+    """``(fun(*primals), vjp_fun)``, with ``vjp_fun(cotangent) -> tuple of cotangents of the
+    primals``.
+    """
     check_function("vjp", fun)
     value, pull, aux = _pull(FlatCall.of(fun, primals, {}), has_aux, "vjp")
     out = value.build()
@@ -297,7 +308,9 @@ def _same_tree(found: Any, expected: Any, what: str, names: tuple[str, str]) -> 
 
 
 def match_type(given: Array, like: Array, what: str) -> Array:
-    """``given`` in the dtype of ``like`` when it is a weak scalar; GradError when shape or dtype differ."""
+    """``given`` in the dtype of ``like`` when it is a weak scalar; GradError when shape or dtype
+    differ.
+    """
     if given._weak or given.dtype != like.dtype and given.shape == () and like.shape == ():
         given = methods.astype(given, like.dtype)
     if given.type != like.type:
@@ -310,7 +323,9 @@ def match_type(given: Array, like: Array, what: str) -> Array:
 
 
 def _tangents(tangents: Sequence[Any], call: FlatCall, what: str) -> list[Array]:
-    """The tangents of the inexact leaves; GradError for a wrong type, or a tangent of an integer."""
+    """The tangents of the inexact leaves; GradError for a wrong type, or a tangent of an
+    integer.
+    """
     found = []
     for tangent, x, name in zip(tangents, call.leaves, call.names, strict=True):
         if is_inexact(x.dtype):
@@ -328,7 +343,9 @@ def _tangents(tangents: Sequence[Any], call: FlatCall, what: str) -> list[Array]
 def jvp(
     fun: Function, primals: Sequence[Any], tangents: Sequence[Any], has_aux: bool = False
 ) -> Any:
-    """``(fun(*primals), tangent of the output)``: the derivative of ``fun`` at ``primals`` along ``tangents``."""
+    """``(fun(*primals), tangent of the output)``: the derivative of ``fun`` at ``primals`` along
+    ``tangents``.
+    """
     check_function("jvp", fun)
     if not isinstance(primals, tuple | list) or not isinstance(tangents, tuple | list):
         raise ArgumentError(
@@ -361,7 +378,9 @@ def jvp(
 
 @user_traceback
 def linearize(fun: Function, *primals: Any) -> tuple[Any, Function]:
-    """``(fun(*primals), f_jvp)``: the linear map of tangents at ``primals``, with all non-linear work done once."""
+    """``(fun(*primals), f_jvp)``: the linear map of tangents at ``primals``, with all non-linear
+    work done once.
+    """
     check_function("linearize", fun)
     call = FlatCall.of(fun, primals, {})
     traced = trace_call(call, "linearize")
@@ -399,7 +418,8 @@ def jacfwd(
 ) -> Function:
     """The Jacobian by forward mode: leaves have shape ``output.shape + input.shape``.
 
-    Raises GradError for complex inputs unless ``holomorphic``: one number per pair does not say a derivative then.
+    Raises GradError for complex inputs unless ``holomorphic``: one number per pair does not say a
+    derivative then.
     """
     return _jacobian(fun, argnums, has_aux, _columns, "jacfwd", holomorphic)
 
@@ -414,7 +434,8 @@ def jacrev(
 ) -> Function:
     """The Jacobian by reverse mode: leaves have shape ``output.shape + input.shape``.
 
-    Raises GradError for complex outputs unless ``holomorphic``: one number per pair does not say a derivative then.
+    Raises GradError for complex outputs unless ``holomorphic``: one number per pair does not say a
+    derivative then.
     """
     return _jacobian(fun, argnums, has_aux, _rows, "jacrev", holomorphic, allow_int)
 

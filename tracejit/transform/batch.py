@@ -20,7 +20,9 @@ Mask = Sequence[bool]
 def push_batch(
     graph: Graph, xs: Sequence[Atom], mask: Mask, size: int
 ) -> tuple[tuple[Atom, ...], tuple[bool, ...]]:
-    """Add ``graph`` applied to ``xs`` to the current builder; masked ones carry a batch axis of ``size`` in front."""
+    """Add ``graph`` applied to ``xs`` to the current builder; masked ones carry a batch axis of
+    ``size`` in front.
+    """
     builder = build.current()
     env: dict[Value, Atom] = dict(zip(graph.inputs, xs, strict=True))
     batched = {v for v, m in zip(graph.inputs, mask, strict=True) if m}

@@ -300,4 +300,3 @@ checkpoint_tangent = Primitive(
     batch=_batch_checkpoint_tangent,
     doc="The derivative of a checkpoint; transposed, it computes the function again.",
 )
-

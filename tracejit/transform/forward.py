@@ -1,12 +1,13 @@
 """Forward-mode differentiation, and its split into a primal and a linear part.
 
     jvp_graph(g: x -> y, mask)        -> Graph (x, dx) -> (y, dy)
-    linearize_graph(g: x -> y, mask)  -> forward (x -> y, residuals) and linear (residuals, dx -> dy)
+    linearize_graph(g: x -> y, mask)  -> forward (x -> y, residuals) and linear (residuals, dx ->
+    dy)
 
-``mask`` says which inputs carry a tangent. Every rule's tangent is linear in the incoming tangents, so the split
-is a matter of reachability: nodes that depend on a tangent are the linear part. Operations that hold graphs
-(scan, cond ...) do the same one level down, in their ``push`` rule. Algorithm: Radul et al., "You Only Linearize
-Once" (POPL 2023).
+``mask`` says which inputs carry a tangent. Every rule's tangent is linear in the incoming tangents,
+so the split is a matter of reachability: nodes that depend on a tangent are the linear part.
+Operations that hold graphs (scan, cond ...) do the same one level down, in their ``push`` rule.
+Algorithm: Radul et al., "You Only Linearize Once" (POPL 2023).
 """
 
 from __future__ import annotations
@@ -27,7 +28,9 @@ Tangent = Atom | None
 def push_forward(
     graph: Graph, xs: Sequence[Atom], dxs: Sequence[Tangent], mode: str
 ) -> tuple[tuple[Atom, ...], tuple[Tangent, ...]]:
-    """Add ``graph`` applied to ``xs`` to the current builder, and its tangents; None is a zero tangent."""
+    """Add ``graph`` applied to ``xs`` to the current builder, and its tangents; None is a zero
+    tangent.
+    """
     builder = build.current()
     env: dict[Value, Atom] = dict(zip(graph.inputs, xs, strict=True))
     tangents: dict[Value, Atom] = {
@@ -74,7 +77,8 @@ def emit_again(node: Node, ins: tuple[Atom, ...]) -> tuple[Value, ...]:
 def jvp_graph(
     graph: Graph, mask: Sequence[bool], out_mask: Sequence[bool] | None = None
 ) -> tuple[Graph, tuple[bool, ...]]:
-    """A graph of (inputs, tangents of masked inputs) -> (outputs, tangents) and which outputs have tangents.
+    """A graph of (inputs, tangents of masked inputs) -> (outputs, tangents) and which outputs have
+    tangents.
 
     With ``out_mask`` given, exactly those outputs get a tangent, zeros where there is none.
     """
@@ -98,7 +102,8 @@ def with_zeros(
 
 @dataclass(frozen=True)
 class Linearized:
-    """``forward``: inputs -> outputs + residuals. ``linear``: residuals + tangents of inputs -> tangents of outputs.
+    """``forward``: inputs -> outputs + residuals. ``linear``: residuals + tangents of inputs ->
+    tangents of outputs.
 
     ``sources[k]`` is the index of the graph input that residual k is, or None when it is computed.
     """
@@ -113,7 +118,9 @@ class Linearized:
 def linearize_graph(
     graph: Graph, mask: Sequence[bool], out_mask: Sequence[bool] | None = None
 ) -> Linearized:
-    """Split the derivative of ``graph`` at its inputs into what needs no tangent and what is linear in them."""
+    """Split the derivative of ``graph`` at its inputs into what needs no tangent and what is linear
+    in them.
+    """
     with build.building() as builder:
         xs = [builder.input(v.type, v.name) for v in graph.inputs]
         dxs = [Value(v.type) if m else None for v, m in zip(xs, mask, strict=True)]
