@@ -63,7 +63,8 @@ def _select_args(
     found = tuple(k + len(args) if k < 0 else k for k in wanted)
     if any(not 0 <= k < len(args) for k in found):
         raise ArgumentError(
-            f"{what}: argnums={argnums}, but `{function_name(fun)}` was called with {len(args)} positional arguments",
+            f"{what}: argnums={argnums}, but `{function_name(fun)}` was called with "
+            f"{len(args)} positional arguments",
             at=source.here(),
             hint=f"positions go from 0 to {len(args) - 1}"
             if args
@@ -227,7 +228,8 @@ def _with_aux(call: FlatCall, has_aux: bool, what: str) -> tuple[FlatCall, list[
         result = call_user(call.fun, args, kwargs)
         if not (isinstance(result, tuple) and len(result) == 2):
             raise ArgumentError(
-                f"{what}: with has_aux=True `{call.name}` must return (value, aux), not {type(result).__name__}",
+                f"{what}: with has_aux=True `{call.name}` must return (value, aux), "
+                f"not {type(result).__name__}",
                 at=source.here(),
                 hint="return (loss, anything else), or drop has_aux",
             )

@@ -1,8 +1,8 @@
 """Forward-mode differentiation, and its split into a primal and a linear part.
 
-    jvp_graph(g: x -> y, mask)        -> Graph (x, dx) -> (y, dy)
-    linearize_graph(g: x -> y, mask)  -> forward (x -> y, residuals) and linear (residuals, dx ->
-    dy)
+    jvp_graph(g: x -> y, mask)          Graph (x, dx) -> (y, dy)
+    linearize_graph(g: x -> y, mask)    forward: x -> (y, residuals)
+                                        linear: (residuals, dx) -> dy
 
 ``mask`` says which inputs carry a tangent. Every rule's tangent is linear in the incoming tangents,
 so the split is a matter of reachability: nodes that depend on a tangent are the linear part.
