@@ -11,7 +11,8 @@ from tests.fuzz.graphs import random_arrays
 from tests.passes.pass_checks import graph_of
 from tracejit.ir.build import full_like
 from tracejit.ir.graph import Graph
-from tracejit.passes.group import Partition, partition
+from tracejit.passes.group import partition
+from tracejit.passes.groups import Partition
 from tracejit.passes.outputs import own_outputs
 from tracejit.runtime import cpu
 from tracejit.transform import PRIMS as P

@@ -20,7 +20,7 @@ from tracejit.ir.graph import Value
 from tracejit.kernel.nest import Axis, Item, Nest, collapse, make_nest
 from tracejit.kernel.nodes import Accumulate, Check, Kernel, Local, Loop, Param, Stmt, Store
 from tracejit.kernel.sizes import generalise
-from tracejit.passes.group import Group, Partition
+from tracejit.passes.groups import Group, Partition
 from tracejit.source import Position
 
 #: elements of a one-dimensional map that a thread takes at a time

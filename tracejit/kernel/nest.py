@@ -15,8 +15,9 @@ from dataclasses import dataclass, field, replace
 from tracejit.ir.expr import Expr, Load, Op, Var, children, rebuild, walk
 from tracejit.ir.graph import Graph, Value
 from tracejit.ir.types import short
-from tracejit.passes.group import Group, Partition, index_for, pull_root, space_index
+from tracejit.passes.groups import Group, Partition
 from tracejit.passes.pull import Puller
+from tracejit.passes.space import index_for, pull_root, space_index
 
 Index = tuple[Expr, ...]
 

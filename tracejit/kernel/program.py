@@ -21,7 +21,7 @@ from tracejit.kernel.matmul import matmul_kernel, prefers_kernel
 from tracejit.kernel.nodes import Accumulate, Kernel, Local, Loop, Param, Set, Stmt, Store
 from tracejit.kernel.sizes import generalise
 from tracejit.ops.dot import Matmul, as_matmul
-from tracejit.passes.group import Group
+from tracejit.passes.groups import Group
 from tracejit.passes.place import Branch, Plan, Run, ScanLoop, Step, WhileLoop
 from tracejit.source import Position
 

@@ -20,9 +20,11 @@ import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from tracejit.ir.expr import Expr, Load, Var, walk
+from tracejit.ir.expr import Load, walk
 from tracejit.ir.graph import Graph, Node, Value
-from tracejit.passes.pull import ZERO, Puller
+from tracejit.passes.groups import Group, Partition
+from tracejit.passes.pull import Puller
+from tracejit.passes.space import index_for, is_trailing, pull_root, space_index
 
 #: operations whose result is their operand's memory read in another shape
 VIEWS = frozenset(("reshape", "barrier", "stop_gradient"))
@@ -40,94 +42,6 @@ BUFFER_LIMIT = 28
 #: space
 MIN_ROWS = 8
 SMALL_SPACE = 1 << 15
-
-
-@dataclass(frozen=True)
-class Group:
-    """One kernel or call. ``kind``: fused, library, lower, host, control.
-
-    ``inputs``: values read from buffers; ``outputs``: values written to buffers. For "fused":
-    ``roots`` in order (outputs and inner reductions), ``space`` and its ``reduced`` axes. For
-    "control": ``parts`` partition the sub-graphs.
-    """
-
-    kind: str
-    nodes: tuple[Node, ...]
-    inputs: tuple[Value, ...]
-    outputs: tuple[Value, ...]
-    roots: tuple[Value, ...] = ()
-    space: tuple[int, ...] = ()
-    reduced: tuple[int, ...] = ()
-    parts: tuple[Partition, ...] = ()
-
-    @property
-    def node(self) -> Node:
-        """The node of a group of one."""
-        return self.nodes[0]
-
-    @property
-    def rows(self) -> tuple[int, ...]:
-        """Extents of the axes that are not reduced."""
-        return tuple(n for axis, n in enumerate(self.space) if axis not in self.reduced)
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes read from and written to buffers."""
-        return sum(v.type.nbytes for v in (*self.inputs, *self.outputs))
-
-    def __str__(self) -> str:
-        names = ", ".join(node.prim.name for node in self.nodes)
-        ins, outs = (", ".join(repr(v.type) for v in vs) for vs in (self.inputs, self.outputs))
-        over = ""
-        if self.kind == "fused":
-            axes = f" reducing {list(self.reduced)}" if self.reduced else ""
-            over = f" over {list(self.space)}{axes}"
-        lines = [
-            f"{self.kind}{over}: {names}",
-            f"    reads {ins or 'nothing'}; writes {outs}; {self.nbytes} bytes",
-        ]
-        for part in self.parts:
-            lines += ["    " + line for line in str(part).splitlines()]
-        return "\n".join(lines)
-
-
-@dataclass(frozen=True)
-class Partition:
-    """``groups`` in an order to run them; ``views`` maps values to the value whose buffer they
-    read.
-
-    ``kept`` lists (producer, consumer, reason) for each edge between groups.
-    """
-
-    graph: Graph
-    groups: tuple[Group, ...]
-    views: dict[Value, Value]
-    kept: tuple[tuple[Value, str, str], ...] = ()
-
-    def base(self, value: Value) -> Value:
-        return self.views.get(value, value)
-
-    def bytes_unfused(self) -> int:
-        """Bytes moved if every node read its operands from memory and wrote its results there."""
-        moved = 0
-        for node in self.graph.nodes:
-            if node.outputs[0] not in self.views and node.prim.name != "constant":
-                values = [x for x in node.inputs if isinstance(x, Value)]
-                moved += sum(v.type.nbytes for v in (*values, *node.outputs))
-        return moved
-
-    def __str__(self) -> str:
-        fused = sum(group.nbytes for group in self.groups)
-        lines = [
-            f"{len(self.groups)} groups of {len(self.graph.nodes)} nodes; "
-            f"bytes {self.bytes_unfused()} -> {fused}"
-        ]
-        lines += [f"{k}: {group}" for k, group in enumerate(self.groups)]
-        lines += [
-            f"not fused: {value.type} into {consumer}: {reason}"
-            for value, consumer, reason in self.kept
-        ]
-        return "\n".join(lines)
 
 
 @dataclass(eq=False)
@@ -530,75 +444,3 @@ def _expands(node: Node) -> bool:
 
 def _worth_sharing(value: Value, space: tuple[int, ...]) -> bool:
     return value.type.size * 4 >= math.prod(space)
-
-
-def reads_in_place(group: Group, partition: Partition, value: Value, out: Value) -> bool:
-    """Whether ``out`` may take the memory of ``value``: a map reads it only at the element it
-    writes, and before that.
-    """
-    if group.kind != "fused" or group.reduced or value.type.shape != group.space:
-        return False
-    base = partition.base(value)
-    if any(v is not value and partition.base(v) is base for v in group.inputs):
-        return False  # the same memory is read in another shape too
-    known = {v: ("it" if v is value else "other") for v in (*group.inputs, *group.roots)}
-    graph, index = partition.graph, space_index(group.space)
-    puller = Puller(graph.producer, stop=lambda v: v in known, name=lambda v: known[v])
-    # a kernel reads once what several roots read: what is first read by a root after ``out`` is
-    # read too late
-    read = written = False
-    for root in group.roots:
-        expr = pull_root(puller, graph, root, index, group.space, ())
-        reads = [node for node in walk(expr) if isinstance(node, Load) and node.buffer == "it"]
-        if any(node.index != index or node.guard is not None for node in reads):
-            return False
-        if reads and written and not read:
-            return False
-        read, written = read or bool(reads), written or root is out
-    return True
-
-
-def is_trailing(space: tuple[int, ...], axes: tuple[int, ...]) -> bool:
-    """Whether ``axes`` are the last axes of ``space`` (axes of one element do not count)."""
-    kept = [a for a, n in enumerate(space) if a not in axes and n != 1]
-    return (
-        not kept
-        or not axes
-        or max(kept) < min((a for a in axes if space[a] != 1), default=len(space))
-    )
-
-
-def space_index(space: tuple[int, ...]) -> tuple[Expr, ...]:
-    """One variable per axis; axes of one element have the index 0."""
-    return tuple(ZERO if n == 1 else Var(f"i{axis}", "i64") for axis, n in enumerate(space))
-
-
-def index_for(
-    shape: tuple[int, ...],
-    index: tuple[Expr, ...],
-    space: tuple[int, ...],
-    reduced: tuple[int, ...],
-) -> tuple[Expr, ...]:
-    """The index into a value of the group at a point of the space: all of it, or without the
-    reduced axes.
-    """
-    if shape == space:
-        return index
-    if len(shape) == len(space):
-        return tuple(ZERO if axis in reduced else i for axis, i in enumerate(index))
-    return tuple(i for axis, i in enumerate(index) if axis not in reduced)
-
-
-def pull_root(
-    puller: Puller,
-    graph: Graph,
-    root: Value,
-    index: tuple[Expr, ...],
-    space: tuple[int, ...],
-    reduced: tuple[int, ...],
-) -> Expr:
-    """The element of a root at a point of the space; of its operand, for a reduction."""
-    node = graph.producer[root]
-    if node.prim.reduce is not None:
-        return puller.read(node.inputs[0], index)
-    return puller.element(root, index_for(root.type.shape, index, space, reduced))

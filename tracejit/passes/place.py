@@ -15,7 +15,8 @@ from dataclasses import dataclass, field
 
 from tracejit.ir.graph import Node, Value
 from tracejit.ir.types import TensorType
-from tracejit.passes.group import Group, Partition, reads_in_place
+from tracejit.passes.groups import Group, Partition
+from tracejit.passes.space import reads_in_place
 from tracejit.source import Position
 
 ALIGN = 64

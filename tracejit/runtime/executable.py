@@ -34,7 +34,8 @@ from tracejit.ir.graph import Graph, walk_nodes
 from tracejit.kernel.program import GemmCall, HostCall, KernelCall, Program, lower_program
 from tracejit.kernel.text import show as show_kernel
 from tracejit.lazy import lazy
-from tracejit.passes.group import Partition, partition
+from tracejit.passes.group import partition
+from tracejit.passes.groups import Partition
 from tracejit.passes.outputs import own_outputs
 from tracejit.passes.pipeline import OPTIMISE, run_passes
 from tracejit.passes.place import Plan, place_buffers

@@ -1,0 +1,98 @@
+"""What fusion finds: groups of nodes, each one kernel or one call, and the partition they form.
+
+print(partition)      groups with bytes before and after, and why edges were not fused
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tracejit.ir.graph import Graph, Node, Value
+
+
+@dataclass(frozen=True)
+class Group:
+    """One kernel or call. ``kind``: fused, library, lower, host, control.
+
+    ``inputs``: values read from buffers; ``outputs``: values written to buffers. For "fused":
+    ``roots`` in order (outputs and inner reductions), ``space`` and its ``reduced`` axes. For
+    "control": ``parts`` partition the sub-graphs.
+    """
+
+    kind: str
+    nodes: tuple[Node, ...]
+    inputs: tuple[Value, ...]
+    outputs: tuple[Value, ...]
+    roots: tuple[Value, ...] = ()
+    space: tuple[int, ...] = ()
+    reduced: tuple[int, ...] = ()
+    parts: tuple[Partition, ...] = ()
+
+    @property
+    def node(self) -> Node:
+        """The node of a group of one."""
+        return self.nodes[0]
+
+    @property
+    def rows(self) -> tuple[int, ...]:
+        """Extents of the axes that are not reduced."""
+        return tuple(n for axis, n in enumerate(self.space) if axis not in self.reduced)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes read from and written to buffers."""
+        return sum(v.type.nbytes for v in (*self.inputs, *self.outputs))
+
+    def __str__(self) -> str:
+        names = ", ".join(node.prim.name for node in self.nodes)
+        ins, outs = (", ".join(repr(v.type) for v in vs) for vs in (self.inputs, self.outputs))
+        over = ""
+        if self.kind == "fused":
+            axes = f" reducing {list(self.reduced)}" if self.reduced else ""
+            over = f" over {list(self.space)}{axes}"
+        lines = [
+            f"{self.kind}{over}: {names}",
+            f"    reads {ins or 'nothing'}; writes {outs}; {self.nbytes} bytes",
+        ]
+        for part in self.parts:
+            lines += ["    " + line for line in str(part).splitlines()]
+        return "\n".join(lines)
+
+
+@dataclass(frozen=True)
+class Partition:
+    """``groups`` in an order to run them; ``views`` maps values to the value whose buffer they
+    read.
+
+    ``kept`` lists (producer, consumer, reason) for each edge between groups.
+    """
+
+    graph: Graph
+    groups: tuple[Group, ...]
+    views: dict[Value, Value]
+    kept: tuple[tuple[Value, str, str], ...] = ()
+
+    def base(self, value: Value) -> Value:
+        return self.views.get(value, value)
+
+    def bytes_unfused(self) -> int:
+        """Bytes moved if every node read its operands from memory and wrote its results there."""
+        moved = 0
+        for node in self.graph.nodes:
+            if node.outputs[0] not in self.views and node.prim.name != "constant":
+                values = [x for x in node.inputs if isinstance(x, Value)]
+                moved += sum(v.type.nbytes for v in (*values, *node.outputs))
+        return moved
+
+    def __str__(self) -> str:
+        fused = sum(group.nbytes for group in self.groups)
+        lines = [
+            f"{len(self.groups)} groups of {len(self.graph.nodes)} nodes; "
+            f"bytes {self.bytes_unfused()} -> {fused}"
+        ]
+        lines += [f"{k}: {group}" for k, group in enumerate(self.groups)]
+        lines += [
+            f"not fused: {value.type} into {consumer}: {reason}"
+            for value, consumer, reason in self.kept
+        ]
+        return "\n".join(lines)
