@@ -510,3 +510,12 @@ def test_a_trace_in_one_thread_is_none_in_another() -> None:
 
     assert float(f(1.0)) == 2
     assert seen == [None, 3.0]
+
+
+def test_numpy_sees_results_read_only() -> None:
+    y = jit(lambda x: x + 1)(np.arange(3.0))
+    seen = np.asarray(y)
+    with pytest.raises(ValueError, match="read-only"):
+        seen[0] = 5.0
+    assert np.array(y).flags.writeable
+    np.testing.assert_array_equal(y, [1.0, 2.0, 3.0])

@@ -188,7 +188,12 @@ class Array(user_methods()(Operators)):  # type: ignore[misc]
             raise self.traced_error("conversion to a NumPy array")
         if copy:
             return np.array(self._data, dtype=dtype)
-        return np.asarray(self._data, dtype=dtype)
+        # Arrays are immutable, so what NumPy gets to see is read-only
+        view = np.asarray(self._data, dtype=dtype)
+        if view is self._data:
+            view = view.view()
+            view.flags.writeable = False
+        return view
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
         return methods.numpy_ufunc(ufunc, method, inputs, kwargs)
