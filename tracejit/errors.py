@@ -183,6 +183,8 @@ def user_functions(namespace: dict[str, Any]) -> None:
     for name, member in list(namespace.items()):
         if not isinstance(member, FunctionType) or name.startswith("_") or member is user_functions:
             continue
+        if not member.__module__.startswith("tracejit."):
+            continue  # NumPy's own, passed on as it is
         if id(member) not in wrapped:
             found = wrapped[id(member)] = user_traceback(member)
             public = member.__name__ if namespace.get(member.__name__) is member else name

@@ -3,9 +3,16 @@
 In: a Kernel. Out: the text of a module that defines it (``print_numba``), the compiled function
 (``compile_numba``), or one module of several kernels and a driver (``print_module``).
 
-    >>> run = compile_numba(kernel)
-    >>> run([x, y], [4])
+    >>> from tracejit.kernel.text import parse
+    >>> kernel = parse('''kernel double[n](in x: f32[n], out y: f32[n])
+    ...   seq i in n:
+    ...     y[i] = mul(2.0, x[i])
+    ... ''')
+    >>> x, y = np.float32([1, 2, 3, 4]), np.empty(4, np.float32)
+    >>> compile_numba(kernel)([x, y], [4])
     0
+    >>> y
+    array([2., 4., 6., 8.], dtype=float32)
 
 A kernel's function takes its buffers (C-contiguous arrays), its sizes, and ``flag`` (one int64) if
 it checks something. Buffers of float16 and bfloat16 come as uint16 arrays of their bits.

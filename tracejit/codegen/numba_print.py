@@ -3,9 +3,19 @@
 In: a Kernel. Out: its ``Source``: the function's text, the module constants and the helpers that it
 needs.
 
+    >>> from tracejit.kernel.text import parse
+    >>> kernel = parse('''kernel double[n](in x: f32[n], out y: f32[n])
+    ...   seq i in n:
+    ...     y[i] = mul(2.0, x[i])
+    ... ''')
     >>> print(kernel_source(kernel).text)
     @numba.njit(error_model="numpy")
-    def double(x, y, n): ...
+    def double(x, y, n):
+        # kernel double[n](in x: f32[n], out y: f32[n])
+        #   seq i in n:
+        #     y[i] = mul(2.0, x[i])
+        for i in range(n):
+            y[i] = F32_2 * x[i]
 
 Statements become Python statements one by one; ``numba_scalar.py`` writes the expressions.
 """

@@ -4,7 +4,9 @@ are.
 In: an operation, the texts of its arguments. Out: an expression whose Numba type is the operation's
 dtype.
 
-    >>> spell(Op("add", (x, y), "i32"), (whole("x", 32), whole("y", 32)), {}).typed
+    >>> from tracejit.ir.expr import Var
+    >>> total = Op("add", (Var("x", "i32"), Var("y", "i32")), "i32")
+    >>> spell(total, (whole("x", 32), whole("y", 32)), {}).typed
     'np.int32(x + y)'
 
 Numba computes integers in 64 bits: ``typed`` is cast back, ``bare`` is not yet (operations that

@@ -118,7 +118,9 @@ class Jitted:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         try:  # in place of user_traceback: one Python call less on the fast path
-            fun, args, kwargs, fixed = self._split(args, kwargs)
+            fun, fixed = self._fun, None
+            if self._static or self._in_class:
+                fun, args, kwargs, fixed = self._split(args, kwargs)
             leaves, treedef = optree.tree_flatten((args, kwargs), namespace=NAMESPACE)  # type: ignore[arg-type]
             if current_trace() is not None:
                 return self._join_trace(fun, args, kwargs, fixed)

@@ -3,8 +3,16 @@
 Comes in: a kernel, its buffers as NumPy arrays (written in place) and its sizes. Goes out: 0, or
 the code of the first Check that failed.
 
-    >>> run(kernel, {"x": x, "y": np.empty_like(x)}, {"n0": 4})
+    >>> from tracejit.kernel.text import parse
+    >>> kernel = parse('''kernel double[n](in x: f32[n], out y: f32[n])
+    ...   seq i in n:
+    ...     y[i] = mul(2.0, x[i])
+    ... ''')
+    >>> x, y = np.float32([1, 2, 3, 4]), np.empty(4, np.float32)
+    >>> run(kernel, {"x": x, "y": y}, {"n": 4})
     0
+    >>> y
+    array([2., 4., 6., 8.], dtype=float32)
 
 Scalar operations mean what their primitive's NumPy body says. Every load and store is checked
 against the shape; scratch starts as garbage. Threads of a block take turns from barrier to barrier.

@@ -5,9 +5,18 @@ them, for targets that have no fast vector version. The algorithms are in ``math
 ``math_trig.py``
 and ``math_special.py``; the coefficients are made by ``perf/fit_math.py``.
 
-    >>> kernel = expand_math(kernel, native=frozenset({"sqrt"}))       # y[i] = exp(x[i]) becomes
-    vec i in n0:                                                       # t0: f32 = x[i]; t1 = ...
-      y[i] = mul(mul(fma(...), t4), t4)
+    >>> from tracejit.kernel.text import parse, show
+    >>> kernel = parse('''kernel k(in x: f32[4], out y: f32[4])
+    ...   vec(4x1) i in 4:
+    ...     y[i] = exp(x[i])
+    ... ''')
+    >>> print(show(expand_math(kernel, native=frozenset({"sqrt"}))))
+    kernel k(in x: f32[4], out y: f32[4])
+      vec(4x1) i in 4:
+        t0: f32 = x[i]
+        t1: f32 = select(lt(89.0, t0), 89.0, t0)
+        ...
+        y[i] = mul(mul(fma(...), t6), t6)
 
 ``ULP`` states the largest error met against mpmath on random bit patterns, per function and format.
 """

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import sys
 from collections import deque
+from functools import lru_cache
 
 import numpy as np
 
@@ -48,7 +49,9 @@ class Pool:
         refers to it.
         """
         size = rounded(nbytes)
-        blocks = self.blocks.setdefault(size, deque())
+        blocks = self.blocks.get(size)
+        if blocks is None:
+            blocks = self.blocks.setdefault(size, deque())
         for _ in range(min(len(blocks), LOOK)):
             try:
                 block = blocks.popleft()
@@ -75,6 +78,7 @@ class Pool:
 _pool = Pool()
 
 
+@lru_cache(maxsize=4096)
 def rounded(nbytes: int) -> int:
     """``nbytes`` rounded up to a multiple of an eighth of the next smaller power of two, at least
     64.
