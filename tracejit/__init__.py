@@ -1,14 +1,16 @@
 """tracejit: a JIT tracing compiler for array programs, with JAX's names.
 
-import tracejit as tj
-import tracejit.numpy as jnp
-
-@tj.jit
-def loss(w, x, y):
-    return jnp.mean((jnp.tanh(x @ w) - y) ** 2)
-
-tj.grad(loss)(w, x, y)
+>>> import tracejit as tj
+>>> import tracejit.numpy as jnp
+>>> @tj.jit
+... def loss(w, x, y):
+...     return jnp.mean((jnp.tanh(x @ w) - y) ** 2)
+>>> tj.grad(loss)(jnp.zeros(3), jnp.ones((4, 3)), jnp.ones(4))
+Array([-2., -2., -2.], dtype=float32)
 """
+
+from importlib import import_module as _import_module
+from typing import Any as _Any
 
 from tracejit.api import Array as Array
 from tracejit.api import ShapeDtypeStruct as ShapeDtypeStruct
@@ -41,3 +43,16 @@ from tracejit.config import settings as settings
 from tracejit.errors import TracejitError as TracejitError
 
 __version__ = "0.1.0"
+
+#: modules that ``tj.name`` loads when they are first used
+_MODULES = ("debug", "extend", "lax", "nn", "numpy", "random", "testing")
+
+
+def __getattr__(name: str) -> _Any:
+    if name in _MODULES:
+        return _import_module(f"{__name__}.{name}")
+    raise AttributeError(f"module 'tracejit' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_MODULES})

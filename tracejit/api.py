@@ -37,8 +37,11 @@ remat = checkpoint
 
 
 def block_until_ready(x: Any) -> Any:
-    """``x`` once every array in it has its value: at once on the CPU, whose calls return when
-    done.
+    """``x``, a pytree, once every array in it has its value: at once on the CPU, whose calls return
+    when done.
+
+    >>> tj.block_until_ready({"w": jnp.ones(2)})
+    {'w': Array([1., 1.], dtype=float32)}
     """
     for leaf in flatten(x)[0]:
         if isinstance(leaf, Array):
@@ -47,12 +50,24 @@ def block_until_ready(x: Any) -> Any:
 
 
 def device_get(x: Any) -> Any:
-    """``x`` with NumPy arrays in place of Arrays."""
+    """``x``, a pytree, with NumPy arrays in place of Arrays.
+
+    >>> tj.device_get({"w": jnp.ones(2)})
+    {'w': array([1., 1.], dtype=float32)}
+    """
     return tree.map(np.asarray, x)
 
 
 def clear_caches() -> None:
-    """Forget every compiled program of every jitted function."""
+    """Forget every compiled program of every jitted function: the next calls compile again.
+
+    >>> double = jit(lambda x: 2 * x)
+    >>> double(1.0), double.cache_size()
+    (Array(2., dtype=float32), 1)
+    >>> tj.clear_caches()
+    >>> double.cache_size()
+    0
+    """
     for jitted in list(ALL_JITTED):
         jitted.clear_cache()
 

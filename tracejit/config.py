@@ -198,11 +198,6 @@ def read_environment(environment: Mapping[str, str]) -> Settings:
     return Settings(**values)
 
 
-def environment_default(name: str, value: str) -> None:
-    """Set an environment variable of another library unless the user has."""
-    os.environ.setdefault(name, value)
-
-
 @cache
 def _merged(base: Settings, overrides: tuple[tuple[str, Any], ...]) -> Settings:
     return _interned(replace(base, **dict(overrides)))
@@ -262,7 +257,14 @@ def _show(value: Any) -> str:
 
 @user_traceback
 def settings(**overrides: Any) -> AbstractContextManager[Settings]:
-    """Override knobs inside a ``with`` block, for this thread or asyncio task only."""
+    """Override knobs inside a ``with`` block, for this thread or asyncio task only.
+
+    Raises ArgumentError for a name or value that does not exist.
+
+    >>> with settings(default_float="float64"):
+    ...     jnp.ones(2).dtype
+    dtype('float64')
+    """
     return _overridden({name: _validated(name, value) for name, value in overrides.items()})
 
 

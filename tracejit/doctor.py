@@ -61,13 +61,8 @@ def processor() -> Rows:
 def threads() -> Rows:
     total = os.cpu_count() or 1
     yield "threads", f"{config.threads} (of {usable_cpus()} usable CPUs, {total} in the machine)"
-    pools = {
-        name: why_not_importable(f"numba.np.ufunc.{name}") for name in ("omppool", "workqueue")
-    }
-    usable = [name for name, why in pools.items() if not why]
-    text = f"Numba's {usable[0]}" if usable else "none: kernels run on one thread"
-    missing = "; ".join(f"{name}: {why}" for name, why in pools.items() if why)
-    yield "thread pool", text + (f" ({missing})" if missing else "")
+    shared = config.threads > 1
+    yield "thread pool", "tracejit's own" if shared else "none: kernels run on one thread"
 
 
 def why_not_importable(module: str) -> str:
@@ -145,7 +140,7 @@ def cache_state(folder: str | None) -> str:
     if folder is None:
         return "off"
     if not os.path.isdir(folder):
-        return f"{folder} (made on first use)"
+        return f"{folder} (does not exist; this version keeps kernels for one process only)"
     sizes = [entry.stat().st_size for entry in os.scandir(folder) if entry.is_file()]
     state = "" if os.access(folder, os.W_OK) else ", NOT WRITABLE"
     return f"{folder} ({len(sizes)} files, {sum(sizes) / 2**20:.1f} MiB{state})"

@@ -1,15 +1,20 @@
 """Operations of your own, on the same terms as the built-in ones.
 
-    softsign = extend.elementwise(
-        "softsign",
-        lambda x: x / (1 + abs(x)),  # NumPy meaning
-        kinds="f",
-        # the derivative in primitives: makes grad, hessian ... work
-        jvp=lambda dx, y, x: div(dx, square(add(abs_(x), 1.0))),
-        # the definition in scalar operations: makes it fuse into kernels
-        scalar=lambda x: scalar("div", x, scalar("add", scalar("abs", x), 1.0)),
-    )
-    softsign_fn = extend.function(softsign)
+    >>> from tracejit import extend
+    >>> from tracejit.ops.arith import abs_, add, div
+    >>> from tracejit.ops.powers import square
+    >>> softsign = extend.elementwise(
+    ...     "softsign",
+    ...     lambda x: x / (1 + abs(x)),  # NumPy meaning
+    ...     kinds="f",
+    ...     # the derivative in primitives: makes grad, hessian ... work
+    ...     jvp=lambda dx, y, x: div(dx, square(add(abs_(x), 1.0))),
+    ...     # the definition in scalar operations: makes it fuse into kernels
+    ...     scalar=lambda x: scalar("div", x, scalar("add", scalar("abs", x), 1.0)),
+    ... )
+    >>> softsign_fn = extend.function(softsign)
+    >>> grad(softsign_fn)(1.0)
+    Array(0.25, dtype=float32)
 
 ``tracejit.testing.check_op(softsign)`` tests the record. Primitives for rules are in
 ``tracejit.ops``. ``docs/adding-an-op.md`` has the whole story.
@@ -41,6 +46,13 @@ __all__ = [
 def function(prim: Primitive) -> Callable[..., Any]:
     """A function of arrays that applies ``prim``; operands must agree in shape and dtype as the
     primitive asks.
+
+    Keyword arguments are the primitive's params. Arrays it does not take raise ShapeError or
+    DTypeError.
+
+    >>> from tracejit.ops import arith
+    >>> function(arith.add)(jnp.ones(2), jnp.ones(2))
+    Array([2., 2.], dtype=float32)
     """
 
     def run(*xs: Any, **params: Any) -> Any:
@@ -56,6 +68,10 @@ def scalar(fn: str, *args: Expr | bool | int | float) -> Expr:
     the first expression.
 
     The result has that dtype too, or bool for comparisons.
+
+    >>> from tracejit.ir.expr import Var
+    >>> print(scalar("div", Var("x", "f32"), 2.0))
+    div(x, 2.0)
     """
     model = next(a for a in args if isinstance(a, Expr))
     full = tuple(a if isinstance(a, Expr) else Const(a, model.dtype) for a in args)

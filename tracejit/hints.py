@@ -122,6 +122,10 @@ def concrete(what: str, line: str, expression: str) -> str:
         if re.search(r"\]\s*\[", expression) or re.match(r"\w+\[", expression):
             return f"numpy.asarray(items)[i] takes a traced index where items[i] does not; {STATIC}"
         return f"shapes, axes and counts are static: take them from x.shape, {STATIC}"
+    if missing := re.search(r" without (\w+)", what):
+        return f"pass {missing[1]}=, the length of the result: shapes are known before values are"
+    if what.startswith("arange:"):
+        return f"shapes are static: take them from x.shape, {STATIC}"
     if what.startswith("conversion to"):
         return "call the function of the same name in tracejit.numpy instead of NumPy's"
     return f"return the array and convert it outside, {STATIC}"

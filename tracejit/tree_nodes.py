@@ -206,7 +206,18 @@ def _dataclass_fields(
 
 
 def static(**options: Any) -> Any:
-    """``dataclasses.field(**options)`` for a meta field of ``register_dataclass``."""
+    """``dataclasses.field(**options)`` for a meta field of ``register_dataclass``.
+
+    >>> import dataclasses
+    >>> from tracejit import tree
+    >>> @register_dataclass
+    ... @dataclasses.dataclass
+    ... class Layer:
+    ...     weight: float
+    ...     name: str = tree.static(default="dense")
+    >>> tree.leaves(Layer(2.0))
+    [2.0]
+    """
     metadata = {**(options.pop("metadata", None) or {}), "static": True}
     return dataclasses.field(metadata=metadata, **options)
 

@@ -107,12 +107,20 @@ def _key(node_type: Any, entry: Any) -> Any:
 
 
 def tree_flatten(tree: Any, is_leaf: IsLeaf = None) -> tuple[list[Any], PyTreeDef]:
-    """Leaves from left to right, and the structure."""
+    """Leaves from left to right, and the structure. A node for which ``is_leaf`` holds is a leaf.
+
+    >>> tree_flatten({"b": 1, "a": (2, None)})[0]
+    [2, 1]
+    """
     return optree.tree_flatten(tree, is_leaf, namespace=NAMESPACE)
 
 
 def tree_unflatten(treedef: PyTreeDef, leaves: Iterable[Any]) -> Any:
-    """The tree of a structure and its leaves."""
+    """The tree of a structure and its leaves. Raises TreeError for another number of them.
+
+    >>> tree_unflatten(tree_structure({"a": 0, "b": 0}), [1, 2])
+    {'a': 1, 'b': 2}
+    """
     leaves = list(leaves)
     if len(leaves) != treedef.num_leaves:
         raise TreeError(
@@ -124,19 +132,32 @@ def tree_unflatten(treedef: PyTreeDef, leaves: Iterable[Any]) -> Any:
 
 
 def tree_leaves(tree: Any, is_leaf: IsLeaf = None) -> list[Any]:
-    """The leaves from left to right."""
+    """The leaves from left to right; None has none.
+
+    >>> tree_leaves({"b": 1, "a": (2, None)})
+    [2, 1]
+    """
     return optree.tree_leaves(tree, is_leaf, namespace=NAMESPACE)
 
 
 def tree_structure(tree: Any, is_leaf: IsLeaf = None) -> PyTreeDef:
-    """The structure without the leaves."""
+    """The structure without the leaves: hashable, equal for trees of one structure.
+
+    >>> tree_structure({"a": 1}) == tree_structure({"a": [1]})
+    False
+    """
     return optree.tree_structure(tree, is_leaf, namespace=NAMESPACE)
 
 
 def tree_flatten_with_path(
     tree: Any, is_leaf: Callable[..., bool] | None = None, is_leaf_takes_path: bool = False
 ) -> tuple[list[tuple[KeyPath, Any]], PyTreeDef]:
-    """Pairs of path and leaf, and the structure."""
+    """Pairs of path and leaf, and the structure. With ``is_leaf_takes_path``: ``is_leaf(path,
+    node)``.
+
+    >>> [(keystr(path), leaf) for path, leaf in tree_flatten_with_path({"a": [3, 4]})[0]]
+    [("['a'][0]", 3), ("['a'][1]", 4)]
+    """
     if is_leaf is not None and is_leaf_takes_path:
         is_leaf = _without_path(tree, is_leaf)
     accessors, leaves, treedef = optree.tree_flatten_with_accessor(
@@ -201,7 +222,13 @@ def is_tree_node(typ: type) -> bool:
 
 
 def tree_map(f: Callable[..., Any], tree: Any, *rest: Any, is_leaf: IsLeaf = None) -> Any:
-    """Apply ``f`` to each leaf of ``tree`` and what stands in its place in the others."""
+    """Apply ``f`` to each leaf of ``tree`` and what stands in its place in the others.
+
+    Raises TreeError where these lack a node of ``tree``.
+
+    >>> tree_map(lambda w, g: w - g, {"w": 3, "b": 1}, {"w": 1, "b": 1})
+    {'w': 2, 'b': 0}
+    """
     leaves, treedef = tree_flatten(tree, is_leaf)
     if not rest:
         return treedef.unflatten(map(f, leaves))
@@ -216,7 +243,11 @@ def tree_map_with_path(
     is_leaf: Callable[..., bool] | None = None,
     is_leaf_takes_path: bool = False,
 ) -> Any:
-    """``tree_map`` whose function gets the path of each leaf as its first argument."""
+    """``tree_map`` whose function gets the path of each leaf as its first argument.
+
+    >>> tree_map_with_path(lambda path, x: f"{keystr(path)} = {x}", {"a": [3, 4]})
+    {'a': ["['a'][0] = 3", "['a'][1] = 4"]}
+    """
     pairs, treedef = tree_flatten_with_path(tree, is_leaf, is_leaf_takes_path)
     columns = [_up_to("tree.map_with_path", treedef, other, k) for k, other in enumerate(rest, 2)]
     rows = zip(pairs, *columns, strict=True)
@@ -229,7 +260,13 @@ def tree_reduce(
     initializer: Any = _MISSING,
     is_leaf: IsLeaf = None,
 ) -> Any:
-    """Fold the leaves from left to right."""
+    """Fold the leaves from left to right, from ``initializer`` if given.
+
+    Raises ArgumentError without leaves and initializer.
+
+    >>> tree_reduce(lambda a, b: a + b, {"a": 1, "b": (2, 3)}, 10)
+    16
+    """
     leaves = tree_leaves(tree, is_leaf)
     if initializer is not _MISSING:
         return functools.reduce(function, leaves, initializer)
@@ -267,12 +304,20 @@ def _balanced(operation: Callable[[Any, Any], Any], leaves: list[Any]) -> Any:
 
 
 def tree_all(tree: Any, *, is_leaf: IsLeaf = None) -> bool:
-    """True if every leaf is true."""
+    """True if every leaf is true.
+
+    >>> tree_all({"a": 1, "b": [True, 0]})
+    False
+    """
     return all(tree_leaves(tree, is_leaf))
 
 
 def tree_broadcast(prefix_tree: Any, full_tree: Any, is_leaf: IsLeaf = None) -> Any:
-    """Repeat each leaf of ``prefix_tree`` over the subtree of ``full_tree`` in its place."""
+    """Repeat each leaf of ``prefix_tree`` over the subtree of ``full_tree`` in its place.
+
+    >>> tree_broadcast({"a": 0, "b": 1}, {"a": [5, 6], "b": 7})
+    {'a': [0, 0], 'b': 1}
+    """
     leaves, treedef = tree_flatten(prefix_tree, is_leaf)
     subtrees = _up_to("tree.broadcast", treedef, full_tree, 2)
     pairs = zip(leaves, subtrees, strict=True)
@@ -286,7 +331,11 @@ def _filled(leaf: Any, tree: Any, is_leaf: IsLeaf) -> Any:
 def tree_transpose(
     outer_treedef: PyTreeDef, inner_treedef: PyTreeDef | None, pytree_to_transpose: Any
 ) -> Any:
-    """A list of dicts becomes a dict of lists; ``inner_treedef`` None: that of the first dict."""
+    """A list of dicts becomes a dict of lists; ``inner_treedef`` None: that of the first dict.
+
+    >>> tree_transpose(tree_structure([0, 0]), None, [{"a": 1, "b": 2}, {"a": 3, "b": 4}])
+    {'a': [1, 3], 'b': [2, 4]}
+    """
     subtrees = _up_to("tree.transpose", outer_treedef, pytree_to_transpose, 2)
     if inner_treedef is None:
         if not subtrees:

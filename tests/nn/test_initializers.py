@@ -67,7 +67,7 @@ def test_orthogonal(shape):
 
 
 def test_delta_orthogonal():
-    w = np.asarray(init.delta_orthogonal()(KEY, (3, 3, 4, 6)))
+    w = np.array(init.delta_orthogonal()(KEY, (3, 3, 4, 6)))
     centre = w[1, 1]
     np.testing.assert_allclose(centre @ centre.T, np.eye(4), atol=1e-5)
     w[1, 1] = 0

@@ -3,7 +3,7 @@ in between.
 
     void main(ptr args, ptr results, ptr arena, ptr env)
 
-``args``, ``results``: tables of data pointers. ``env``: a table with Numba's ``parallel_for``, the
+``args``, ``results``: tables of data pointers. ``env``: a table with the pool's ``parallel_for``, the
 BLAS entry points, the host callback, the failure flags, then kernels and constants (``Env``).
 Nothing in the text is an address, so its object code can be kept.
 """
@@ -20,6 +20,9 @@ from tracejit.kernel.verify import has_check
 from tracejit.passes.place import Branch, Copy, Run, ScanLoop, Step, WhileLoop
 
 PARALLEL_FOR, SGEMM, DGEMM, BLAS_SET, BLAS_THREADS, HOST, FLAGS, FIRST = range(8)
+
+#: pieces of a kernel per thread: a thread that is late leaves them to the others
+CHUNKS = 4
 
 _PARALLEL_TYPE = "void (ptr, ptr, ptr, ptr, ptr, i64, i64, i32)"
 
@@ -200,7 +203,7 @@ class _Printer:
     def launch(self, function: str, rows: int, split: bool) -> None:
         """Call a kernel or product on its cells, over all its rows or shared among the threads."""
         if split and self.threads > 1:
-            chunks = split_rows(rows, self.threads)
+            chunks = split_rows(rows, self.threads * CHUNKS)
             name = self.fresh("@chunks")
             flat = ", ".join(f"i64 {bound}" for pair in chunks for bound in pair)
             self.constants.append(f"{name} = private constant [{2 * len(chunks)} x i64] [{flat}]")
@@ -318,8 +321,8 @@ class _Printer:
         self.label(done)
 
 
-def split_rows(rows: int, threads: int) -> list[tuple[int, int]]:
-    """Ranges of rows, one per thread, as even as can be."""
-    count = min(rows, threads)
+def split_rows(rows: int, pieces: int) -> list[tuple[int, int]]:
+    """Ranges of rows, at most ``pieces`` of them, as even as can be."""
+    count = min(rows, pieces)
     bounds = [rows * k // count for k in range(count + 1)]
     return list(zip(bounds, bounds[1:], strict=False))

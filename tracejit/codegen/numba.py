@@ -69,21 +69,21 @@ def _imports(body: str, constants: str) -> list[str]:
     return lines + (["from numba.extending import intrinsic"] if "@intrinsic" in body else [])
 
 
-def distinct_sources(kernels: Iterable[Kernel]) -> dict[Kernel, Source]:
-    """The functions of kernels that share a module: equal kernels share one, names are made
-    different.
+def kernel_names(kernels: Iterable[Kernel], taken: Iterable[str] = ()) -> dict[Kernel, str]:
+    """Names for the functions of kernels that share a module: one for equal kernels, none twice
+    and none of ``taken``.
     """
-    found: dict[Kernel, Source] = {}
-    taken: set[str] = set()
+    found: dict[Kernel, str] = {}
+    used = set(taken)
     for kernel in kernels:
         if kernel in found:
             continue
         first = name = function_name(kernel)
         number = 2
-        while name in taken:
+        while name in used:
             name, number = f"{first}_{number}", number + 1
-        taken.add(name)
-        found[kernel] = kernel_source(kernel, name)
+        used.add(name)
+        found[kernel] = name
     return found
 
 
@@ -151,7 +151,8 @@ def print_module(
     """A standalone module with the kernels and ``def name(*inputs)``; ``steps`` writes the lines in
     between.
     """
-    sources = distinct_sources(kernels)
+    names = kernel_names(kernels, {name, *inputs})
+    sources = {kernel: kernel_source(kernel, own) for kernel, own in names.items()}
     flag = any(source.flag for source in sources.values())
     driver = print_driver(name, inputs, steps(sources), outputs, flag)
     return assemble(list(sources.values()), driver, doc)
@@ -218,7 +219,7 @@ __all__ = [
     "assemble",
     "call_step",
     "compile_numba",
-    "distinct_sources",
+    "kernel_names",
     "kernel_source",
     "matmul_step",
     "print_driver",

@@ -111,7 +111,12 @@ def _expanded(kernel: Kernel) -> Kernel:
 
 def function_name(kernel: Kernel) -> str:
     """The name of a kernel's function: that of the kernel, unless Python or the module uses it."""
-    return _Names().declare(kernel.name)
+    return free_name(kernel.name)
+
+
+def free_name(name: str) -> str:
+    """``name``, or one like it that neither Python nor a generated module uses for itself."""
+    return _Names().declare(name)
 
 
 def takes_flag(kernel: Kernel) -> bool:
@@ -220,6 +225,8 @@ class _Printer:
         self.packed: set[str] = set()
         #: where scratch is declared: line number and depth
         self.scratch_at = (0, 1)
+        #: within a loop that threads share: buffer without axes -> the variable of its element
+        self.elements: dict[str, str] = {}
 
     def source(self) -> Source:
         kernel = self.kernel
@@ -300,10 +307,16 @@ class _Printer:
         if not is_shared(loop):
             self.nested(head, loop.body)
             return
+        # prange takes an array without axes for a scalar: what the loop reads of them is read here
+        for buffer in dict.fromkeys(_without_axes(loop)):
+            name = self.names.fresh("t", ("element", buffer))
+            self.line(f"{name} = {self.names.given[buffer]}[()]")
+            self.elements[buffer] = name
         # each thread has scratch of its own
         outside, self.scratch_at = self.scratch_at, (len(self.lines) + 1, self.depth + 1)
         self.nested(head, loop.body)
         self.scratch_at = outside
+        self.elements = {}
 
     def loop_while(self, stmt: While) -> None:
         before = len(self.lines)
@@ -401,6 +414,8 @@ class _Printer:
     def load(self, node: Load, texts: dict[Expr, Text]) -> str:
         index = ", ".join(strip(texts[entry].typed) for entry in node.index) or "()"
         text = f"{self.names.given[node.buffer]}[{index}]"
+        if not node.index:
+            text = self.elements.get(node.buffer, text)
         if node.buffer in self.packed:
             text = f"{node.dtype}_decode({text})"
         if node.guard is None:
@@ -415,6 +430,17 @@ def is_shared(loop: Loop) -> bool:
     That may write an array without axes, which ``prange`` takes for a scalar.
     """
     return loop.how == "par" and (loop.start, loop.stop) != (Const(0, "i64"), Const(1, "i64"))
+
+
+def _without_axes(loop: Loop) -> Iterable[str]:
+    """The buffers without axes that a loop reads and does not write, in order."""
+    inside = tuple(statements(loop.body))
+    written = {stmt.buffer for stmt in inside if isinstance(stmt, Store)}
+    for stmt in inside:
+        for expr in _expressions(stmt):
+            for node in walk(expr):
+                if isinstance(node, Load) and not node.index and node.buffer not in written:
+                    yield node.buffer
 
 
 def _comment(kernel: Kernel) -> Iterable[str]:

@@ -42,7 +42,15 @@ _KNOWN = frozenset(DTYPES.values())
     *("__len__", "__hash__", "__format__", "__reduce__"),
 )
 class Array(user_methods()(Operators)):  # type: ignore[misc]
-    """An n-dimensional array of one dtype. Made by ``tracejit.numpy.array``, never directly."""
+    """An n-dimensional array of one dtype. Made by ``tracejit.numpy.array``, never directly.
+
+    It has NumPy's operators and methods and cannot be changed in place: ``x.at[i].set(y)`` gives a
+    new one.
+
+    >>> x = jnp.array([1.0, 2.0, 3.0])
+    >>> x.at[0].set(9.0), x.shape, x.dtype
+    (Array([9., 2., 3.], dtype=float32), (3,), dtype('float32'))
+    """
 
     __slots__ = ("_data", "_value", "_trace", "_weak", "_address", "__weakref__")
     __array_priority__ = 100

@@ -57,6 +57,10 @@ def pure_callback(
     custom_jvp or custom_vjp.
 
     Raises ArgumentError when a result has another shape than promised.
+
+    >>> shape = tj.ShapeDtypeStruct((3,), np.float64)
+    >>> print(jit(lambda x: tj.pure_callback(np.sort, shape, x))(np.array([3.0, 1.0, 2.0])))
+    [1. 2. 3.]
     """
     check_function("pure_callback", callback)
     if vmap_method not in (None, "sequential"):

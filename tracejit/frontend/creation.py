@@ -33,7 +33,12 @@ Shape = int | Sequence[int]
 
 
 def full(shape: Shape, fill_value: Any, dtype: Any = None, *, device: Any = None) -> Any:
-    """An array of ``shape`` filled with ``fill_value``, which may be an array that broadcasts."""
+    """An array of ``shape`` filled with ``fill_value``, which may be an array that broadcasts.
+
+    >>> jnp.full((2, 3), jnp.arange(3))
+    Array([[0, 1, 2],
+           [0, 1, 2]])
+    """
     sizes = shape_tuple(shape)
     if dtype is None:
         dtype = promotion.operand(fill_value).dtype
@@ -45,12 +50,22 @@ def full(shape: Shape, fill_value: Any, dtype: Any = None, *, device: Any = None
 
 
 def zeros(shape: Shape, dtype: Any = None, *, device: Any = None) -> Any:
-    """An array of zeros, in the default float unless ``dtype`` says otherwise."""
+    """An array of zeros, in ``config.default_float`` unless ``dtype`` says otherwise.
+
+    Raises ShapeError for a negative size, DTypeError for a dtype that arrays do not have.
+
+    >>> jnp.zeros((2, 3), "int32").dtype
+    dtype('int32')
+    """
     return filled(0, TensorType(_float(dtype), shape_tuple(shape)))
 
 
 def ones(shape: Shape, dtype: Any = None, *, device: Any = None) -> Any:
-    """An array of ones."""
+    """An array of ones, in ``config.default_float`` unless ``dtype`` says otherwise.
+
+    >>> jnp.ones(2)
+    Array([1., 1.], dtype=float32)
+    """
     return filled(1, TensorType(_float(dtype), shape_tuple(shape)))
 
 
@@ -65,7 +80,11 @@ def _type_like(a: Any, dtype: Any, shape: Any) -> TensorType:
 
 
 def zeros_like(a: Any, dtype: Any = None, shape: Any = None, *, device: Any = None) -> Any:
-    """Zeros in the shape and dtype of ``a`` unless others are given."""
+    """Zeros in the shape and dtype of ``a`` unless others are given.
+
+    >>> jnp.zeros_like(jnp.array([1, 2]))
+    Array([0, 0])
+    """
     return filled(0, _type_like(a, dtype, shape))
 
 
@@ -77,7 +96,11 @@ def ones_like(a: Any, dtype: Any = None, shape: Any = None, *, device: Any = Non
 def full_like(
     a: Any, fill_value: Any, dtype: Any = None, shape: Any = None, *, device: Any = None
 ) -> Any:
-    """An array in the shape and dtype of ``a`` filled with ``fill_value``."""
+    """An array in the shape and dtype of ``a`` filled with ``fill_value``.
+
+    >>> jnp.full_like(jnp.ones((1, 2)), 7)
+    Array([[7., 7.]], dtype=float32)
+    """
     type = _type_like(a, dtype, shape)
     return full(type.shape, fill_value, type.dtype)
 
@@ -126,7 +149,11 @@ def _has_numpy(x: Any) -> bool:
 def asarray(
     a: Any, dtype: Any = None, order: Any = None, *, copy: bool | None = None, device: Any = None
 ) -> Any:
-    """``a`` as an Array, without a copy where that can be. Lists may hold traced values."""
+    """``a`` as an Array, without a copy where that can be. Lists may hold traced values.
+
+    >>> jnp.asarray(np.arange(3, dtype=np.int8))
+    Array([0, 1, 2], dtype=int8)
+    """
     wanted = None if dtype is None else canonical(dtype)
     if isinstance(a, list | tuple) and promotion.holds_arrays(a):
         found = _stacked(a)
@@ -168,7 +195,15 @@ def array(
     *,
     device: Any = None,
 ) -> Any:
-    """An Array from nested lists, numbers, NumPy arrays or Arrays; NumPy data is copied."""
+    """An Array from nested lists, numbers, NumPy arrays or Arrays; NumPy data is copied.
+
+    Python floats and ints get ``config.default_float`` and ``config.default_int`` unless ``dtype``
+    says otherwise. Raises DTypeError for what holds no numbers.
+
+    >>> jnp.array([[1.0, 2.0], [3.0, 4.0]])
+    Array([[1., 2.],
+           [3., 4.]], dtype=float32)
+    """
     found = asarray(object, dtype)
     if copy and found._data is not None and isinstance(object, np.ndarray):
         found = core.Array(np.array(found._data))
@@ -196,7 +231,15 @@ def _static_number(x: Any, name: str) -> Any:
 def arange(
     start: Any, stop: Any = None, step: Any = None, dtype: Any = None, *, device: Any = None
 ) -> Any:
-    """Evenly spaced numbers from ``start`` (0 when only one is given) to before ``stop``."""
+    """Evenly spaced numbers from ``start`` (0 when only one is given) to before ``stop``.
+
+    In ``config.default_int``, of floats in ``config.default_float``, unless ``dtype`` says
+    otherwise. The bounds must be known while tracing: a traced one raises TracedValueError, a step
+    of 0 ArgumentError.
+
+    >>> jnp.arange(2, 10, 3)
+    Array([2, 5, 8])
+    """
     if stop is None:
         start, stop = 0, start
     step = 1 if step is None else step
@@ -222,7 +265,12 @@ def arange(
 
 
 def eye(N: Any, M: Any = None, k: int = 0, dtype: Any = None, *, device: Any = None) -> Any:
-    """Ones on the k-th diagonal of an N x M matrix, zeros elsewhere."""
+    """Ones on the k-th diagonal of an N x M matrix, zeros elsewhere; above the main one for k > 0.
+
+    >>> jnp.eye(2, 3, k=1)
+    Array([[0., 1., 0.],
+           [0., 0., 1.]], dtype=float32)
+    """
     shape = shape_tuple((N, N if M is None else M))
     wanted = _float(dtype)
     if current_trace() is None:
@@ -255,10 +303,20 @@ def _triangle(name: str, m: Any, k: int, lower: bool) -> Any:
 
 
 def tril(m: Any, k: int = 0) -> Any:
-    """``m`` with zeros above the k-th diagonal."""
+    """``m`` with zeros above the k-th diagonal of its last two axes.
+
+    >>> jnp.tril(jnp.ones((2, 2)))
+    Array([[1., 0.],
+           [1., 1.]], dtype=float32)
+    """
     return _triangle("tril", m, k, True)
 
 
 def triu(m: Any, k: int = 0) -> Any:
-    """``m`` with zeros below the k-th diagonal."""
+    """``m`` with zeros below the k-th diagonal of its last two axes.
+
+    >>> jnp.triu(jnp.ones((2, 2)))
+    Array([[1., 1.],
+           [0., 1.]], dtype=float32)
+    """
     return _triangle("triu", m, k, False)

@@ -1,10 +1,15 @@
 """Derivatives given by the user, and recomputation: custom_jvp, custom_vjp, custom_gradient,
 checkpoint, stop_gradient.
 
-    @custom_vjp
-    def clip_gradient(low, high, x): return x
-    clip_gradient.defvjp(lambda low, high, x: (x, (low, high)),
-                         lambda res, ct: (None, None, clip(ct, *res)))
+    >>> @custom_vjp
+    ... def clip_gradient(low, high, x):
+    ...     return x
+    >>> clip_gradient.defvjp(
+    ...     lambda low, high, x: (x, (low, high)),
+    ...     lambda bounds, ct: (None, None, jnp.clip(ct, *bounds)),
+    ... )
+    >>> grad(lambda x: 100 * clip_gradient(-1.0, 1.0, x))(2.0)
+    Array(1., dtype=float32)
 
 Outside of any trace a decorated function just runs. Inside, the function and its rules are traced
 at each call and become sub-graphs of one node. Names and argument order are JAX's.
@@ -100,7 +105,18 @@ class custom_jvp:  # noqa: N801 - a decorator
 
     ``rule(primals, tangents) -> (output, tangent of the output)``, with the arguments at
     ``nondiff_argnums`` in front. The rule must be linear in the tangents; reverse mode transposes
-    it.
+    it. The rule's outputs have the types of the function's, else GradError. Calls without a rule
+    raise ArgumentError.
+
+    >>> @tj.custom_jvp
+    ... def log1pexp(x):
+    ...     return jnp.log1p(jnp.exp(x))
+    >>> @log1pexp.defjvp
+    ... def rule(primals, tangents):
+    ...     (x,), (dx,) = primals, tangents
+    ...     return log1pexp(x), dx / (1 + jnp.exp(-x))
+    >>> grad(log1pexp)(100.0)
+    Array(1., dtype=float32)
     """
 
     def __init__(self, fun: Function, nondiff_argnums: Sequence[int] = ()) -> None:
@@ -225,7 +241,19 @@ class custom_vjp:  # noqa: N801 - a decorator
 
     ``fwd(*args) -> (output, residuals)`` and ``bwd(residuals, cotangent) -> tuple of cotangents``,
     one per argument; None is zero. Arguments at ``nondiff_argnums`` come first in ``bwd`` and have
-    no cotangent.
+    no cotangent. Cotangents have the types of their arguments, else GradError. Calls without rules
+    raise ArgumentError.
+
+    >>> @tj.custom_vjp
+    ... def clip_gradient(x, limit):
+    ...     return x
+    >>> def forward(x, limit):
+    ...     return x, limit
+    >>> def backward(limit, ct):
+    ...     return jnp.clip(ct, -limit, limit), None
+    >>> clip_gradient.defvjp(forward, backward)
+    >>> grad(lambda x: 100 * clip_gradient(x, 1.0))(2.0)
+    Array(1., dtype=float32)
     """
 
     def __init__(self, fun: Function, nondiff_argnums: Sequence[int] = ()) -> None:
@@ -385,6 +413,12 @@ def _emit_vjp(call: Split, body: Traced, fwd: Traced, back: Traced, extra: Seque
 def custom_gradient(fun: Function) -> Function:
     """``fun(*args)`` returns ``(output, vjp)``; ``vjp(cotangent)`` gives the cotangents of the
     arguments.
+
+    >>> @tj.custom_gradient
+    ... def double_backward(x):
+    ...     return x, lambda ct: 2 * ct
+    >>> grad(double_backward)(1.0)
+    Array(2., dtype=float32)
     """
 
     @functools.wraps(fun)
@@ -458,6 +492,12 @@ def checkpoint(
 
     ``policy`` is one of ``checkpoint_policies``. ``prevent_cse`` is accepted for compatibility: the
     recomputation is never merged with the forward pass.
+
+    Raises ArgumentError for another policy.
+
+    >>> block = tj.checkpoint(lambda x: jnp.sin(jnp.sin(x)))
+    >>> grad(block)(0.0)
+    Array(1., dtype=float32)
     """
     if policy is not None and not isinstance(policy, Policy):
         raise ArgumentError(
@@ -486,7 +526,11 @@ remat = checkpoint
 
 
 def stop_gradient(x: Any) -> Any:
-    """``x``, a pytree, taken as a constant by derivatives."""
+    """``x``, a pytree, taken as a constant by derivatives.
+
+    >>> grad(lambda x: x * lax.stop_gradient(x))(3.0)
+    Array(3., dtype=float32)
+    """
     return tree_map(_stop, x)
 
 
@@ -505,6 +549,11 @@ def _stop(leaf: Any) -> Any:
 def closure_convert(fun: Function, *example_args: Any) -> tuple[Function, list[Array]]:
     """``(converted, consts)``: ``converted(*args, *consts)`` is ``fun(*args)`` with what it closes
     over as arguments.
+
+    >>> weight = jnp.float32(3.0)
+    >>> converted, consts = tj.closure_convert(lambda x: weight * x, 1.0)
+    >>> converted(2.0, *consts)
+    Array(6., dtype=float32)
     """
     call = Split.of(fun, example_args, ())
     body = call.trace(fun, "closure_convert")

@@ -1,8 +1,5 @@
-"""grad, value_and_grad, jvp, vjp, linearize, jacfwd, jacrev, hessian: JAX's names and argument
-order.
+"""grad, value_and_grad, jvp, vjp, linearize, jacfwd, jacrev, hessian: names and order of JAX.
 
-    >>> from tracejit import grad
-    >>> import tracejit.numpy as jnp
     >>> grad(lambda x: jnp.sum(x * x))(jnp.array([1.0, 2.0]))
     Array([2., 4.], dtype=float32)
 
@@ -76,9 +73,7 @@ def _select_args(
 def _of_chosen(
     fun: Function, args: tuple[Any, ...], kwargs: dict[str, Any], wanted: Sequence[int]
 ) -> FlatCall:
-    """The call of ``fun`` as a function of the arguments ``wanted`` alone; the others stay what
-    they are.
-    """
+    """``fun`` as a function of its arguments ``wanted`` alone; the others stay what they are."""
 
     @functools.wraps(fun)
     def of_chosen(*xs: Any) -> Any:
@@ -139,14 +134,13 @@ def value_and_grad(
     holomorphic: bool = False,
     allow_int: bool = False,
 ) -> Function:
-    """A function that returns ``(fun(*args), gradient)``; with ``has_aux``, ``((value, aux),
-    gradient)``.
+    """A function giving ``(fun(*args), gradient)``; with ``has_aux``, ``((value, aux), gradient)``.
 
-    The gradient has the structure of the arguments at ``argnums`` (a tuple for a sequence of
-    positions). Raises GradError when ``fun`` does not return a scalar, or such an argument is not
-    floating.
+    Options and errors are those of ``grad``.
+
+    >>> tj.value_and_grad(lambda w: w**2 + 1)(3.0)
+    (Array(10., dtype=float32), Array(6., dtype=float32))
     """
-
     check_function("grad", fun)
 
     @user_traceback
@@ -192,7 +186,16 @@ def grad(
     holomorphic: bool = False,
     allow_int: bool = False,
 ) -> Function:
-    """A function that returns the gradient of ``fun``; with ``has_aux``, ``(gradient, aux)``."""
+    """A function that gives the gradient of ``fun``; with ``has_aux``, ``(gradient, aux)``.
+
+    It has the structure, shapes and dtypes of the arguments at ``argnums`` (a tuple for a sequence
+    of positions); of a real function of x + iy it is df/dx - i df/dy. ``holomorphic`` is for
+    complex functions, ``allow_int`` gives float0 zeros for integers. The calls raise GradError
+    when ``fun`` does not return a real scalar, or such an argument is not floating.
+
+    >>> grad(lambda w, x: jnp.sum(w * x**2), argnums=1)(3.0, jnp.array([1.0, 2.0]))
+    Array([ 6., 12.], dtype=float32)
+    """
     both = value_and_grad(fun, argnums, has_aux, holomorphic, allow_int)
 
     @user_traceback
@@ -216,9 +219,7 @@ class _Value:
 
 
 def _with_aux(call: FlatCall, has_aux: bool, what: str) -> tuple[FlatCall, list[Any]]:
-    """With ``has_aux`` the function returns (main, aux): trace main + aux leaves, remember where
-    main ends.
-    """
+    """With ``has_aux`` the function returns (main, aux): trace both, remember where main ends."""
     notes: list[Any] = []
     if not has_aux:
         return call, notes
@@ -243,9 +244,7 @@ def _with_aux(call: FlatCall, has_aux: bool, what: str) -> tuple[FlatCall, list[
 def _pull(
     call: FlatCall, has_aux: bool, what: str
 ) -> tuple[_Value, Callable[[Sequence[Array]], list[Array]], Any]:
-    """Values of the call, the function from cotangents of its floating outputs to those of its
-    leaves, and aux.
-    """
+    """Values, the function from cotangents of floating outputs to those of the leaves, and aux."""
     wrapped, notes = _with_aux(call, has_aux, what)
     traced = trace_call(wrapped, what)
     outer = [*traced.captured, *call.leaves]
@@ -283,8 +282,13 @@ def _weak_as(ct: Array, leaf: Array) -> Array:
 
 @user_traceback
 def vjp(fun: Function, *primals: Any, has_aux: bool = False) -> Any:
-    """``(fun(*primals), vjp_fun)``, with ``vjp_fun(cotangent) -> tuple of cotangents of the
-    primals``.
+    """``(fun(*primals), vjp_fun)``: ``vjp_fun(cotangent)`` is the tuple of the primals' cotangents.
+
+    A cotangent has the type of what it belongs to. With ``has_aux`` aux comes third.
+
+    >>> y, pull = tj.vjp(jnp.multiply, 2.0, 5.0)
+    >>> pull(1.0)
+    (Array(5., dtype=float32), Array(2., dtype=float32))
     """
     check_function("vjp", fun)
     value, pull, aux = _pull(FlatCall.of(fun, primals, {}), has_aux, "vjp")
@@ -310,9 +314,7 @@ def _same_tree(found: Any, expected: Any, what: str, names: tuple[str, str]) -> 
 
 
 def match_type(given: Array, like: Array, what: str) -> Array:
-    """``given`` in the dtype of ``like`` when it is a weak scalar; GradError when shape or dtype
-    differ.
-    """
+    """``given`` in the dtype of ``like`` when it is a weak scalar; GradError when they differ."""
     if given._weak or given.dtype != like.dtype and given.shape == () and like.shape == ():
         given = methods.astype(given, like.dtype)
     if given.type != like.type:
@@ -325,9 +327,7 @@ def match_type(given: Array, like: Array, what: str) -> Array:
 
 
 def _tangents(tangents: Sequence[Any], call: FlatCall, what: str) -> list[Array]:
-    """The tangents of the inexact leaves; GradError for a wrong type, or a tangent of an
-    integer.
-    """
+    """The inexact leaves' tangents; GradError for a wrong type, or a tangent of an integer."""
     found = []
     for tangent, x, name in zip(tangents, call.leaves, call.names, strict=True):
         if is_inexact(x.dtype):
@@ -345,8 +345,12 @@ def _tangents(tangents: Sequence[Any], call: FlatCall, what: str) -> list[Array]
 def jvp(
     fun: Function, primals: Sequence[Any], tangents: Sequence[Any], has_aux: bool = False
 ) -> Any:
-    """``(fun(*primals), tangent of the output)``: the derivative of ``fun`` at ``primals`` along
-    ``tangents``.
+    """``(fun(*primals), tangent of the output)``: the derivative at ``primals`` along ``tangents``.
+
+    Tangents have the structure and types of the primals, else GradError; float0 for integers.
+
+    >>> tj.jvp(jnp.square, (3.0,), (1.0,))
+    (Array(9., dtype=float32), Array(6., dtype=float32))
     """
     check_function("jvp", fun)
     if not isinstance(primals, tuple | list) or not isinstance(tangents, tuple | list):
@@ -380,8 +384,10 @@ def jvp(
 
 @user_traceback
 def linearize(fun: Function, *primals: Any) -> tuple[Any, Function]:
-    """``(fun(*primals), f_jvp)``: the linear map of tangents at ``primals``, with all non-linear
-    work done once.
+    """``(fun(*primals), f_jvp)``: the linear map of tangents; all non-linear work is done once.
+
+    >>> tj.linearize(jnp.square, 3.0)[1](1.0)
+    Array(6., dtype=float32)
     """
     check_function("linearize", fun)
     call = FlatCall.of(fun, primals, {})
@@ -420,8 +426,10 @@ def jacfwd(
 ) -> Function:
     """The Jacobian by forward mode: leaves have shape ``output.shape + input.shape``.
 
-    Raises GradError for complex inputs unless ``holomorphic``: one number per pair does not say a
-    derivative then.
+    Raises GradError for complex inputs unless ``holomorphic``: no one number says it then.
+
+    >>> tj.jacfwd(jnp.square)(jnp.array([1.0, 2.0])).tolist()
+    [[2.0, 0.0], [0.0, 4.0]]
     """
     return _jacobian(fun, argnums, has_aux, _columns, "jacfwd", holomorphic)
 
@@ -436,8 +444,10 @@ def jacrev(
 ) -> Function:
     """The Jacobian by reverse mode: leaves have shape ``output.shape + input.shape``.
 
-    Raises GradError for complex outputs unless ``holomorphic``: one number per pair does not say a
-    derivative then.
+    Raises GradError for complex outputs unless ``holomorphic``: no one number says it then.
+
+    >>> tj.jacrev(jnp.sum)(jnp.array([1.0, 2.0]))
+    Array([1., 1.], dtype=float32)
     """
     return _jacobian(fun, argnums, has_aux, _rows, "jacrev", holomorphic, allow_int)
 
@@ -575,7 +585,11 @@ def hessian(
     has_aux: bool = False,
     holomorphic: bool = False,
 ) -> Function:
-    """The matrix of second derivatives: ``jacfwd(jacrev(fun))``."""
+    """The second derivatives, ``output.shape + 2 * input.shape``: ``jacfwd(jacrev(fun))``.
+
+    >>> tj.hessian(lambda x: x[0] * x[1] ** 2)(jnp.array([3.0, 2.0])).tolist()
+    [[0.0, 4.0], [4.0, 6.0]]
+    """
     return jacfwd(jacrev(fun, argnums, has_aux, holomorphic), argnums, has_aux, holomorphic)
 
 

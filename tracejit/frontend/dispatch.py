@@ -310,6 +310,12 @@ def jit(
 
     Raises ArgumentError for a static argument that is not hashable or an option that does not
     exist.
+
+    >>> @jit(static_argnames="power")
+    ... def scaled(x, power):
+    ...     return x**power / jnp.sum(x)
+    >>> scaled(jnp.array([1.0, 3.0]), power=2)
+    Array([0.25, 2.25], dtype=float32)
     """
     if fun is None:
         return functools.partial(
@@ -397,7 +403,11 @@ def static_names(
 
 
 class ShapeDtypeStruct:
-    """A shape and a dtype standing for an array."""
+    """A shape and a dtype standing for an array, where only its type matters: ``eval_shape``.
+
+    >>> tj.ShapeDtypeStruct((2, 3), np.float32)
+    ShapeDtypeStruct(shape=(2, 3), dtype=float32)
+    """
 
     __slots__ = ("shape", "dtype")
 
@@ -431,6 +441,9 @@ def eval_shape(fun: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     """The result of ``fun`` with a ShapeDtypeStruct for each array; nothing is computed.
 
     Arguments may be arrays or ShapeDtypeStructs.
+
+    >>> tj.eval_shape(jnp.matmul, jnp.ones((2, 3)), tj.ShapeDtypeStruct((3, 4), "float32"))
+    ShapeDtypeStruct(shape=(2, 4), dtype=float32)
     """
     check_function("eval_shape", fun)
     traced = trace_call(FlatCall.of(fun, *_stand_ins(args, kwargs)), "eval_shape")

@@ -150,7 +150,11 @@ def divmod(x1: Any, x2: Any, /) -> tuple[Any, Any]:
 
 
 def power(x1: Any, x2: Any, /) -> Any:
-    """x1 to the power x2. A Python int as x2 is repeated multiplication; 0.5 is the square root."""
+    """x1 to the power x2. A Python int as x2 is repeated multiplication; 0.5 is the square root.
+
+    >>> jnp.power(jnp.array([1.0, 2.0, 3.0]), 2)
+    Array([1., 4., 9.], dtype=float32)
+    """
     exponent = x2 if isinstance(x2, int | float) and not isinstance(x2, bool | np.generic) else None
     base = core.as_array(x1)
     if isinstance(exponent, int) and kind(base.dtype) in "iufc" and abs(exponent) <= 64:
@@ -198,12 +202,12 @@ log = unary_float("log", math.log, "The natural logarithm.")
 log2 = unary_float("log2", math.log2, "The logarithm to base 2.")
 log10 = unary_float("log10", math.log10, "The logarithm to base 10.")
 log1p = unary_float("log1p", math.log1p, "log(1 + x), precise near 0.")
-sin = unary_float("sin", math.sin, "The sine.")
-cos = unary_float("cos", math.cos, "The cosine.")
-tan = unary_float("tan", math.tan, "The tangent.")
-arcsin = unary_float("arcsin", math.asin, "The inverse sine.")
-arccos = unary_float("arccos", math.acos, "The inverse cosine.")
-arctan = unary_float("arctan", math.atan, "The inverse tangent.")
+sin = unary_float("sin", math.sin, "The sine of x in radians.")
+cos = unary_float("cos", math.cos, "The cosine of x in radians.")
+tan = unary_float("tan", math.tan, "The tangent of x in radians.")
+arcsin = unary_float("arcsin", math.asin, "The inverse sine, in radians.")
+arccos = unary_float("arccos", math.acos, "The inverse cosine, in radians.")
+arctan = unary_float("arctan", math.atan, "The inverse tangent, in radians.")
 arctan2 = binary_float("arctan2", math.atan2, "The angle of the point (x2, x1), in (-pi, pi].")
 sinh = unary_float("sinh", math.sinh, "The hyperbolic sine.")
 cosh = unary_float("cosh", math.cosh, "The hyperbolic cosine.")
@@ -234,6 +238,9 @@ def rint(x: Any, /) -> Any:
 def round(a: Any, decimals: int = 0, out: None = None) -> Any:
     """``a`` rounded to ``decimals`` places, halves to even; negative ``decimals`` round to tens,
     hundreds ...
+
+    >>> jnp.round(jnp.array([0.5, 1.5, 2.345]), 0)
+    Array([0., 2., 2.], dtype=float32)
     """
     no_out("round", out)
     a = core.as_array(a)
@@ -417,7 +424,11 @@ def conjugate(x: Any, /) -> Any:
 
 
 def angle(z: Any, deg: bool = False) -> Any:
-    """The argument of complex numbers, in radians or degrees."""
+    """The argument of complex numbers, in radians or, with ``deg``, degrees.
+
+    >>> jnp.angle(1j, deg=True)
+    Array(90., dtype=float32)
+    """
     z = to_inexact(z)
     found = arctan2(imag(z), real(z))
     return multiply(found, 180 / np.pi) if deg else found
@@ -455,7 +466,12 @@ def clip(
     a_max: Any = None,
     out: Any = None,
 ) -> Any:
-    """``arr`` limited to [min, max]; None on a side leaves that side open."""
+    """``arr`` limited to [min, max]; None on a side leaves that side open. ``max`` wins where they
+    cross.
+
+    >>> jnp.clip(jnp.array([-1.0, 0.5, 2.0]), 0.0, 1.0)
+    Array([0. , 0.5, 1. ], dtype=float32)
+    """
     no_out("clip", out)
     low, high = (a_min if min is None else min), (a_max if max is None else max)
     found = core.as_array(arr)

@@ -259,15 +259,15 @@ def parse(x: Any, idx: Any, mode: str | None = None) -> Plan:
             hint=f"there are: {', '.join(m for m in MODES if m)}",
         )
     how = MODES[mode]
-    parts = [_prepared(part, x) for part in as_tuple(idx)]
-    parts = _expanded(_masks_as_integers(parts, x), x)
+    written = _masks_as_integers([_prepared(part, x) for part in as_tuple(idx)], x)
+    parts = _expanded(written, x)
     outside = how == "fill" and _leaves_axis(parts, x)
     advanced = outside or any(isinstance(part, core.Array) for part in parts)
     cuts: list[Cut] = []
     dropped: list[int] = []
     arrays: list[tuple[int, Any]] = []
     layout: list[int | None] = []
-    before: list[int] = []  # how many basic axes stand before each array
+    before = 0  # how many basic axes stand before the first array
     known = True
     for part in parts:
         axis = len(cuts)
@@ -285,19 +285,26 @@ def parse(x: Any, idx: Any, mode: str | None = None) -> Plan:
             array = core.Array(np.asarray(part)) if isinstance(part, int) else part
             array, inside = _checked(array, size, axis, how, x)
             known = known and inside
+            before = before if arrays else len(layout)
             arrays.append((axis, array))
-            before.append(len(layout))
-    together = len(set(before)) == 1
     plan = Plan(
         x.shape,
         tuple(cuts),
         tuple(dropped),
         (),
         tuple(layout),
-        before[0] if together else 0,
+        before if _adjacent(written) else 0,
         "promise" if known else how,
     )
     return replace(plan, arrays=_together(arrays, x)) if arrays else plan
+
+
+def _adjacent(written: list[Any]) -> bool:
+    """Whether the arrays and ints of an index are next to each other; an ellipsis between them
+    separates them even where it stands for no axis, as in NumPy.
+    """
+    places = [k for k, part in enumerate(written) if isinstance(part, int | core.Array)]
+    return not places or places[-1] - places[0] == len(places) - 1
 
 
 def _leaves_axis(parts: list[Any], x: Any) -> bool:

@@ -125,7 +125,15 @@ def take(
     indices_are_sorted: bool = False,
     fill_value: Any = None,
 ) -> Any:
-    """Elements of ``a`` at ``indices`` along ``axis``, of the flattened array by default."""
+    """Elements of ``a`` at ``indices`` along ``axis``, of the flattened array by default.
+
+    Negative indices count from the end. ``mode`` says what one out of bounds is: "error" (the
+    default: OutOfBoundsError), "clip", "wrap", or "fill": ``fill_value``, by default nan, or the
+    smallest integer.
+
+    >>> jnp.take(jnp.array([10.0, 20.0, 30.0]), jnp.array([2, 0]))
+    Array([30., 10.], dtype=float32)
+    """
     a = core.as_array(a)
     if axis is None:
         a, axis = shaping.ravel(a), 0
@@ -137,7 +145,13 @@ def take(
 def take_along_axis(
     arr: Any, indices: Any, axis: int | None = -1, mode: str | None = None, fill_value: Any = None
 ) -> Any:
-    """``arr`` at ``indices`` along ``axis``, the other axes of both together (they broadcast)."""
+    """``arr`` at ``indices`` along ``axis``, the other axes of both together (they broadcast).
+
+    >>> x = jnp.array([[3.0, 1.0], [5.0, 9.0]])
+    >>> jnp.take_along_axis(x, jnp.argsort(x, axis=1), axis=1)
+    Array([[1., 3.],
+           [5., 9.]], dtype=float32)
+    """
     arr, index = core.as_array(arr), core.as_array(indices)
     if axis is None:
         arr, axis = shaping.ravel(arr), 0

@@ -52,6 +52,9 @@ def _mismatch(name: str, a: Any, b: Any, m: int, n: int) -> ShapeError:
 def dot(a: Any, b: Any, *, precision: Any = None, preferred_element_type: Any = None) -> Any:
     """The last axis of ``a`` times the second-last of ``b`` (the only one of a vector); products
     with scalars.
+
+    >>> jnp.dot(jnp.array([1.0, 2.0]), jnp.array([3.0, 4.0]))
+    Array(11., dtype=float32)
     """
     a, b = promoted("dot", a, b)
     if a.ndim == 0 or b.ndim == 0:
@@ -65,6 +68,11 @@ def dot(a: Any, b: Any, *, precision: Any = None, preferred_element_type: Any = 
 def matmul(a: Any, b: Any, *, precision: Any = None, preferred_element_type: Any = None) -> Any:
     """The matrix product; leading axes are a stack of matrices and broadcast; a vector is a row or
     a column.
+
+    Raises ShapeError where the contracted sizes differ, and for scalars.
+
+    >>> jnp.matmul(jnp.ones((5, 2, 3)), jnp.ones((3, 4))).shape
+    (5, 2, 4)
     """
     a, b = promoted("matmul", a, b)
     if a.ndim == 0 or b.ndim == 0:
@@ -115,6 +123,9 @@ def tensordot(
 ) -> Any:
     """Sums of products over ``axes``: a count of last and first axes, or a pair of axes (or lists
     of them).
+
+    >>> jnp.tensordot(jnp.ones((2, 3, 4)), jnp.ones((4, 3)), axes=([1, 2], [1, 0])).shape
+    (2,)
     """
     a, b = promoted("tensordot", a, b)
     if isinstance(axes, Sequence):
@@ -179,7 +190,12 @@ def inner(a: Any, b: Any, *, precision: Any = None, preferred_element_type: Any 
 
 
 def outer(a: Any, b: Any, out: None = None) -> Any:
-    """All products of an element of ``a`` with one of ``b``."""
+    """All products of an element of ``a`` with one of ``b``, both flattened: ``(a.size, b.size)``.
+
+    >>> jnp.outer(jnp.array([1, 2]), jnp.array([3, 4]))
+    Array([[3, 4],
+           [6, 8]])
+    """
     a, b = shaping.ravel(a), shaping.ravel(b)
     return elementwise.multiply(reshaped(a, (a.size, 1)), reshaped(b, (1, b.size)))
 
@@ -206,7 +222,11 @@ def trace(
 
 
 def kron(a: Any, b: Any) -> Any:
-    """The Kronecker product: ``b`` times every element of ``a``, laid out in blocks."""
+    """The Kronecker product: ``b`` times every element of ``a``, laid out in blocks.
+
+    >>> jnp.kron(jnp.array([1, 10]), jnp.array([1, 2]))
+    Array([ 1,  2, 10, 20])
+    """
     a, b = promoted("kron", a, b)
     rank = max(a.ndim, b.ndim)
     sizes_a, sizes_b = (1,) * (rank - a.ndim) + a.shape, (1,) * (rank - b.ndim) + b.shape
@@ -219,7 +239,11 @@ def kron(a: Any, b: Any) -> Any:
 def cross(
     a: Any, b: Any, axisa: int = -1, axisb: int = -1, axisc: int = -1, axis: int | None = None
 ) -> Any:
-    """The cross product of vectors of 3 (or 2) components."""
+    """The cross product of vectors of 3 (or 2) components.
+
+    >>> jnp.cross(jnp.array([1.0, 0.0, 0.0]), jnp.array([0.0, 1.0, 0.0]))
+    Array([0., 0., 1.], dtype=float32)
+    """
     if axis is not None:
         axisa = axisb = axisc = axis
     a, b = promoted("cross", a, b)

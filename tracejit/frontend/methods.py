@@ -190,6 +190,9 @@ def sizes_of(given: tuple[Any, ...]) -> Any:
 def astype(x: Any, dtype: Any, /, *, copy: bool = True, device: Any = None) -> Any:
     """``x`` in another dtype: floats truncate to integers, of complex numbers the real part is
     taken.
+
+    >>> jnp.astype(jnp.array([1.7, -1.7]), int)
+    Array([ 1, -1])
     """
     return convert(core.as_array(x), canonical(float if dtype is None else dtype))
 

@@ -56,7 +56,11 @@ def sort(
     stable: bool = True,
     descending: bool = False,
 ) -> Any:
-    """``a`` in ascending order along ``axis`` (flattened for None); nan comes last."""
+    """``a`` in ascending order along ``axis`` (flattened for None); nan comes last.
+
+    >>> jnp.sort(jnp.array([3.0, jnp.nan, 1.0]))
+    Array([ 1.,  3., nan], dtype=float32)
+    """
     a, number = _axis("sort", core.as_array(a), axis)
     (found,) = sort_together((a,), number)
     return shaping.flip(found, number) if descending else found
@@ -71,7 +75,11 @@ def argsort(
     stable: bool = True,
     descending: bool = False,
 ) -> Any:
-    """The positions that put ``a`` in order along ``axis``; equal elements keep theirs."""
+    """The positions that put ``a`` in order along ``axis``; equal elements keep theirs.
+
+    >>> jnp.argsort(jnp.array([3.0, 1.0, 2.0]))
+    Array([1, 2, 0])
+    """
     a, number = _axis("argsort", core.as_array(a), axis)
     if descending:
         # the ascending order of the reversed array, read backwards, keeps equal elements in place
@@ -117,6 +125,9 @@ def searchsorted(
 ) -> Any:
     """Where elements of ``v`` would go into the sorted ``a``: before equal ones, or after for
     side="right".
+
+    >>> jnp.searchsorted(jnp.array([1.0, 2.0, 2.0, 3.0]), 2.0, side="right")
+    Array(3)
     """
     if side not in ("left", "right"):
         raise ArgumentError(f"searchsorted: side is 'left' or 'right', not {side!r}", at=here())
@@ -149,6 +160,11 @@ def searchsorted(
 def nonzero(a: Any, *, size: int | None = None, fill_value: Any = None) -> tuple[Any, ...]:
     """Positions of the non-zero elements, one array per axis; ``size`` of them, filled up with
     ``fill_value``.
+
+    Without ``size`` the shape depends on values: TracedValueError under jit.
+
+    >>> jnp.nonzero(jnp.array([0, 3, 0, 4]))
+    (Array([1, 3]),)
     """
     flags = elementwise.truth(a)
     if flags.ndim == 0:
@@ -203,6 +219,9 @@ def repeat(
     says.
 
     With traced ``repeats`` the length of the result must be given as ``total_repeat_length``.
+
+    >>> jnp.repeat(jnp.array([1, 2]), jnp.array([3, 1]))
+    Array([1, 1, 1, 2])
     """
     a, number = _axis("repeat", core.as_array(a), axis)
     if a.ndim == 0:

@@ -1,8 +1,10 @@
 """NumPy 2's promotion (NEP 50) and broadcasting: operands of a user's call become equal in dtype
 and shape.
 
-    >>> promoted("add", jnp.arange(3), 2.5)      # the Python scalar is weak: int64 and float give
-    default_float [Array([0., 1., 2.], dtype=float32), Array(2.5, dtype=float32)]
+    >>> [x.dtype.name for x in promoted("add", jnp.ones(3), 2)]  # the Python scalar gives way
+    ['float32', 'float32']
+    >>> [x.dtype.name for x in promoted("add", jnp.arange(3), 2.5)]  # int64 and a weak float
+    ['float32', 'float32']
 
 Dtypes of arrays combine as in NumPy (int64 and float32 give float64; bfloat16 with float16 gives
 float32). A Python scalar, and a traced one, only raises the kind: an int among float32 arrays stays

@@ -82,6 +82,12 @@ def sum(
 ) -> Any:
     """The sum over ``axis`` (all axes by default), of elements where ``where`` holds, starting at
     ``initial``.
+
+    ``axis`` is an int or several; ``keepdims`` leaves them with size 1. Booleans and narrow
+    integers are summed in ``config.default_int``. Raises ShapeError for an axis that is not there.
+
+    >>> jnp.sum(jnp.array([[1.0, 2.0], [3.0, 4.0]]), axis=0)
+    Array([4., 6.], dtype=float32)
     """
     no_out("sum", out)
     if dtype is None and not promote_integers:
@@ -101,7 +107,11 @@ def prod(
     where: Any = None,
     promote_integers: bool = True,
 ) -> Any:
-    """The product over ``axis``, of elements where ``where`` holds."""
+    """The product over ``axis``, of elements where ``where`` holds.
+
+    >>> jnp.prod(jnp.array([1, 2, 3, 4]))
+    Array(24)
+    """
     no_out("prod", out)
     if dtype is None and not promote_integers:
         dtype = core.as_array(a).dtype
@@ -155,7 +165,13 @@ def max(
     initial: Any = None,
     where: Any = None,
 ) -> Any:
-    """The largest element over ``axis``; nan where there is one."""
+    """The largest element over ``axis``; nan where there is one.
+
+    Raises ShapeError over empty axes unless ``initial`` is given.
+
+    >>> jnp.max(jnp.array([[1.0, 5.0], [3.0, 2.0]]), axis=1)
+    Array([5., 3.], dtype=float32)
+    """
     no_out("max", out)
     return _extremum(
         "max",
@@ -178,7 +194,13 @@ def min(
     initial: Any = None,
     where: Any = None,
 ) -> Any:
-    """The smallest element over ``axis``; nan where there is one."""
+    """The smallest element over ``axis``; nan where there is one.
+
+    Raises ShapeError over empty axes unless ``initial`` is given.
+
+    >>> jnp.min(jnp.array([[1.0, 5.0], [3.0, 2.0]]), axis=1)
+    Array([1., 2.], dtype=float32)
+    """
     no_out("min", out)
     return _extremum(
         "min",
@@ -214,13 +236,25 @@ def _arg(name: str, prim: Primitive, a: Any, axis: Any, keepdims: bool) -> Any:
 
 
 def argmax(a: Any, axis: Any = None, out: None = None, keepdims: bool = False) -> Any:
-    """Where the first largest element along ``axis`` is (in the flattened array by default)."""
+    """Where the first largest element along ``axis`` is (in the flattened array by default).
+
+    In ``config.default_int``; nan counts as largest. Raises ShapeError for an empty axis.
+
+    >>> jnp.argmax(jnp.array([[1.0, 5.0], [3.0, 2.0]]), axis=1)
+    Array([1, 0])
+    """
     no_out("argmax", out)
     return _arg("argmax", reduce.argmax, a, axis, keepdims)
 
 
 def argmin(a: Any, axis: Any = None, out: None = None, keepdims: bool = False) -> Any:
-    """Where the first smallest element along ``axis`` is (in the flattened array by default)."""
+    """Where the first smallest element along ``axis`` is (in the flattened array by default).
+
+    In ``config.default_int``; nan counts as smallest. Raises ShapeError for an empty axis.
+
+    >>> jnp.argmin(jnp.array([[1.0, 5.0], [3.0, 2.0]]), axis=1)
+    Array([0, 1])
+    """
     no_out("argmin", out)
     return _arg("argmin", reduce.argmin, a, axis, keepdims)
 
@@ -231,7 +265,11 @@ def argmin(a: Any, axis: Any = None, out: None = None, keepdims: bool = False) -
 def any(
     a: Any, axis: Any = None, out: None = None, keepdims: bool = False, *, where: Any = None
 ) -> Any:
-    """Whether some element over ``axis`` is true (non-zero)."""
+    """Whether some element over ``axis`` is true (non-zero); False of nothing.
+
+    >>> jnp.any(jnp.array([[0, 1], [0, 0]]), axis=1)
+    Array([ True, False])
+    """
     no_out("any", out)
     flags = _masked(truth(a), where, False)
     return fold(reduce.reduce_or, flags, axes_tuple("any", axis, flags.ndim), keepdims)
@@ -240,7 +278,11 @@ def any(
 def all(
     a: Any, axis: Any = None, out: None = None, keepdims: bool = False, *, where: Any = None
 ) -> Any:
-    """Whether every element over ``axis`` is true (non-zero)."""
+    """Whether every element over ``axis`` is true (non-zero); True of nothing.
+
+    >>> jnp.all(jnp.array([[0, 1], [2, 1]]), axis=1)
+    Array([False,  True])
+    """
     no_out("all", out)
     flags = _masked(truth(a), where, True)
     return fold(reduce.reduce_and, flags, axes_tuple("all", axis, flags.ndim), keepdims)
@@ -276,7 +318,11 @@ def mean(
     *,
     where: Any = None,
 ) -> Any:
-    """The arithmetic mean over ``axis``; of integers in the default float."""
+    """The arithmetic mean over ``axis``; of integers in the default float, of nothing nan.
+
+    >>> jnp.mean(jnp.array([[1.0, 2.0], [3.0, 6.0]]), axis=1)
+    Array([1.5, 4.5], dtype=float32)
+    """
     no_out("mean", out)
     a = _computing(a, dtype)
     axes = axes_tuple("mean", axis, a.ndim)
@@ -303,6 +349,11 @@ def var(
 ) -> Any:
     """The variance over ``axis``, dividing by n - ddof (``correction`` is another name of
     ``ddof``).
+
+    The mean of |x - mean|**2, in a real dtype.
+
+    >>> jnp.var(jnp.array([1.0, 3.0])), jnp.var(jnp.array([1.0, 3.0]), ddof=1)
+    (Array(1., dtype=float32), Array(2., dtype=float32))
     """
     no_out("var", out)
     less = ddof if correction is None else correction
@@ -339,7 +390,11 @@ def std(
     where: Any = None,
     correction: float | None = None,
 ) -> Any:
-    """The standard deviation over ``axis``: the square root of ``var``."""
+    """The standard deviation over ``axis``: the square root of ``var``.
+
+    >>> jnp.std(jnp.array([1.0, 3.0]))
+    Array(1., dtype=float32)
+    """
     return elementwise.sqrt(
         var(a, axis, dtype, out, ddof, keepdims, where=where, correction=correction)
     )
@@ -358,12 +413,21 @@ def running(name: str, prim: Primitive, a: Any, axis: Any, dtype: Any) -> Any:
 
 
 def cumsum(a: Any, axis: Any = None, dtype: Any = None, out: None = None) -> Any:
-    """Running sums along ``axis``, or over the flattened array."""
+    """Running sums along ``axis``, or over the flattened array.
+
+    >>> jnp.cumsum(jnp.array([[1, 2], [3, 4]]), axis=1)
+    Array([[1, 3],
+           [3, 7]])
+    """
     no_out("cumsum", out)
     return running("cumsum", cumulative.cumsum, a, axis, dtype)
 
 
 def cumprod(a: Any, axis: Any = None, dtype: Any = None, out: None = None) -> Any:
-    """Running products along ``axis``, or over the flattened array."""
+    """Running products along ``axis``, or over the flattened array.
+
+    >>> jnp.cumprod(jnp.array([1.0, 2.0, 3.0]))
+    Array([1., 2., 6.], dtype=float32)
+    """
     no_out("cumprod", out)
     return running("cumprod", cumulative.cumprod, a, axis, dtype)

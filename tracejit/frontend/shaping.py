@@ -25,6 +25,12 @@ from tracejit.source import here
 def reshape(a: Any, shape: Any, order: str = "C", *, copy: bool | None = None) -> Any:
     """The elements of ``a`` under another shape; one size may be -1. ``order`` "F" runs the first
     axis fastest.
+
+    Raises ShapeError where the number of elements differs.
+
+    >>> jnp.reshape(jnp.arange(6), (2, -1))
+    Array([[0, 1, 2],
+           [3, 4, 5]])
     """
     a = core.as_array(a)
     given = tuple(shape) if isinstance(shape, tuple | list) else (shape,)
@@ -51,13 +57,21 @@ def _resolved(a: Any, sizes: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def ravel(a: Any, order: str = "C") -> Any:
-    """All elements along one axis."""
+    """All elements along one axis, in the order of ``order``: "C" the last axis fastest, "F" the
+    first.
+
+    >>> jnp.ravel(jnp.ones((2, 3))).shape
+    (6,)
+    """
     return reshape(a, (-1,) if core.as_array(a).size else (0,), order)
 
 
 def transpose(a: Any, axes: Any = None) -> Any:
     """``a`` with its axes permuted: axis k of the result is ``axes[k]`` of ``a``; reversed by
     default.
+
+    >>> jnp.transpose(jnp.ones((2, 3, 4)), (2, 0, 1)).shape
+    (4, 2, 3)
     """
     a = core.as_array(a)
     order = tuple(range(a.ndim))[::-1] if axes is None else axes_list("transpose", axes, a.ndim)
@@ -93,7 +107,11 @@ def swapaxes(a: Any, axis1: int, axis2: int) -> Any:
 
 
 def moveaxis(a: Any, source: Any, destination: Any) -> Any:
-    """``a`` with axes ``source`` at positions ``destination``; the others keep their order."""
+    """``a`` with axes ``source`` at positions ``destination``; the others keep their order.
+
+    >>> jnp.moveaxis(jnp.ones((2, 3, 4)), 0, -1).shape
+    (3, 4, 2)
+    """
     a = core.as_array(a)
     begin = axes_list("moveaxis", source, a.ndim)
     end = axes_list("moveaxis", destination, a.ndim)
@@ -108,7 +126,11 @@ def moveaxis(a: Any, source: Any, destination: Any) -> Any:
 
 
 def expand_dims(a: Any, axis: Any) -> Any:
-    """``a`` with new axes of size 1 at the positions ``axis`` of the result."""
+    """``a`` with new axes of size 1 at the positions ``axis`` of the result.
+
+    >>> jnp.expand_dims(jnp.ones(3), (0, 2)).shape
+    (1, 3, 1)
+    """
     a = core.as_array(a)
     count = len(axis) if isinstance(axis, Sequence) else 1
     at = axes_list("expand_dims", axis, a.ndim + count)
@@ -117,7 +139,13 @@ def expand_dims(a: Any, axis: Any) -> Any:
 
 
 def squeeze(a: Any, axis: Any = None) -> Any:
-    """``a`` without its axes of size 1, or without those of ``axis``, which must have size 1."""
+    """``a`` without its axes of size 1, or without those of ``axis``, which must have size 1.
+
+    Raises ShapeError where they have another size.
+
+    >>> jnp.squeeze(jnp.ones((1, 3, 1)), axis=0).shape
+    (3, 1)
+    """
     a = core.as_array(a)
     if axis is None:
         gone = tuple(k for k, n in enumerate(a.shape) if n == 1)
@@ -132,7 +160,14 @@ def squeeze(a: Any, axis: Any = None) -> Any:
 
 
 def broadcast_to(array: Any, shape: Any) -> Any:
-    """``array`` repeated along new axes and along axes of size 1."""
+    """``array`` repeated along new leading axes and along axes of size 1.
+
+    Raises ShapeError where that does not give ``shape``.
+
+    >>> jnp.broadcast_to(jnp.arange(2), (2, 2))
+    Array([[0, 1],
+           [0, 1]])
+    """
     a = core.as_array(array)
     sizes = shape_tuple(shape)
     lead = len(sizes) - a.ndim
@@ -143,7 +178,11 @@ def broadcast_to(array: Any, shape: Any) -> Any:
 
 
 def flip(m: Any, axis: Any = None) -> Any:
-    """``m`` with the order of elements along ``axis`` (all by default) reversed."""
+    """``m`` with the order of elements along ``axis`` (all by default) reversed.
+
+    >>> jnp.flip(jnp.arange(3))
+    Array([2, 1, 0])
+    """
     a = core.as_array(m)
     dimensions = tuple(range(a.ndim)) if axis is None else axes_list("flip", axis, a.ndim)
     if constant_of(a) is not None or all(a.shape[d] <= 1 for d in dimensions):
@@ -171,7 +210,13 @@ def padded(a: Any, config: Sequence[tuple[int, int, int]], value: Any = 0) -> An
 
 
 def concatenate(arrays: Any, axis: int | None = 0, dtype: Any = None) -> Any:
-    """Arrays one after the other along ``axis``; None flattens them first."""
+    """Arrays one after the other along ``axis``; None flattens them first.
+
+    Raises ShapeError where the other axes differ, ArgumentError without arrays.
+
+    >>> jnp.concatenate([jnp.zeros((1, 2)), jnp.ones((2, 2))]).shape
+    (3, 2)
+    """
     items = sequence("concatenate", arrays)
     to = None if dtype is None else promotion.canonical(dtype)
     xs = promotion.promoted("concatenate", *items, to=to)
@@ -201,7 +246,11 @@ def sequence(name: str, arrays: Any) -> list[Any]:
 
 
 def stack(arrays: Any, axis: int = 0, out: None = None, dtype: Any = None) -> Any:
-    """Arrays of one shape along a new axis."""
+    """Arrays of one shape, else ShapeError, along a new axis.
+
+    >>> jnp.stack([jnp.arange(3), jnp.arange(3)], axis=1).shape
+    (3, 2)
+    """
     items = [core.as_array(x) for x in sequence("stack", arrays)]
     if len({x.shape for x in items}) > 1:
         shapes = ", ".join(str(x.shape) for x in items)
@@ -211,7 +260,12 @@ def stack(arrays: Any, axis: int = 0, out: None = None, dtype: Any = None) -> An
 
 
 def tile(A: Any, reps: Any) -> Any:
-    """``A`` repeated ``reps`` times along each axis."""
+    """``A`` repeated ``reps`` times along each axis.
+
+    >>> jnp.tile(jnp.array([1, 2]), (2, 2))
+    Array([[1, 2, 1, 2],
+           [1, 2, 1, 2]])
+    """
     a = core.as_array(A)
     counts = shape_tuple(reps, "tile: reps")
     rank = max(a.ndim, len(counts))

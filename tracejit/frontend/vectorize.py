@@ -37,6 +37,9 @@ def vmap(
     them, one per argument; None does not map. Keyword arguments are mapped over axis 0.
     ``out_axes`` likewise for results. Raises ShapeError when mapped sizes differ and ArgumentError
     when nothing is mapped and no ``axis_size`` is given.
+
+    >>> vmap(lambda row, b: jnp.sum(row) + b, in_axes=(0, None))(jnp.ones((2, 3)), 10.0)
+    Array([13., 13.], dtype=float32)
     """
 
     check_function("vmap", fun)

@@ -2,10 +2,12 @@
 
 ``Primitive.__call__`` adds a node to it. Rules, passes and the tracer all build graphs this way:
 
-    with building() as b:
-        x = b.input(TensorType(f32, (3,)))
-        y = mul(x, 2.0)
-    graph = b.graph((y,))
+    >>> from tracejit.ops.arith import mul
+    >>> with building() as b:
+    ...     x = b.input(TensorType(np.dtype("float32"), (3,)))
+    ...     y = mul(x, 2.0)
+    >>> b.graph((y,))
+    <Graph main(f32[3]) -> (f32[3]), 1 nodes>
 """
 
 from __future__ import annotations

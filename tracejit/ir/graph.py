@@ -15,10 +15,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tracejit.ir.types import TensorType, short
+from tracejit.lazy import lazy
 from tracejit.source import Position
 
 if TYPE_CHECKING:
     from tracejit.ir.prim import Primitive
+
+# the text form is made of this module's classes: it loads when a graph is printed
+_text = lazy("tracejit.ir.text")
 
 
 class Value:
@@ -171,6 +175,9 @@ class Graph:
         ins = ", ".join(repr(v.type) for v in self.inputs)
         outs = ", ".join(repr(v.type) for v in self.outputs)
         return f"<Graph {self.name}({ins}) -> ({outs}), {len(self.nodes)} nodes>"
+
+    def __str__(self) -> str:
+        return str(_text.show(self)).rstrip("\n")
 
     @cached_property
     def producer(self) -> dict[Value, Node]:

@@ -1,6 +1,8 @@
 """Run a graph op by op with NumPy: the meaning of every operation and the oracle of every test.
 
-    run(graph, [array, ...]) -> [array, ...]
+    >>> graph = tj.make_graph(lambda x: jnp.sin(x) * 2, 1.0)
+    >>> run(graph, [np.float32(0.0)])
+    [array(0., dtype=float32)]
 
 Each primitive's ``numpy`` rule does the work. Results have exactly the dtype and shape that
 ``infer`` gives; a difference is an InternalError here rather than a wrong number later.

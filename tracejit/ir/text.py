@@ -1,9 +1,12 @@
 """The text form of a graph: ``show`` prints it, ``parse`` reads it back to an equal Graph.
 
-    graph main(%x: f32[2,3], %1: f32[3]) -> (%4):
-      %2 = exp(%x) : f32[2,3]                                     # model.py:4
-      %3 = broadcast_in_dim(%1, shape=(2, 3), dims=(1,)) : f32[2,3]
-      %4 = add(%2, %3) : f32[2,3]
+    >>> def main(x, b):
+    ...     return jnp.exp(x) + b
+    >>> print(show(tj.make_graph(main, np.ones((2, 3)), np.ones(3))))
+    graph main(%x: f64[2,3], %b: f64[3]) -> (%4):
+      %2 = exp(%x) : f64[2,3]                                         # ...:2
+      %3 = broadcast_in_dim(%b, shape=(2, 3), dims=(1,)) : f64[2,3]   # ...:2
+      %4 = add(%2, %3) : f64[2,3]                                     # ...:2
 
 A Literal is written as its scalar, with ``:type`` where that is not the type of the first Value
 operand. Graphs inside a node follow its line as indented blocks ``@0 = graph ...``. Arrays of more

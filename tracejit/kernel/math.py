@@ -2,8 +2,7 @@
 
 Comes in: a kernel whose expressions may say exp, sin, erf ... Goes out: the same kernel without
 them, for targets that have no fast vector version. The algorithms are in ``math_exp.py``,
-``math_trig.py``
-and ``math_special.py``; the coefficients are made by ``perf/fit_math.py``.
+``math_trig.py`` and ``math_special.py``; the coefficients are made by ``perf/fit_math.py``.
 
     >>> from tracejit.kernel.text import parse, show
     >>> kernel = parse('''kernel k(in x: f32[4], out y: f32[4])

@@ -5,8 +5,15 @@ f32; each result is rounded back to half, as NumPy does after each operation. Lo
 select and bit
 operations stay in half.
 
-    >>> kernel = widen_half(kernel)        # y[i] = add(x[i], 1.0) becomes
-    y[i] = convert[f16](add(convert[f32](x[i]), 1.0))
+    >>> from tracejit.kernel.text import parse, show
+    >>> kernel = parse('''kernel k(in x: f16[4], out y: f16[4])
+    ...   seq i in 4:
+    ...     y[i] = add(x[i], 1.0:f16)
+    ... ''')
+    >>> print(show(widen_half(kernel)))
+    kernel k(in x: f16[4], out y: f16[4])
+      seq i in 4:
+        y[i] = convert[f16](add(convert[f32](x[i]), 1.0))
 """
 
 from __future__ import annotations

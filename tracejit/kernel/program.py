@@ -27,7 +27,7 @@ from tracejit.source import Position
 
 #: a kernel is split over threads from so many scalar operations on; below, waking threads costs
 #: more than it saves
-PARALLEL_WORK = 200_000
+PARALLEL_WORK = 60_000
 #: the same for BLAS products, which do some 50 operations a nanosecond
 PARALLEL_FLOPS = 4_000_000
 

@@ -2,8 +2,14 @@
 
 Comes in: a Kernel. Nothing goes out, or an InternalError that names the statement.
 
-    >>> verify(parse("kernel k(out y: f32[4])\\n  seq i in 4:\\n    y[i] = m\\n"))
-    InternalError: kernel k: `y[i] = m`: `m` is not declared here
+    >>> from tracejit.kernel.text import parse
+    >>> verify(parse('''kernel k(in x: f32[4])
+    ...   seq i in 4:
+    ...     x[i] = 1.0
+    ... '''))
+    Traceback (most recent call last):
+        ...
+    tracejit.errors.InternalError: kernel k: `x[i] = 1.0`: stores to `x`, an `in` parameter
 """
 
 from __future__ import annotations

@@ -1,6 +1,8 @@
 """Branches: ``cond`` and ``switch``. Every branch is traced to a graph, only the chosen one runs.
 
-    >>> cond(x > 0, lambda x: x, lambda x: 0.1 * x, x)
+    >>> x = jnp.float32(-2.0)
+    >>> cond(x > 0, lambda x: x, lambda x: 0.5 * x, x)
+    Array(-1., dtype=float32)
 
 Under ``vmap`` with a mapped predicate all branches are computed and one is selected per example.
 """
@@ -32,6 +34,9 @@ def cond(
 
     ``pred`` is a scalar: a bool, or a number that is true unless 0. Raises TreeError where the
     branches' results differ in structure or types.
+
+    >>> lax.cond(True, lambda x: x + 1, lambda x: x - 1, 3.0)
+    Array(4., dtype=float32)
     """
     operands = _operands("cond", operands, operand)
     _check_callable("cond", "true_fun", true_fun)
@@ -46,6 +51,12 @@ def switch(
 ) -> Any:
     """``branches[index](*operands)``; the index is clamped into the list. All branches return the
     same types.
+
+    Raises TreeError where their results differ in structure or types, DTypeError for an index that
+    is no integer.
+
+    >>> lax.switch(2, [jnp.sin, jnp.cos, jnp.square], 3.0)
+    Array(9., dtype=float32)
     """
     operands = _operands("switch", operands, operand)
     branches = tuple(branches)

@@ -252,7 +252,11 @@ def mulhi(x: Any, y: Any, /) -> Array:
 
 
 def select(pred: Any, on_true: Any, on_false: Any) -> Array:
-    """``on_true`` where ``pred`` holds, ``on_false`` elsewhere; ``pred`` may be a scalar."""
+    """``on_true`` where ``pred`` holds, ``on_false`` elsewhere; ``pred`` may be a scalar.
+
+    >>> lax.select(jnp.array([True, False]), jnp.ones(2), jnp.zeros(2))
+    Array([1., 0.], dtype=float32)
+    """
     return select_n(pred, on_false, on_true)
 
 
@@ -284,7 +288,11 @@ def select_n(which: Any, *cases: Any) -> Array:
 
 
 def clamp(min: Any, x: Any, max: Any) -> Array:
-    """``x`` limited to [min, max]; the bounds may be scalars."""
+    """``x`` limited to [min, max]; the bounds may be scalars.
+
+    >>> lax.clamp(0.0, jnp.array([-1.0, 0.5, 2.0]), 1.0)
+    Array([0. , 0.5, 1. ], dtype=float32)
+    """
     low, x, high = same_dtypes("clamp", min, x, max)
     for bound in (low, high):
         if bound.shape not in ((), x.shape):
@@ -308,7 +316,11 @@ def convert_element_type(operand: Any, new_dtype: Any) -> Array:
 
 
 def bitcast_convert_type(operand: Any, new_dtype: Any) -> Array:
-    """The bits read as another dtype; a last axis appears or goes where the widths differ."""
+    """The bits read as another dtype; a last axis appears or goes where the widths differ.
+
+    >>> lax.bitcast_convert_type(jnp.float32(1.0), jnp.int32)
+    Array(1065353216, dtype=int32)
+    """
     x, dtype = as_array(operand), promotion.canonical(new_dtype)
     if x.dtype == dtype:
         return x

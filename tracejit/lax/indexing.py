@@ -1,7 +1,10 @@
 """XLA's general gather and scatter, with JAX's classes for their dimension numbers.
 
     >>> rows = GatherDimensionNumbers((1,), collapsed_slice_dims=(0,), start_index_map=(0,))
+    >>> table = jnp.arange(12.0).reshape(3, 4)
     >>> gather(table, jnp.array([[2], [0]]), rows, slice_sizes=(1, 4))
+    Array([[ 8.,  9., 10., 11.],
+           [ 0.,  1.,  2.,  3.]], dtype=float32)
 
 The last axis of the indices is the index vector. An index out of bounds is an error unless ``mode``
 says otherwise.
@@ -96,7 +99,10 @@ def gather(
     mode: str | GatherScatterMode | None = None,
     fill_value: Any = None,
 ) -> Array:
-    """Windows of ``operand`` of ``slice_sizes`` at run-time starts."""
+    """Windows of ``operand`` of ``slice_sizes`` at run-time starts.
+
+    Indices out of bounds: see ``GatherScatterMode``. The module's example takes rows.
+    """
     x, indices = as_array(operand), as_array(start_indices)
     how = _MODES[GatherScatterMode.from_any(mode)][0]
     d = GatherDimensionNumbers(*(ints(part) for part in dimension_numbers))

@@ -1,6 +1,8 @@
 """Loops: ``scan``, ``while_loop``, ``fori_loop``, ``map`` and ``associative_scan``.
 
-    >>> carry, ys = scan(lambda c, x: (c + x, c * x), 0.0, xs)
+    >>> carry, ys = scan(lambda c, x: (c + x, c * x), 0.0, jnp.arange(4.0))
+    >>> print(carry, ys)
+    6.0 [0. 0. 2. 9.]
 
 Bodies are traced once to a graph. Values from outside (weights) are operands of the loop, concrete
 and traced alike. A loop of known length can be differentiated in both directions.
@@ -148,12 +150,14 @@ def scan(
     unroll: int | bool = 1,
     _split_transpose: bool = False,
 ) -> tuple[Any, Any]:
-    """Run ``carry, y = f(carry, x)`` over the leading axis of ``xs``: the last carry and the
-    stacked ys.
+    """Run ``carry, y = f(carry, x)`` over the leading axis of ``xs``; gives (carry, stacked ys).
 
     ``xs`` may be None with ``length`` given. ``reverse`` runs from the last step; ys keep their
     places. ``unroll`` is accepted for compatibility: the compiler decides. Raises ShapeError where
     leading axes differ, TreeError where the body changes the type of the carry.
+
+    >>> lax.scan(lambda total, x: (total + x, total), 0.0, jnp.array([1.0, 2.0, 3.0]))
+    (Array(6., dtype=float32), Array([0., 1., 3.], dtype=float32))
     """
     if not callable(f):
         raise ArgumentError(f"scan: the body is a {type(f).__name__}, not a function", at=here())
@@ -167,12 +171,7 @@ def scan(
     y_tree: list[Any] = []
 
     def finish(result: Any) -> Any:
-        if not isinstance(result, tuple | list) or len(result) != 2:
-            raise ArgumentError(
-                f"scan: `{function_name(f)}` must return a pair (carry, y), not "
-                f"{_described(result)}",
-                at=here(),
-            )
+        _check_pair(f, result)
         y_tree[:] = [tree_structure(result[1])]
         return carry.finish(result[0]), result[1]
 
@@ -198,6 +197,14 @@ def scan(
     return _rebuilt(carry.treedef, outs[:n], weak[:n]), _rebuilt(
         y_tree[0], outs[n:], (False,) * len(outs[n:])
     )
+
+
+def _check_pair(f: Function, result: Any) -> None:
+    if not isinstance(result, tuple | list) or len(result) != 2:
+        raise ArgumentError(
+            f"scan: `{function_name(f)}` must return a pair (carry, y), not {_described(result)}",
+            at=here(),
+        )
 
 
 def _described(result: Any) -> str:
@@ -239,6 +246,12 @@ def while_loop(cond_fun: Function, body_fun: Function, init_val: Any) -> Any:
 
     Forward-mode derivatives exist; reverse mode needs a known length: use ``scan``, or
     ``fori_loop`` with bounds that are not traced.
+
+    Raises ShapeError where ``cond_fun`` returns no scalar, TreeError where the type of the value
+    changes.
+
+    >>> lax.while_loop(lambda x: x < 100, lambda x: 2 * x, 1)
+    Array(128)
     """
     for what, fun in (("cond_fun", cond_fun), ("body_fun", body_fun)):
         if not callable(fun):
@@ -284,6 +297,12 @@ def fori_loop(
 
     With bounds that are known while tracing this is a ``scan``, which can be differentiated in both
     directions; with traced bounds it is a ``while_loop``.
+
+    ``i`` is an integer scalar. Raises DTypeError for other bounds, TreeError where the type of the
+    value changes.
+
+    >>> lax.fori_loop(1, 5, lambda i, product: product * i, 1)
+    Array(24)
     """
     first, last = as_array(lower), as_array(upper)
     for what, bound in (("lower", first), ("upper", last)):
@@ -316,6 +335,9 @@ def map(f: Function, xs: Any, *, batch_size: int | None = None) -> Any:
     """``f`` on each entry of the leading axis of ``xs``, one after the other, results stacked.
 
     With ``batch_size`` that many entries at a time are computed together, by ``vmap``.
+
+    >>> lax.map(jnp.sum, jnp.arange(6.0).reshape(3, 2))
+    Array([1., 5., 9.], dtype=float32)
     """
     if batch_size is None:
         return scan(_second_of(f), (), xs)[1]
@@ -357,6 +379,9 @@ def associative_scan(fn: Function, elems: Any, reverse: bool = False, axis: int 
 
     The work-efficient algorithm of Blelloch, "Prefix sums and their applications" (1990): fold
     neighbours, scan the half as many results, fill in the places between.
+
+    >>> lax.associative_scan(jnp.maximum, jnp.array([1, 3, 2, 5]))
+    Array([1, 3, 3, 5])
     """
     if not callable(fn):
         raise ArgumentError(

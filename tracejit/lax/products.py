@@ -1,7 +1,12 @@
 """Contractions and convolutions under JAX's ``lax`` names.
 
-    >>> dot_general(a, b, (((2,), (1,)), ((0,), (0,))))          # batched matrix product
-    >>> conv_general_dilated(x, w, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))
+    >>> a, b = jnp.ones((5, 2, 3)), jnp.ones((5, 3, 4))
+    >>> dot_general(a, b, (((2,), (1,)), ((0,), (0,)))).shape  # batched matrix product
+    (5, 2, 4)
+    >>> x, w = jnp.ones((1, 8, 8, 3)), jnp.ones((3, 3, 3, 16))
+    >>> numbers = ("NHWC", "HWIO", "NHWC")
+    >>> conv_general_dilated(x, w, (1, 1), "SAME", dimension_numbers=numbers).shape
+    (1, 8, 8, 16)
 
 The convolution's kernel is not flipped, as everywhere in machine learning.
 """
@@ -56,6 +61,13 @@ def dot_general(
 ) -> Array:
     """Sums of products: ``dimension_numbers`` is ((left contracted, right contracted), (left batch,
     right batch)).
+
+    The result's axes: batch, then the rest of ``lhs``, then the rest of ``rhs``. Operands have one
+    dtype. Raises ShapeError where sizes differ.
+
+    >>> a, b = jnp.ones((5, 2, 3)), jnp.ones((5, 3, 4))
+    >>> lax.dot_general(a, b, (((2,), (1,)), ((0,), (0,)))).shape
+    (5, 2, 4)
     """
     check_precision("dot_general", precision)
     x, y = same_dtypes("dot_general", lhs, rhs)
@@ -189,7 +201,16 @@ def conv_general_dilated(
     preferred_element_type: Any = None,
     out_sharding: Any = None,
 ) -> Array:
-    """Convolution over up to three spatial axes, with strides, padding, dilation and groups."""
+    """Convolution over up to three spatial axes, with strides, padding, dilation and groups.
+
+    ``dimension_numbers`` names the axes of ``lhs``, ``rhs`` and the result: ("NCHW", "OIHW",
+    "NCHW") by default. ``padding`` is "VALID", "SAME" or (low, high) pairs. The kernel is not
+    flipped. Raises ShapeError where sizes do not fit.
+
+    >>> x, w = jnp.ones((1, 3, 8, 8)), jnp.ones((16, 3, 3, 3))
+    >>> lax.conv_general_dilated(x, w, (2, 2), "SAME").shape
+    (1, 16, 4, 4)
+    """
     check_precision("conv_general_dilated", precision)
     x, w = same_dtypes("conv_general_dilated", lhs, rhs)
     params = conv_parameters(

@@ -1,7 +1,11 @@
 """Folds under JAX's ``lax`` names: over axes, over windows, running; extrema, sorting, top_k.
 
->>> reduce(x, 0.0, lax.add, (0,))          # known computations become reduce_sum, reduce_max ...
->>> reduce_window(x, -inf, lax.max, (2, 2), (2, 2), "VALID")
+>>> x = jnp.arange(16.0).reshape(4, 4)
+>>> reduce(x, 0.0, lax.add, (0,))  # known computations become reduce_sum, reduce_max ...
+Array([24., 28., 32., 36.], dtype=float32)
+>>> reduce_window(x, -jnp.inf, lax.max, (2, 2), (2, 2), "VALID")
+Array([[ 5.,  7.],
+       [13., 15.]], dtype=float32)
 """
 
 from __future__ import annotations
@@ -132,6 +136,9 @@ def reduce(
     """Fold ``operands`` (an array or a tree of arrays of one shape) over ``dimensions``.
 
     ``computation(accumulated, element)`` is associative; the order of the fold is not specified.
+
+    >>> lax.reduce(jnp.arange(6.0).reshape(2, 3), 0.0, lax.add, (1,))
+    Array([ 3., 12.], dtype=float32)
     """
     leaves, treedef = flatten(operands)
     given, init_tree = flatten(init_values)
@@ -169,6 +176,9 @@ def reduce_window(
     out.
 
     ``lax.add``, ``lax.max`` and ``lax.min`` (or functions that do the same) become one operation.
+
+    >>> lax.reduce_window(jnp.arange(5.0), 0.0, lax.add, (2,), (1,))
+    Array([1., 3., 5., 7.], dtype=float32)
     """
     x, init = same_dtypes("reduce_window", operand, init_value)
     params = window_parameters(
@@ -270,6 +280,9 @@ cumsum = running("cumsum", cumulative.cumsum)
 def sort(operand: Any, dimension: int = -1, is_stable: bool = True, num_keys: int = 1) -> Any:
     """An array in ascending order along an axis; several arrays together, by the first ``num_keys``
     of them.
+
+    >>> lax.sort((jnp.array([3, 1, 2]), jnp.array([30.0, 10.0, 20.0])))
+    (Array([1, 2, 3]), Array([10., 20., 30.], dtype=float32))
     """
     many = isinstance(operand, tuple | list)
     arrays = [as_array(x) for x in (operand if many else (operand,))]
@@ -288,7 +301,13 @@ def sort_key_val(
 
 
 def top_k(operand: Any, k: int, *, axis: int = -1) -> tuple[Array, Array]:
-    """The ``k`` largest entries along an axis, in descending order, and where they are (int32)."""
+    """The ``k`` largest entries along an axis, in descending order, and where they are (int32).
+
+    Raises ShapeError where the axis has fewer.
+
+    >>> lax.top_k(jnp.array([3.0, 9.0, 5.0]), 2)
+    (Array([9., 5.], dtype=float32), Array([1, 2], dtype=int32))
+    """
     x = as_array(operand)
     number = axis_number("top_k", axis, x.ndim)
     values, places = apply(sorting.top_k, shaping.moveaxis(x, number, -1), k=int(k))

@@ -87,6 +87,10 @@ def broadcast_in_dim(
 ) -> Array:
     """``operand`` stretched to ``shape``: its axis k is axis ``broadcast_dimensions[k]`` of the
     result.
+
+    >>> lax.broadcast_in_dim(jnp.arange(2), (2, 3), (0,))
+    Array([[0, 0, 0],
+           [1, 1, 1]])
     """
     x, sizes = as_array(operand), shape_tuple(shape)
     if constant_of(x) is not None and x.ndim == 0 and not tuple(broadcast_dimensions):
@@ -194,6 +198,9 @@ def split(operand: Any, sizes: Sequence[int], axis: int = 0) -> list[Array]:
 def pad(operand: Any, padding_value: Any, padding_config: Sequence[tuple[int, int, int]]) -> Array:
     """Per axis (low, high, interior): copies of a scalar around and between elements; negative ones
     cut off.
+
+    >>> lax.pad(jnp.array([1, 2, 3]), 0, [(1, 0, 1)])
+    Array([0, 1, 0, 2, 0, 3])
     """
     x, value = same_dtypes("pad", operand, padding_value)
     return apply(layout.pad, x, value, config=tuple(ints(c) for c in padding_config))
@@ -286,7 +293,13 @@ def dynamic_slice(
     *,
     allow_negative_indices: bool | Sequence[bool] = True,
 ) -> Array:
-    """The window of ``slice_sizes`` at run-time starts, moved inside where it would reach out."""
+    """The window of ``slice_sizes`` at run-time starts, moved inside where it would reach out.
+
+    Raises ShapeError where the window is larger than ``operand``.
+
+    >>> lax.dynamic_slice(jnp.arange(5), (4,), (2,))
+    Array([3, 4])
+    """
     x = as_array(operand)
     starts = _starts("dynamic_slice", x, start_indices, allow_negative_indices)
     return apply(dynamic.dynamic_slice, x, *starts, sizes=shape_tuple(slice_sizes))
@@ -299,7 +312,11 @@ def dynamic_update_slice(
     *,
     allow_negative_indices: bool | Sequence[bool] = True,
 ) -> Array:
-    """``operand`` with the window at run-time starts replaced by ``update``."""
+    """``operand`` with the window at run-time starts replaced by ``update``.
+
+    >>> lax.dynamic_update_slice(jnp.zeros(4), jnp.ones(2), (1,))
+    Array([0., 1., 1., 0.], dtype=float32)
+    """
     x, values = same_dtypes("dynamic_update_slice", operand, update)
     starts = _starts("dynamic_update_slice", x, start_indices, allow_negative_indices)
     return apply(dynamic.dynamic_update_slice, x, values, *starts)

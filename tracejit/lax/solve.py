@@ -1,6 +1,11 @@
 """Solutions defined by an equation, differentiated by the implicit function theorem.
 
-    >>> sqrt2 = custom_root(lambda x: x**2 - 2, 1.0, newton, lambda g, y: y / g(1.0))
+    >>> def newton(f, x):
+    ...     return lax.fori_loop(0, 6, lambda _, x: x - f(x) / grad(f)(x), x)
+    >>> def root(a):
+    ...     return custom_root(lambda x: x**2 - a, 1.0, newton, lambda g, y: y / g(1.0))
+    >>> print(root(4.0), grad(root)(4.0))  # sqrt(a) and 1 / (2 sqrt(a))
+    2.0 0.25
 
 ``custom_root`` has derivatives in both directions with respect to whatever ``f`` closes over; how
 ``solve`` gets to the solution takes no part in them.
@@ -29,6 +34,8 @@ def custom_root(
 
     ``tangent_solve(g, y)`` solves the linear equation g(x) = y; it must be linear in y. With
     ``has_aux``, ``solve`` returns ``(root, aux)``, and aux is a constant of differentiation.
+
+    Raises TreeError where the root has another structure than the guess. See the module's example.
     """
     equation, consts = closure_convert(f, stop_gradient(initial_guess))
 

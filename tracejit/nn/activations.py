@@ -33,7 +33,11 @@ def identity(x: Any) -> Array:
 
 
 def relu(x: Any) -> Array:
-    """max(x, 0), with derivative 0 at 0."""
+    """max(x, 0), with derivative 0 at 0; nan stays nan.
+
+    >>> nn.relu(jnp.array([-1.0, 2.0]))
+    Array([0., 2.], dtype=float32)
+    """
     x = as_array(x)
     return ew.select(ew.less_equal(x, 0), 0, x)
 
@@ -44,7 +48,11 @@ def relu6(x: Any) -> Array:
 
 
 def sigmoid(x: Any) -> Array:
-    """1 / (1 + exp(-x))."""
+    """1 / (1 + exp(-x)), without overflow.
+
+    >>> nn.sigmoid(jnp.array([-1000.0, 0.0, 1000.0]))
+    Array([0. , 0.5, 1. ], dtype=float32)
+    """
     return ew.run(math_ops.logistic, to_inexact(x))
 
 
@@ -60,7 +68,11 @@ def _softplus_jvp(primals: Any, tangents: Any) -> Any:
 
 
 def softplus(x: Any) -> Array:
-    """log(1 + exp(x)), without overflow."""
+    """log(1 + exp(x)), computed as max(x, 0) + log1p(exp(-|x|)), without overflow.
+
+    >>> nn.softplus(jnp.array([-1000.0, 1000.0]))
+    Array([   0., 1000.], dtype=float32)
+    """
     return _softplus(to_inexact(x))  # type: ignore[no-any-return]
 
 
@@ -71,7 +83,11 @@ def soft_sign(x: Any) -> Array:
 
 
 def silu(x: Any) -> Array:
-    """x * sigmoid(x), also known as swish."""
+    """x * sigmoid(x), also known as swish (Elfwing, Uchibe and Doya, 2017).
+
+    >>> nn.silu(jnp.array([0.0, 100.0]))
+    Array([  0., 100.], dtype=float32)
+    """
     x = to_inexact(x)
     return ew.multiply(x, sigmoid(x))
 
@@ -80,7 +96,7 @@ swish = silu
 
 
 def mish(x: Any) -> Array:
-    """x * tanh(softplus(x))."""
+    """x * tanh(softplus(x)) (Misra, 2019)."""
     x = to_inexact(x)
     return ew.multiply(x, ew.tanh(softplus(x)))
 
@@ -91,13 +107,19 @@ def log_sigmoid(x: Any) -> Array:
 
 
 def elu(x: Any, alpha: Any = 1.0) -> Array:
-    """x above 0, alpha * (exp(x) - 1) below."""
+    """x above 0, alpha * (exp(x) - 1) below (Clevert, Unterthiner and Hochreiter, 2015).
+
+    >>> nn.elu(jnp.array([-1000.0, 2.0]))
+    Array([-1.,  2.], dtype=float32)
+    """
     x = to_inexact(x)
     return ew.select(ew.greater(x, 0), x, ew.multiply(alpha, ew.expm1(x)))
 
 
 def celu(x: Any, alpha: Any = 1.0) -> Array:
-    """x above 0, alpha * (exp(x / alpha) - 1) below: ``elu`` with a continuous derivative."""
+    """x above 0, alpha * (exp(x / alpha) - 1) below: ``elu`` with a continuous derivative (Barron,
+    2017).
+    """
     x = to_inexact(x)
     return ew.select(ew.greater(x, 0), x, ew.multiply(alpha, ew.expm1(ew.divide(x, alpha))))
 
@@ -108,7 +130,14 @@ def selu(x: Any) -> Array:
 
 
 def gelu(x: Any, approximate: bool = True) -> Array:
-    """x times the normal distribution function at x; ``approximate`` uses a tanh in its place."""
+    """x times the normal distribution function at x; ``approximate`` uses a tanh in its place.
+
+    0.5 x (1 + erf(x / sqrt(2))), or about 0.5 x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x**3))):
+    Hendrycks and Gimpel, "Gaussian error linear units" (2016).
+
+    >>> nn.gelu(jnp.array([-1.0, 0.0, 1.0]), approximate=False).round(3)
+    Array([-0.159,  0.   ,  0.841], dtype=float32)
+    """
     x = to_inexact(x)
     if approximate:
         cubic = ew.multiply(x, ew.add(1, ew.multiply(0.044715, ew.square(x))))
@@ -119,7 +148,11 @@ def gelu(x: Any, approximate: bool = True) -> Array:
 
 
 def leaky_relu(x: Any, negative_slope: Any = 0.01) -> Array:
-    """x from 0 on, negative_slope * x below."""
+    """x from 0 on, negative_slope * x below.
+
+    >>> nn.leaky_relu(jnp.array([-100.0, 2.0]))
+    Array([-1.,  2.], dtype=float32)
+    """
     x = to_inexact(x)
     return ew.select(ew.greater_equal(x, 0), x, ew.multiply(negative_slope, x))
 
@@ -145,13 +178,19 @@ hard_swish = hard_silu
 
 
 def squareplus(x: Any, b: Any = 4) -> Array:
-    """(x + sqrt(x**2 + b)) / 2."""
+    """(x + sqrt(x**2 + b)) / 2 (Barron, 2021)."""
     x = to_inexact(x)
     return ew.multiply(0.5, ew.add(x, ew.sqrt(ew.add(ew.square(x), b))))
 
 
 def glu(x: Any, axis: int = -1) -> Array:
-    """The first half along an axis times the sigmoid of the second."""
+    """The first half along an axis times the sigmoid of the second.
+
+    Raises ShapeError for an odd size.
+
+    >>> nn.glu(jnp.array([2.0, 4.0, 0.0, 1000.0]))
+    Array([1., 4.], dtype=float32)
+    """
     x = to_inexact(x)
     number = axis_number("glu", axis, x.ndim)
     size = x.shape[number]

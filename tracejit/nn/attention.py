@@ -1,6 +1,8 @@
 """Scaled dot-product attention (Vaswani et al., 2017): grouped key heads, masks, sequence lengths.
 
->>> dot_product_attention(query, key, value, is_causal=True)     # (batch, time, heads, features)
+>>> x = jnp.ones((2, 5, 4, 8))  # (batch, time, heads, features)
+>>> dot_product_attention(x, x, x, is_causal=True).shape
+(2, 5, 4, 8)
 """
 
 from __future__ import annotations
@@ -36,13 +38,14 @@ def dot_product_attention(
     implementation: str | None = None,
     return_residual: bool = False,
 ) -> Any:
-    """softmax(query key' * scale + bias) value, per head.
+    """softmax(query key' * scale + bias) value, per head; ``scale`` is 1 / sqrt(H) by default.
 
-    query is (B, T, N, H) or (T, N, H), key and value (B, S, K, H) with K dividing N: heads share
-    keys in groups. bias and mask broadcast to (B, N, T, S); false entries of the mask take no part.
-    ``is_causal`` lets step t see keys 0..t; ``local_window_size`` (left, right) keeps keys at that
-    distance. Rows beyond ``query_seq_lengths`` give zeros, keys beyond ``key_value_seq_lengths``
-    take no part. ``return_residual`` adds the log-sum-exp of the logits, (B, T, N).
+    query is (B, T, N, H) or (T, N, H), like the result; key and value (B, S, K, H) with K dividing
+    N: heads share keys in groups. bias and mask broadcast to (B, N, T, S); false entries of the
+    mask take no part. ``is_causal`` lets step t see keys 0..t; ``local_window_size`` (left, right)
+    keeps keys at that distance. Rows beyond ``query_seq_lengths`` give zeros, keys beyond
+    ``key_value_seq_lengths`` take no part. ``return_residual`` adds the log-sum-exp of the logits,
+    (B, T, N). Raises ShapeError where the shapes do not agree.
     """
     if implementation not in (None, "xla", "cudnn"):
         raise ArgumentError(

@@ -215,17 +215,35 @@ def scaled(
 
 
 glorot_uniform = scaled(
-    "glorot_uniform", 1.0, "fan_avg", "uniform", "Uniform, variance 2 / (fan_in + fan_out)."
+    "glorot_uniform",
+    1.0,
+    "fan_avg",
+    "uniform",
+    "Uniform, variance 2 / (fan_in + fan_out): Glorot and Bengio (2010).",
 )
 glorot_normal = scaled(
-    "glorot_normal", 1.0, "fan_avg", "truncated_normal", "Normal, variance 2 / (fan_in + fan_out)."
+    "glorot_normal",
+    1.0,
+    "fan_avg",
+    "truncated_normal",
+    "Normal, variance 2 / (fan_in + fan_out): Glorot and Bengio (2010).",
 )
-lecun_uniform = scaled("lecun_uniform", 1.0, "fan_in", "uniform", "Uniform, variance 1 / fan_in.")
+lecun_uniform = scaled(
+    "lecun_uniform", 1.0, "fan_in", "uniform", "Uniform, variance 1 / fan_in: LeCun et al. (1998)."
+)
 lecun_normal = scaled(
-    "lecun_normal", 1.0, "fan_in", "truncated_normal", "Normal, variance 1 / fan_in."
+    "lecun_normal",
+    1.0,
+    "fan_in",
+    "truncated_normal",
+    "Normal, variance 1 / fan_in: LeCun et al. (1998).",
 )
-he_uniform = scaled("he_uniform", 2.0, "fan_in", "uniform", "Uniform, variance 2 / fan_in.")
-he_normal = scaled("he_normal", 2.0, "fan_in", "truncated_normal", "Normal, variance 2 / fan_in.")
+he_uniform = scaled(
+    "he_uniform", 2.0, "fan_in", "uniform", "Uniform, variance 2 / fan_in: He et al. (2015)."
+)
+he_normal = scaled(
+    "he_normal", 2.0, "fan_in", "truncated_normal", "Normal, variance 2 / fan_in: He et al. (2015)."
+)
 xavier_uniform, xavier_normal = glorot_uniform, glorot_normal
 kaiming_uniform, kaiming_normal = he_uniform, he_normal
 

@@ -42,6 +42,13 @@ def _top(x: Array, axes: tuple[int, ...], where: Any) -> Array:
 def softmax(x: Any, axis: Any = -1, where: Any = None) -> Array:
     """exp(x) normalised to sum 1 over ``axis``; elements where ``where`` is false count for nothing
     and give 0.
+
+    The result has the shape of ``x`` and its floating dtype. Computed as exp(x - max(x)), which
+    does not overflow. Raises ShapeError for an axis that is not there.
+
+    >>> nn.softmax(jnp.array([[0.0, 0.0], [0.0, 1000.0]]))
+    Array([[0.5, 0.5],
+           [0. , 1. ]], dtype=float32)
     """
     x = to_inexact(x)
     axes = axes_tuple("softmax", axis, x.ndim)
@@ -69,7 +76,13 @@ def _softmax_jvp(axes: tuple[int, ...], primals: Any, tangents: Any) -> Any:
 
 
 def log_softmax(x: Any, axis: Any = -1, where: Any = None) -> Array:
-    """log(softmax(x)), precise where that is tiny; -inf where ``where`` is false."""
+    """log(softmax(x)), precise where that is tiny; -inf where ``where`` is false.
+
+    Computed as x - max(x) - log(sum(exp(x - max(x)))), in the shape of ``x``.
+
+    >>> nn.log_softmax(jnp.array([0.0, 1000.0]))
+    Array([-1000.,     0.], dtype=float32)
+    """
     x = to_inexact(x)
     axes = axes_tuple("log_softmax", axis, x.ndim)
     shifted = ew.subtract(x, _top(x, axes, where))
@@ -88,6 +101,9 @@ def logsumexp(
 ) -> Any:
     """log(sum(b * exp(a))) over ``axis`` without overflow; with ``return_sign`` of the absolute
     value, and the sign.
+
+    >>> nn.logsumexp(jnp.array([1000.0, 1000.0])) - 1000
+    Array(0.69..., dtype=float32)
     """
     x = to_inexact(a)
     if b is not None:
@@ -131,7 +147,13 @@ def standardize(
     *,
     algorithm: str = "fast",
 ) -> Array:
-    """(x - mean) / sqrt(variance + epsilon), both over ``axis`` where they are not given."""
+    """(x - mean) / sqrt(variance + epsilon), both over ``axis`` where they are not given.
+
+    The variance is the mean of (x - mean)**2. ``algorithm`` is accepted for compatibility.
+
+    >>> nn.standardize(jnp.array([1.0, 3.0]), epsilon=0.0)
+    Array([-1.,  1.], dtype=float32)
+    """
     x = to_inexact(x)
     if mean is None:
         mean = reductions.mean(x, axis, keepdims=True, where=where)
@@ -147,6 +169,14 @@ def standardize(
 def one_hot(x: Any, num_classes: int, *, dtype: Any = None, axis: int = -1) -> Array:
     """Ones at the indices ``x`` along a new axis of ``num_classes``, zeros elsewhere; all zeros for
     one outside.
+
+    The result has the shape of ``x`` with ``num_classes`` at ``axis``, in ``config.default_float``
+    unless ``dtype`` says otherwise.
+
+    >>> nn.one_hot(jnp.array([0, 2, 7]), 3)
+    Array([[1., 0., 0.],
+           [0., 0., 1.],
+           [0., 0., 0.]], dtype=float32)
     """
     index = as_array(x)
     index = convert(index, index.dtype)
@@ -162,6 +192,11 @@ def dropout(key: Any, x: Any, rate: float, deterministic: bool = False) -> Array
     """``x`` with each element zero with probability ``rate``, the others divided by 1 - rate.
 
     The random bits are computed where they are used, forward and backward: no mask is stored.
+
+    ``deterministic`` gives ``x`` as it is. Raises ArgumentError for a rate outside [0, 1].
+
+    >>> nn.dropout(random.key(0), jnp.ones(5), 0.5)
+    Array([0., 0., 2., 2., 0.], dtype=float32)
     """
     x = to_inexact(x)
     if isinstance(rate, int | float) and not 0 <= rate <= 1:

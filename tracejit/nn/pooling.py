@@ -1,7 +1,10 @@
 """Pooling over windows of the spatial axes.
 
->>> max_pool(images, (2, 2))                            # NHWC: axes 1 and 2, stride as the window
->>> avg_pool(images, (3, 3), (2, 2), "SAME", axes=(2, 3))               # NCHW
+>>> images = jnp.ones((2, 8, 8, 3))
+>>> max_pool(images, (2, 2)).shape  # NHWC: axes 1 and 2, stride as the window
+(2, 4, 4, 3)
+>>> avg_pool(images.transpose(0, 3, 1, 2), (3, 3), (2, 2), "SAME", axes=(2, 3)).shape  # NCHW
+(2, 3, 4, 4)
 """
 
 from __future__ import annotations
@@ -64,7 +67,14 @@ def max_pool(
     padding: Any = "VALID",
     axes: Sequence[int] = (1, 2),
 ) -> Array:
-    """The largest element in each window; padding never wins."""
+    """The largest element in each window; padding never wins.
+
+    ``window`` and ``strides`` (the window by default) have an entry for each of ``axes``, or are
+    one int; ``padding`` is "VALID", "SAME" or (low, high) pairs.
+
+    >>> nn.max_pool(jnp.arange(16.0).reshape(1, 4, 4, 1), 2).ravel()
+    Array([ 5.,  7., 13., 15.], dtype=float32)
+    """
     x = as_array(x)
     return apply(
         window_ops.reduce_window_max,
@@ -80,7 +90,14 @@ def min_pool(
     padding: Any = "VALID",
     axes: Sequence[int] = (1, 2),
 ) -> Array:
-    """The smallest element in each window; padding never wins."""
+    """The smallest element in each window; padding never wins.
+
+    ``window`` and ``strides`` (the window by default) have an entry for each of ``axes``, or are
+    one int; ``padding`` is "VALID", "SAME" or (low, high) pairs.
+
+    >>> nn.min_pool(jnp.arange(16.0).reshape(1, 4, 4, 1), 2).ravel()
+    Array([ 0.,  2.,  8., 10.], dtype=float32)
+    """
     x = as_array(x)
     return apply(
         window_ops.reduce_window_min,
@@ -97,7 +114,13 @@ def avg_pool(
     axes: Sequence[int] = (1, 2),
     count_include_pad: bool = False,
 ) -> Array:
-    """The mean of each window; padding counts as zeros only with ``count_include_pad``."""
+    """The mean of each window; padding counts as zeros only with ``count_include_pad``.
+
+    Other arguments are those of ``max_pool``.
+
+    >>> nn.avg_pool(jnp.arange(16.0).reshape(1, 4, 4, 1), 2).ravel()
+    Array([ 2.5,  4.5, 10.5, 12.5], dtype=float32)
+    """
     x = to_inexact(x)
     params = _parameters("avg_pool", x, window, strides, padding, axes)
     total = apply(window_ops.reduce_window_sum, x, **params)

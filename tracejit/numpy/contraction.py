@@ -242,6 +242,12 @@ def einsum(
 
     A subscript missing from the result is summed over; without "->" those that occur once stay, in
     alphabetic order.
+
+    Raises ArgumentError for subscripts that make no sense, ShapeError where sizes differ.
+
+    >>> a, b = jnp.ones((5, 2, 3)), jnp.ones((5, 3, 4))
+    >>> jnp.einsum("bij,bjk->bik", a, b).shape
+    (5, 2, 4)
     """
     elementwise.no_out("einsum", out)
     spec, arrays = _read(subscripts, operands)

@@ -197,7 +197,11 @@ def _integers(name: str, x1: Any, x2: Any) -> list[Any]:
 def nan_to_num(
     x: Any, copy: bool = True, nan: Any = 0.0, posinf: Any = None, neginf: Any = None
 ) -> Any:
-    """nan replaced by 0 and infinities by the largest finite numbers, or by values given."""
+    """nan replaced by 0 and infinities by the largest finite numbers, or by values given.
+
+    >>> jnp.nan_to_num(jnp.array([jnp.nan, -jnp.inf]), neginf=-1.0)
+    Array([ 0., -1.], dtype=float32)
+    """
     x = as_array(x)
     if kind(x.dtype) == "c":
         return ew.complex_of(
@@ -227,7 +231,11 @@ def iscomplex(x: Any) -> Any:
 
 
 def isclose(a: Any, b: Any, rtol: Any = 1e-05, atol: Any = 1e-08, equal_nan: bool = False) -> Any:
-    """Whether |a - b| <= atol + rtol * |b|; infinities of one sign are close."""
+    """Whether |a - b| <= atol + rtol * |b|, element by element; infinities of one sign are close.
+
+    >>> jnp.isclose(jnp.array([1.0, 2.0]), jnp.array([1.0000001, 2.1]))
+    Array([ True, False])
+    """
     a, b = promotion.prepared("isclose", a, b)
     if kind(a.dtype) == "b":
         return ew.equal(a, b)
@@ -243,7 +251,11 @@ def isclose(a: Any, b: Any, rtol: Any = 1e-05, atol: Any = 1e-08, equal_nan: boo
 
 
 def allclose(a: Any, b: Any, rtol: Any = 1e-05, atol: Any = 1e-08, equal_nan: bool = False) -> Any:
-    """Whether all elements are close (see isclose)."""
+    """Whether all elements are close (see isclose), as one bool.
+
+    >>> print(jnp.allclose(jnp.ones(3), 1.0))
+    True
+    """
     return reductions.all(isclose(a, b, rtol, atol, equal_nan))
 
 
@@ -301,6 +313,14 @@ def where(
 ) -> Any:
     """``x`` where ``condition`` holds, ``y`` elsewhere; with the condition only,
     ``nonzero(condition)``.
+
+    Operands broadcast, else ShapeError; the result has their promoted dtype. Both sides are
+    computed (``lax.cond`` computes one); derivatives of the one not taken are 0 even if it has
+    none.
+
+    >>> x = jnp.array([-1.0, 4.0])
+    >>> jnp.where(x > 0, x, 0)
+    Array([0., 4.], dtype=float32)
     """
     if x is None and y is None:
         return ordering.nonzero(condition, size=size, fill_value=fill_value)
@@ -310,7 +330,12 @@ def where(
 
 
 def select(condlist: Any, choicelist: Any, default: Any = 0) -> Any:
-    """The choice of the first condition that holds, ``default`` where none does."""
+    """The choice of the first condition that holds, ``default`` where none does.
+
+    >>> x = jnp.arange(5)
+    >>> jnp.select([x < 2, x > 3], [x, 10 * x], default=-1)
+    Array([ 0,  1, -1, -1, 40])
+    """
     if len(condlist) != len(choicelist) or not len(condlist):
         raise ArgumentError(
             f"select: {len(condlist)} conditions, {len(choicelist)} choices", at=here()

@@ -85,6 +85,10 @@ def vectorize(
     over arrays.
 
     ``excluded``: positions and names of arguments that are handed over as they are.
+
+    >>> norm = jnp.vectorize(lambda v: jnp.sqrt(jnp.sum(v**2)), signature="(n)->()")
+    >>> norm(jnp.array([[3.0, 4.0], [6.0, 8.0]]))
+    Array([ 5., 10.], dtype=float32)
     """
 
     @functools.wraps(pyfunc)

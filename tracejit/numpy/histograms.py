@@ -27,6 +27,9 @@ I64 = DTYPES["i64"]
 def bincount(x: Any, weights: Any = None, minlength: int = 0, *, length: int | None = None) -> Any:
     """How often each non-negative integer occurs (or the sum of its weights); a traced call needs
     ``length``.
+
+    >>> jnp.bincount(jnp.array([0, 2, 2]))
+    Array([1, 0, 2])
     """
     x = as_array(x)
     if kind(x.dtype) not in "biu" or x.ndim != 1:
@@ -75,7 +78,15 @@ def histogram_bin_edges(a: Any, bins: Any = 10, range: Any = None, weights: Any 
 def histogram(
     a: Any, bins: Any = 10, range: Any = None, weights: Any = None, density: bool | None = None
 ) -> Any:
-    """Counts (or sums of weights) in bins, and the edges of the bins."""
+    """Counts (or sums of weights) in bins, and the edges of the bins.
+
+    ``bins``: how many of one width over ``range`` (the extent of ``a`` by default), or their edges.
+    ``density`` divides by the total and the widths.
+
+    >>> counts, edges = jnp.histogram(jnp.array([0.0, 1.0, 1.5, 2.0]), bins=2)
+    >>> print(counts, edges)
+    [1 3] [0. 1. 2.]
+    """
     a = shaping.ravel(a)
     edges = histogram_bin_edges(a, bins, range)
     counts = _binned([a], [edges], None if weights is None else shaping.ravel(weights))

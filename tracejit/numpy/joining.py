@@ -79,12 +79,20 @@ def _items(name: str, tup: Any, rank: Callable[[Any], Any], dtype: Any) -> list[
 
 
 def vstack(tup: Any, dtype: Any = None) -> Any:
-    """Rows one below the other."""
+    """Rows one below the other: vectors are rows.
+
+    >>> jnp.vstack([jnp.arange(2), jnp.ones((2, 2))]).shape
+    (3, 2)
+    """
     return concatenate(_items("vstack", tup, atleast_2d, dtype), 0, dtype)
 
 
 def hstack(tup: Any, dtype: Any = None) -> Any:
-    """Arrays side by side: along axis 1, or 0 for vectors."""
+    """Arrays side by side: along axis 1, or 0 for vectors.
+
+    >>> jnp.hstack([jnp.ones((2, 1)), jnp.ones((2, 3))]).shape
+    (2, 4)
+    """
     items = _items("hstack", tup, atleast_1d, dtype)
     return concatenate(items, 0 if items[0].ndim == 1 else 1, dtype)
 
@@ -199,7 +207,11 @@ def array_split(ary: Any, indices_or_sections: Any, axis: int = 0) -> list[Any]:
 
 
 def split(ary: Any, indices_or_sections: Any, axis: int = 0) -> list[Any]:
-    """Parts along ``axis``: equal ones, or cut at the positions given."""
+    """Parts along ``axis``: equal ones, else ShapeError, or cut at the positions given.
+
+    >>> [part.shape for part in jnp.split(jnp.ones(6), [1, 3])]
+    [(1,), (2,), (3,)]
+    """
     a = as_array(ary)
     if np.ndim(indices_or_sections) == 0:
         n = a.shape[axis_number("split", axis, a.ndim)]
@@ -262,6 +274,9 @@ def rot90(m: Any, k: int = 1, axes: tuple[int, int] = (0, 1)) -> Any:
 def roll(a: Any, shift: Any, axis: Any = None) -> Any:
     """Elements moved by ``shift`` along ``axis``; those that leave come in again at the other
     end.
+
+    >>> jnp.roll(jnp.arange(4), 1)
+    Array([3, 0, 1, 2])
     """
     a = as_array(a)
     if axis is None:
@@ -338,7 +353,13 @@ def pad(
     end_values: Any = 0,
     reflect_type: str = "even",
 ) -> Any:
-    """``array`` with borders of ``pad_width`` = ((before, after), ...), filled as ``mode`` says."""
+    """``array`` with borders of ``pad_width`` = ((before, after), ...), filled as ``mode`` says.
+
+    ``mode`` is one of NumPy's, or a function; another raises ArgumentError.
+
+    >>> jnp.pad(jnp.array([1, 2, 3]), (1, 2), mode="edge")
+    Array([1, 1, 2, 3, 3, 3])
+    """
     a = as_array(array)
     widths = _widths(pad_width, a.ndim)
     if callable(mode):
@@ -459,7 +480,12 @@ def _pad_statistic(
 
 
 def diag(v: Any, k: int = 0) -> Any:
-    """A vector as the k-th diagonal of a matrix of zeros; the k-th diagonal of a matrix."""
+    """A vector as the k-th diagonal of a matrix of zeros; the k-th diagonal of a matrix.
+
+    >>> jnp.diag(jnp.array([1, 2]))
+    Array([[1, 0],
+           [0, 2]])
+    """
     a = as_array(v)
     if a.ndim == 2:
         return shaping.diagonal(a, k)

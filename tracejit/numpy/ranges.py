@@ -39,6 +39,12 @@ def linspace(
 ) -> Any:
     """``num`` evenly spaced numbers from ``start`` to ``stop``, which is left out without
     ``endpoint``.
+
+    Floating numbers, at a new axis ``axis`` for arrays; with ``retstep`` the step too. Raises
+    ArgumentError for a negative ``num``.
+
+    >>> jnp.linspace(0.0, 1.0, 5)
+    Array([0.  , 0.25, 0.5 , 0.75, 1.  ], dtype=float32)
     """
     num = integer(num, "linspace: num")
     if num < 0:
@@ -149,6 +155,10 @@ def from_dlpack(x: Any, /, *, device: Any = None, copy: bool | None = None) -> A
 def meshgrid(*xi: Any, copy: bool = True, sparse: bool = False, indexing: str = "xy") -> list[Any]:
     """Coordinate matrices from coordinate vectors; with indexing="xy" the first two axes are
     exchanged.
+
+    >>> rows, columns = jnp.meshgrid(jnp.arange(2), jnp.arange(3), indexing="ij")
+    >>> rows.shape, columns[0]
+    ((2, 3), Array([0, 1, 2]))
     """
     if indexing not in ("xy", "ij"):
         raise ArgumentError(f"meshgrid: indexing is 'xy' or 'ij', not {indexing!r}", at=here())

@@ -26,7 +26,11 @@ from tracejit.source import here
 
 
 def diff(a: Any, n: int = 1, axis: int = -1, prepend: Any = None, append: Any = None) -> Any:
-    """Differences of neighbours along ``axis``, n times."""
+    """Differences of neighbours along ``axis``, n times.
+
+    >>> jnp.diff(jnp.array([1, 4, 9, 16]))
+    Array([3, 5, 7])
+    """
     a = as_array(a)
     if n < 0 or a.ndim == 0:
         raise ArgumentError(f"diff: order {n} of an array of {a.ndim} axes", at=here())
@@ -61,6 +65,9 @@ def ediff1d(ary: Any, to_end: Any = None, to_begin: Any = None) -> Any:
 def gradient(f: Any, *varargs: Any, axis: Any = None, edge_order: int | None = None) -> Any:
     """Central differences inside, one-sided ones at the ends (first order); ``varargs``: spacings
     or coordinates.
+
+    >>> jnp.gradient(jnp.array([1.0, 4.0, 9.0]))
+    Array([3., 4., 5.], dtype=float32)
     """
     if edge_order not in (None, 1, 2):
         raise ArgumentError(f"gradient: edge_order is 1 or 2, not {edge_order}", at=here())
@@ -126,7 +133,11 @@ def _edge(near: Any, far: Any, h_near: Any, h_far: Any) -> Any:
 
 
 def trapezoid(y: Any, x: Any = None, dx: Any = 1.0, axis: int = -1) -> Any:
-    """The integral along ``axis`` by the trapezoidal rule."""
+    """The integral along ``axis`` by the trapezoidal rule, over points ``x`` or ``dx`` apart.
+
+    >>> jnp.trapezoid(jnp.array([1.0, 2.0, 3.0]))
+    Array(4., dtype=float32)
+    """
     y = to_inexact(y)
     number = axis_number("trapezoid", axis, y.ndim)
     n = y.shape[number]
@@ -144,7 +155,13 @@ def trapezoid(y: Any, x: Any = None, dx: Any = 1.0, axis: int = -1) -> Any:
 def interp(
     x: Any, xp: Any, fp: Any, left: Any = None, right: Any = None, period: Any = None
 ) -> Any:
-    """The piecewise linear function through the points (xp, fp), ``xp`` ascending, at ``x``."""
+    """The piecewise linear function through the points (xp, fp), ``xp`` ascending, at ``x``.
+
+    Raises ShapeError where ``xp`` and ``fp`` are not vectors of one length.
+
+    >>> jnp.interp(1.5, jnp.array([1.0, 2.0]), jnp.array([10.0, 20.0]))
+    Array(15., dtype=float32)
+    """
     x, xp = _floats(x, xp)
     fp = to_inexact(fp)
     if xp.ndim != 1 or xp.shape != fp.shape or not xp.size:
@@ -189,7 +206,11 @@ def _floats(x: Any, xp: Any) -> list[Any]:
 def convolve(
     a: Any, v: Any, mode: str = "full", *, precision: Any = None, preferred_element_type: Any = None
 ) -> Any:
-    """The discrete convolution of two vectors: "full", "same" or "valid"."""
+    """The discrete convolution of two vectors: "full", "same" or "valid".
+
+    >>> jnp.convolve(jnp.array([1.0, 2.0, 3.0]), jnp.array([1.0, 1.0]))
+    Array([1., 3., 5., 3.], dtype=float32)
+    """
     a, v = promotion.promoted("convolve", a, v)
     if a.size < v.size:
         a, v = v, a
@@ -258,7 +279,11 @@ def _complex_slide(name: str, a: Any, v: Any, mode: str, preferred: Any) -> Any:
 
 
 def polyval(p: Any, x: Any, *, unroll: int = 16) -> Any:
-    """The polynomial with coefficients ``p`` at ``x``, by Horner's rule."""
+    """The polynomial with coefficients ``p`` at ``x``, by Horner's rule.
+
+    >>> jnp.polyval(jnp.array([1.0, 0.0, 2.0]), 3.0)
+    Array(11., dtype=float32)
+    """
     p, x = promotion.promoted("polyval", p, x)
     found = promotion.filled(0, x.type)
     for k in range(p.shape[0]):

@@ -50,11 +50,11 @@ def unique(
     fill_value: Any = None,
     sorted: bool = True,
 ) -> Any:
-    """The distinct elements in ascending order, and on request where they are, how they rebuild
-    ``ar``, how many.
+    """Distinct elements, ascending; on request where they are, how they rebuild ``ar``, how many.
+    ``size``, needed under jit, fixes the number: missing ones are ``fill_value``, or the smallest.
 
-    ``size`` fixes the number of results: fewer are filled up with ``fill_value`` (the smallest by
-    default).
+    >>> jnp.unique(jnp.array([3, 1, 3]), return_counts=True)
+    (Array([1, 3]), Array([1, 2]))
     """
     a = as_array(ar)
     shape = a.shape
@@ -159,7 +159,11 @@ def isin(
     *,
     method: str = "auto",
 ) -> Any:
-    """Whether each element is among ``test_elements``."""
+    """Whether each element is among ``test_elements``.
+
+    >>> jnp.isin(jnp.array([1, 2, 3]), jnp.array([3, 1]))
+    Array([ True, False,  True])
+    """
     a, b = promotion.promoted("isin", element, shaping.ravel(test_elements))
     if b.size <= ordering.COMPARE_ALL:
         found = reductions.any(ew.equal(reshaped(a, (*a.shape, 1)), b), -1)

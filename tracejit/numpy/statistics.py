@@ -28,6 +28,9 @@ def average(
 ) -> Any:
     """The mean over ``axis``, weighted by ``weights`` (of the shape of ``a``, or one per position
     of the axis).
+
+    >>> jnp.average(jnp.array([1.0, 2.0, 4.0]), weights=jnp.array([2.0, 1.0, 1.0]))
+    Array(2., dtype=float32)
     """
     a = to_inexact(a)
     if weights is None:
@@ -93,7 +96,15 @@ def quantile(
     *,
     interpolation: str | None = None,
 ) -> Any:
-    """The q-th quantiles (q in [0, 1]) over ``axis``; nan where there is a nan."""
+    """The q-th quantiles (q in [0, 1]) over ``axis``; nan where there is a nan.
+
+    ``method`` "linear" interpolates between elements; the others are NumPy's, "lower", "nearest"
+    ... (Hyndman and Fan, "Sample quantiles in statistical packages", 1996); one that is not there
+    raises ArgumentError. The axes of ``q`` come first in the result.
+
+    >>> jnp.quantile(jnp.array([1.0, 2.0, 3.0, 4.0]), jnp.array([0.0, 0.5, 1.0]))
+    Array([1. , 2.5, 4. ], dtype=float32)
+    """
     ew.no_out("quantile", out)
     return _quantile("quantile", a, q, axis, interpolation or method, keepdims, False)
 
@@ -109,7 +120,11 @@ def percentile(
     *,
     interpolation: str | None = None,
 ) -> Any:
-    """The q-th percentiles (q in [0, 100]) over ``axis``."""
+    """The q-th percentiles (q in [0, 100]) over ``axis``: ``quantile`` at q / 100.
+
+    >>> jnp.percentile(jnp.array([1.0, 2.0, 3.0]), 50)
+    Array(2., dtype=float32)
+    """
     return quantile(
         a, _hundredth(q), axis, out, overwrite_input, method, keepdims, interpolation=interpolation
     )
@@ -258,7 +273,12 @@ def median(
     overwrite_input: bool = False,
     keepdims: bool = False,
 ) -> Any:
-    """The middle element over ``axis``, or the mean of the two middle ones."""
+    """The middle element over ``axis``, or the mean of the two middle ones; nan where there is a
+    nan.
+
+    >>> jnp.median(jnp.array([1.0, 9.0, 2.0, 4.0]))
+    Array(3., dtype=float32)
+    """
     return quantile(a, 0.5, axis, out, keepdims=keepdims)
 
 
@@ -389,7 +409,11 @@ def nanmean(
     keepdims: bool = False,
     where: Any = None,
 ) -> Any:
-    """The mean of the elements that are not nan."""
+    """The mean of the elements that are not nan.
+
+    >>> jnp.nanmean(jnp.array([1.0, jnp.nan, 3.0]))
+    Array(2., dtype=float32)
+    """
     ew.no_out("nanmean", out)
     there = _numbers(a, 0, where)[1]
     return reductions.mean(a, axis, dtype, None, keepdims, where=there)
@@ -470,7 +494,14 @@ def cov(
     fweights: Any = None,
     aweights: Any = None,
 ) -> Any:
-    """The covariance matrix of the rows (variables) of ``m``, or of its columns."""
+    """The covariance matrix of the rows (variables) of ``m``, or of its columns.
+
+    Sums of products of deviations over n - 1, or n with ``bias``, or n - ``ddof``.
+
+    >>> jnp.cov(jnp.array([[1.0, 2.0, 3.0], [3.0, 2.0, 1.0]]))
+    Array([[ 1., -1.],
+           [-1.,  1.]], dtype=float32)
+    """
     m = to_inexact(m)
     if m.ndim > 2:
         raise ShapeError(f"cov: takes at most two axes, not {m.type}", at=here())
@@ -505,7 +536,13 @@ def _rows(m: Any, rowvar: bool) -> Any:
 
 
 def corrcoef(x: Any, y: Any = None, rowvar: bool = True) -> Any:
-    """The matrix of correlation coefficients of the rows of ``x``."""
+    """The matrix of correlation coefficients of the rows of ``x``: cov[i, j] / sqrt(cov[i, i]
+    cov[j, j]).
+
+    >>> jnp.corrcoef(jnp.array([[1.0, 2.0, 3.0], [3.0, 2.0, 1.0]])).round(3)
+    Array([[ 1., -1.],
+           [-1.,  1.]], dtype=float32)
+    """
     c = cov(x, y, rowvar)
     if c.ndim == 0:
         return ew.divide(c, c)

@@ -1,9 +1,10 @@
 """Random numbers as functions of keys, with JAX's names and the same bits for the same key.
 
-    from tracejit import random
-    key = random.key(0)
-    first, second = random.split(key)
-    x = random.normal(first, (3, 4))
+    >>> from tracejit import random
+    >>> key = random.key(0)
+    >>> first, second = random.split(key)
+    >>> random.normal(first, (3, 4)).shape
+    (3, 4)
 
 A key gives the same numbers each time it is used: split it, or fold a counter into it, for fresh
 ones. Float results have ``config.default_float``, integer ones ``config.default_int``, unless a

@@ -46,7 +46,13 @@ BOOL, F32, I64 = DTYPES["bool"], DTYPES["f32"], DTYPES["i64"]
 
 
 def bernoulli(key: Any, p: Any = 0.5, shape: Any = None, mode: str = "low") -> Array:
-    """True with probability ``p``. ``mode`` "high" resolves tiny ones, at twice the work."""
+    """True with probability ``p``. ``mode`` "high" resolves tiny ones, at twice the work.
+
+    ``shape`` is that of ``p`` by default. Raises DTypeError for ``p`` that is not floating.
+
+    >>> random.bernoulli(random.key(0), 0.5, (4,))
+    Array([False, False,  True,  True])
+    """
     one_of("bernoulli", "mode", mode, "low", "high")
     words = single("bernoulli", key)
     p = promotion.relabelled(real_array("bernoulli", p), False)
@@ -159,7 +165,15 @@ def _poisson_by_rejection(words: Array, lam: Array, shape: Shape, limit: int) ->
 
 
 def poisson(key: Any, lam: Any, shape: Any = None, dtype: Any = None) -> Array:
-    """Poisson counts of mean ``lam``: Knuth's method below 10, transformed rejection from there."""
+    """Poisson counts of mean ``lam``: Knuth's method below 10, transformed rejection from there.
+
+    The latter is Hörmann's, "The transformed rejection method for generating Poisson random
+    variables" (1993). In ``config.default_int`` unless ``dtype`` says otherwise, in the shape of
+    ``lam`` by default.
+
+    >>> random.poisson(random.key(0), jnp.array([0.0, 3.0, 1000.0])).shape
+    (3,)
+    """
     words = single("poisson", key)
     found = int_dtype("poisson", dtype)
     sizes, (lam,) = parameters("poisson", shape, F32, lam)

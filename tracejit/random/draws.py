@@ -48,7 +48,13 @@ def bits_of(words: Array, shape: tuple[int, ...], width: int) -> Array:
 
 
 def bits(key: Any, shape: Any = (), dtype: Any = None) -> Array:
-    """Uniform random bits as unsigned integers, uint32 unless another ``dtype`` is given."""
+    """Uniform random bits as unsigned integers, uint32 unless another ``dtype`` is given.
+
+    Raises DTypeError for another kind of dtype.
+
+    >>> random.bits(random.key(0), (2,), np.uint8)
+    Array([167, 146], dtype=uint8)
+    """
     words = single("bits", key)
     found = UNSIGNED[32] if dtype is None else canonical(dtype)
     if kind(found) != "u":
@@ -104,7 +110,15 @@ def _scaled(u: Array, span: Array, low: Array) -> Array:
 def uniform(
     key: Any, shape: Any = (), dtype: Any = None, minval: Any = 0.0, maxval: Any = 1.0
 ) -> Array:
-    """Uniform numbers in [minval, maxval). Bit for bit those of JAX."""
+    """Uniform numbers in [minval, maxval), bit for bit those of JAX; the bounds broadcast to
+    ``shape``.
+
+    Random mantissa bits make a number in [1, 2), less 1: multiples of 2**-23 in float32. Raises
+    DTypeError for a dtype that is not floating.
+
+    >>> random.uniform(random.key(0), (3,))
+    Array([0.947667  , 0.9785799 , 0.33229148], dtype=float32)
+    """
     words = single("uniform", key)
     found = float_dtype("uniform", dtype)
     low, high = real_array("uniform", minval), real_array("uniform", maxval)
@@ -119,6 +133,11 @@ def randint(key: Any, shape: Any, minval: Any, maxval: Any, dtype: Any = None) -
     """Uniform integers in [minval, maxval), ``minval`` where that is empty.
 
     The result is that of JAX for the same ``dtype`` (whose default is int32 there).
+
+    Raises DTypeError for a dtype that is no integer.
+
+    >>> random.randint(random.key(0), (5,), 0, 10)
+    Array([5, 1, 5, 7, 3])
     """
     words = single("randint", key)
     found = int_dtype("randint", dtype)

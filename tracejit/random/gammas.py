@@ -1,6 +1,7 @@
 """Gamma numbers and the samplers made of them: beta, dirichlet, chi-square, Student's t, F.
 
-    gamma(key(0), jnp.array([0.5, 2.0]))        one number per shape parameter
+    >>> gamma(key(0), jnp.array([0.5, 2.0])).shape  # one number per shape parameter
+    (2,)
 
 Each element runs the rejection loop of Marsaglia and Tsang, "A simple method for generating gamma
 variables" (2000), on its own key, as in JAX; so numbers agree with JAX's within rounding (about
@@ -139,7 +140,13 @@ def gamma_of(words: Array, a: Array, shape: Shape, log_space: bool = False) -> A
 
 
 def gamma(key: Any, a: Any, shape: Any = None, dtype: Any = None) -> Array:
-    """Gamma numbers with shape parameter ``a`` and scale 1; differentiable in ``a``."""
+    """Gamma numbers with shape parameter ``a`` and scale 1; differentiable in ``a``.
+
+    ``shape`` is that of ``a`` by default.
+
+    >>> random.gamma(random.key(0), jnp.array([0.5, 2.0, 50.0])).shape
+    (3,)
+    """
     words = single("gamma", key)
     sizes, (a,) = parameters("gamma", shape, float_dtype("gamma", dtype), a)
     return gamma_of(words, a, sizes)
@@ -156,7 +163,12 @@ def loggamma(key: Any, a: Any, shape: Any = None, dtype: Any = None) -> Array:
 
 
 def beta(key: Any, a: Any, b: Any, shape: Any = None, dtype: Any = None) -> Array:
-    """Beta numbers: gamma_a / (gamma_a + gamma_b)."""
+    """Beta numbers: gamma_a / (gamma_a + gamma_b), in the common shape of ``a`` and ``b`` by
+    default.
+
+    >>> random.beta(random.key(0), 2.0, 3.0, (5,)).shape
+    (5,)
+    """
     words = single("beta", key)
     sizes, (a, b) = parameters("beta", shape, float_dtype("beta", dtype), a, b)
     key_a, key_b = split_into(words)
@@ -168,7 +180,12 @@ def beta(key: Any, a: Any, b: Any, shape: Any = None, dtype: Any = None) -> Arra
 
 
 def dirichlet(key: Any, alpha: Any, shape: Any = None, dtype: Any = None) -> Array:
-    """Probability vectors: the last axis of ``alpha`` holds the parameters of one."""
+    """Probability vectors: the last axis of ``alpha`` holds the parameters of one.
+
+    >>> x = random.dirichlet(random.key(0), jnp.array([1.0, 2.0, 3.0]), (4,))
+    >>> print(x.shape, jnp.allclose(x.sum(-1), 1))
+    (4, 3) True
+    """
     words = single("dirichlet", key)
     found = float_dtype("dirichlet", dtype)
     _, (alpha,) = parameters("dirichlet", None, found, alpha)

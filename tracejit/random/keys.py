@@ -298,7 +298,14 @@ def _integer_scalar(name: str, what: str, x: Any) -> Array:
 
 
 def key(seed: Any, *, impl: Any = None) -> PRNGKeyArray:
-    """A typed key from an integer seed. Seeds of up to 64 bits count in full."""
+    """A typed key from an integer seed. Seeds of up to 64 bits count in full.
+
+    Raises ArgumentError for a seed that is no integer scalar.
+
+    >>> random.key(42)
+    Array((), dtype=key<fry>) overlaying:
+    [ 0 42]
+    """
     _check_implementation("key", impl)
     return PRNGKeyArray(_seed_words("key", seed))
 
@@ -365,13 +372,25 @@ def split_into(words: Array, num: int = 2) -> list[Array]:
 
 
 def split(key: Any, num: Any = 2) -> Any:
-    """New independent keys from one: ``num`` of them, or an array of the shape ``num``."""
+    """New independent keys from one: ``num`` of them, or an array of the shape ``num``.
+
+    Threefry-2x32 with the key of 0 ... num - 1 (Salmon et al., "Parallel random numbers: as easy as
+    1, 2, 3", 2011). Raises ArgumentError for what is not a single key.
+
+    >>> random.split(random.key(0), 3).shape
+    (3,)
+    """
     words, typed = one("split", key)
     return like_given(split_words(words, shape_tuple(num, "split: num")), typed)
 
 
 def fold_in(key: Any, data: Any) -> Any:
-    """A new key from a key and a 32-bit integer: the same pair always gives the same key."""
+    """A new key from a key and a 32-bit integer: the same pair always gives the same key.
+
+    >>> keys = vmap(lambda step: random.fold_in(random.key(0), step))(jnp.arange(3))
+    >>> keys.shape
+    (3,)
+    """
     words, typed = one("fold_in", key)
     if isinstance(data, int) and not isinstance(data, np.generic):
         if not 0 <= data < 2**32:

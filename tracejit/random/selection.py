@@ -1,7 +1,7 @@
 """Random orders and choices: permutation, choice, categorical.
 
 >>> permutation(key(0), 5)
-Array([2, 0, 3, 4, 1])
+Array([0, 1, 4, 3, 2])
 """
 
 from __future__ import annotations
@@ -52,6 +52,9 @@ def permutation(key: Any, x: Any, axis: int = 0, independent: bool = False) -> A
     """``x`` with its slices along ``axis`` in random order; of an integer n, of 0 ... n - 1.
 
     ``independent``: each vector along ``axis`` gets an order of its own.
+
+    >>> random.permutation(random.key(0), 5)
+    Array([0, 1, 4, 3, 2])
     """
     words = single("permutation", key)
     x = promotion.relabelled(as_array(x), False)
@@ -80,6 +83,12 @@ def choice(
     """Elements of ``a`` along ``axis`` (of 0 ... a - 1 for an integer), with probabilities ``p``.
 
     Places are drawn in 32 bits where they fit, as by JAX's default.
+
+    The result has ``shape`` in place of the axis. Raises ArgumentError for more draws than elements
+    without replacement, ShapeError where ``p`` is not one number per element.
+
+    >>> random.choice(random.key(0), 5, (3,), p=jnp.array([0.0, 0.5, 0.0, 0.5, 0.0]))
+    Array([1, 1, 3])
     """
     words = single("choice", key)
     one_of("choice", "mode", mode, None, "low", "high", "highest")
@@ -144,6 +153,11 @@ def categorical(
 
     ``shape`` ends with the shape of the other axes; what goes before is how many are drawn of each,
     without repetition for ``replace=False``.
+
+    The largest of logits + Gumbel numbers. Raises DTypeError for logits that are not floating.
+
+    >>> random.categorical(random.key(0), jnp.log(jnp.array([0.2, 0.0, 0.8])), shape=(6,))
+    Array([0, 2, 2, 2, 2, 0])
     """
     words = single("categorical", key)
     logits = promotion.relabelled(real_array("categorical", logits), False)

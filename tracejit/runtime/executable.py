@@ -31,6 +31,7 @@ from tracejit.config import Settings, config
 from tracejit.errors import BackendError, OutOfBoundsError
 from tracejit.ir import interp
 from tracejit.ir.graph import Graph, walk_nodes
+from tracejit.ir.text import show as show_graph
 from tracejit.kernel.program import GemmCall, HostCall, KernelCall, Program, lower_program
 from tracejit.kernel.text import show as show_kernel
 from tracejit.lazy import lazy
@@ -76,6 +77,20 @@ class Stages:
     def sources(self) -> Sources:
         """The printed program: ``sources.llvm`` and ``sources.numba``."""
         return Sources(self)
+
+    def __repr__(self) -> str:
+        return f"<Stages of {self.graph!r}, {len(self.program.kernels)} kernels>"
+
+    def __str__(self) -> str:
+        """All but the sources."""
+        texts = {
+            "graph": show_graph(self.graph),
+            "optimised": show_graph(self.optimised),
+            "groups": str(self.groups),
+            "plan": str(self.plan),
+            "kernels": "\n".join(self.kernels),
+        }
+        return "\n".join(f"--- {name}\n{text.rstrip()}" for name, text in texts.items())
 
 
 class Sources:

@@ -23,8 +23,9 @@ from typing import Any
 
 import numpy as np
 
+from tracejit.codegen.pool import print_pool
 from tracejit.codegen.target import Target
-from tracejit.config import config, environment_default
+from tracejit.config import config
 from tracejit.errors import BackendError
 
 __all__ = [
@@ -54,12 +55,11 @@ class Code:
 
 @dataclass(frozen=True)
 class ThreadPool:
-    """At ``address``: Numba's ``parallel_for``, whose arguments ``call_kernel`` shows."""
+    """At ``address``: ``parallel_for`` of ``codegen/pool.py``. ``code`` keeps it in memory."""
 
-    name: str
     address: int
     threads: int
-    module: Any
+    code: Code
 
 
 class _Engine:
@@ -152,22 +152,12 @@ def assembly(text: str) -> str:
 
 @lru_cache(maxsize=1)
 def thread_pool() -> ThreadPool:
-    """Numba's pool, launched: OpenMP's where there is one, else Numba's own work queue."""
+    """The threads that share kernels, started: as many as the setting ``threads`` says."""
     with _lock:
         threads = config.current().threads
-        # GNU OpenMP spins for milliseconds at each barrier by default: on a machine that others use
-        # too, the thread waited for may not even have a core (softmax there: 16 ms spinning, 0.45
-        # ms sleeping)
-        environment_default("GOMP_SPINCOUNT", "1000")
-        for name in ("omppool", "workqueue"):
-            try:
-                module = load_extension("numba", f"np/ufunc/{name}")
-            except ImportError:
-                continue
-            launch = ctypes.CFUNCTYPE(None, ctypes.c_int)(module.launch_threads)
-            launch(threads)
-            return ThreadPool(name, int(module.parallel_for), threads, module)
-    raise BackendError("Numba has neither an OpenMP pool nor a work queue here")
+        code = compile_llvm(print_pool(host_target()), ["parallel_for", "pool_start"])
+        ctypes.CFUNCTYPE(None, ctypes.c_int64)(code.addresses["pool_start"])(threads - 1)
+        return ThreadPool(code.addresses["parallel_for"], threads, code)
 
 
 def load_extension(package: str, path: str) -> Any:
