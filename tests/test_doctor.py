@@ -46,7 +46,7 @@ def test_cache_states(tmp_path: Path) -> None:
     (tmp_path / "kernel.o").write_bytes(bytes(2**20))
     assert doctor.cache_state(None) == "off"
     assert doctor.cache_state(str(tmp_path)) == f"{tmp_path} (1 files, 1.0 MiB)"
-    assert "made on first use" in doctor.cache_state(str(tmp_path / "none"))
+    assert "does not exist" in doctor.cache_state(str(tmp_path / "none"))
     with settings(cache="off", backend="numba"):
         assert {"backend": "numba, mode default", "cache": "off"}.items() <= dict(
             doctor.places()

@@ -6,10 +6,10 @@
 Chunk ``r`` of ``dims[0]`` runs ``fn(&pair, &1, steps, data)`` with ``pair = args[0] + r *
 steps[0]`` on at most as many threads as the last argument says. Chunks are claimed one by one: the
 caller takes them too and is done when all are *finished*, so a worker that sleeps, or that the
-operating system does not run, costs nothing; after a fork, where the workers are gone, the caller does
-everything. (OpenMP's loops end at a barrier that every thread must reach: it either spins, which
-takes milliseconds when the thread waited for has no core, or sleeps, which takes as long as a small
-kernel each time.)
+operating system does not run, costs nothing; after a fork, where the workers are gone, the caller
+does everything. (OpenMP's loops end at a barrier that every thread must reach: it either spins,
+which takes milliseconds when the thread waited for has no core, or sleeps, which takes as long as a
+small kernel each time.)
 
 The word ``ticket`` holds the number of the job (upper half) and the next chunk (lower half). A
 chunk is claimed by compare-and-swap of the whole word, which succeeds only while that job is on;
