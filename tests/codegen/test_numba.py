@@ -172,6 +172,17 @@ kernel mixed[n,lambda](in x: f64[n,lambda], out sums: f64[n], out total: f64[], 
     assert "lambda_" in text and "any_" in text
 
 
+def test_a_shared_loop_reads_buffers_without_axes() -> None:
+    y = empty("f32", 5)
+    text = """
+kernel scale[n](in x: f32[n], in s: f32[], in h: bf16[], out y: f32[n])
+  par i in n:
+    y[i] = add(mul(x[i], s[]), convert[f32](h[]))
+"""
+    buffers = {"x": normal(5), "s": normal(), "h": normal(dtype="bf16"), "y": y}
+    run_both(text, {name: np.asarray(array) for name, array in buffers.items()}, {"n": 5})
+
+
 def test_mandelbrot_while_inside_vec() -> None:
     run_both(
         """

@@ -428,6 +428,12 @@ def traced_with_captures(f: Any, *arrays: np.ndarray) -> float:
     return float(value_and_grad(f)(*map(jnp.asarray, arrays))[0])
 
 
+def test_an_ellipsis_separates_index_arrays() -> None:
+    x, i = np.arange(24.0).reshape(4, 6), np.array([0, 2, 1])
+    for idx in [(None, i, ..., 1), (..., i, 1), (i, ..., i), (None, i, i, ...), (i, None, 1)]:
+        np.testing.assert_array_equal(np.asarray(jnp.asarray(x)[idx]), x[idx])
+
+
 def test_apply_power_and_divide_at() -> None:
     x = jnp.array([1.0, 2.0, 3.0])
     assert x.at[1].power(3).tolist() == [1, 8, 3]

@@ -22,6 +22,8 @@ from tests.kernel.math_reference import (
     special_values,
     ulp_errors,
 )
+import tracejit as tj
+from tracejit import lax
 from tracejit.codegen.llvm import print_llvm
 from tracejit.ir.expr import Const, Expr, Load, Op, Var, children, walk
 from tracejit.ir.types import bfloat16
@@ -44,6 +46,14 @@ def test_within_the_stated_ulp(fn, dtype):
     ):  # beside the poles of negative arguments the bound is on the terms, not on their difference
         errors = errors[(x > 0) | ~np.isfinite(errors)]
     assert errors.max() <= ULP[fn][dtype], (x[int(errors.argmax())], errors.max())
+
+
+@pytest.mark.parametrize("dtype", FORMATS)
+def test_a_compiled_logistic_keeps_its_digits(dtype):
+    x = inputs("logistic", dtype, 300, seed=5)
+    exact = [precise(REFERENCES["logistic"], v, dtype) for v in x.tolist()]
+    found = np.asarray(tj.jit(lax.logistic)(x))
+    assert ulp_errors(found, exact, dtype).max() <= ULP["logistic"][dtype]
 
 
 def test_every_stated_bound_is_two_ulp_or_less():
