@@ -38,6 +38,7 @@ LAZY_DOORS = {
     ("tracejit.frontend.dispatch", "tracejit.runtime.buffers"),
     ("tracejit.frontend.interop", "tracejit.numpy"),
     ("tracejit.ir.graph", "tracejit.ir.text"),
+    ("tracejit.ir.graph", "tracejit.ir.text"),
     ("tracejit.runtime.executable", "tracejit.codegen.module"),
     ("tracejit.runtime.executable", "tracejit.codegen.numba"),
 }

@@ -554,3 +554,23 @@ def test_every_pair_of_basic_indices_composes() -> None:
     parts = [slice(1, None), slice(None, None, -2), slice(None, -1), 1]
     for a, b in itertools.product(parts, parts):
         np.testing.assert_array_equal(np.asarray(jnp.asarray(x)[a, b]), x[a, b])
+
+
+def test_assignment_changes_the_object_and_nothing_else() -> None:
+    a = jnp.arange(3.0)
+    b = jnp.asarray(a)
+    a[0] = 9.0
+    np.testing.assert_array_equal(a, [9.0, 1.0, 2.0])
+    np.testing.assert_array_equal(b, [0.0, 1.0, 2.0])
+
+
+def test_a_traced_function_may_not_change_outer_arrays() -> None:
+    outer = jnp.zeros(3)
+
+    def f(x):
+        outer[0] = x
+        return outer
+
+    with pytest.raises(ArgumentError, match="made outside"):
+        make_graph(f, 1.0)
+    np.testing.assert_array_equal(outer, [0.0, 0.0, 0.0])

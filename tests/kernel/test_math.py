@@ -8,6 +8,7 @@ import math
 import numpy as np
 import pytest
 
+import tracejit as tj
 from tests.kernel.math_reference import (
     ABSOLUTE,
     BASIC,
@@ -22,7 +23,6 @@ from tests.kernel.math_reference import (
     special_values,
     ulp_errors,
 )
-import tracejit as tj
 from tracejit import lax
 from tracejit.codegen.llvm import print_llvm
 from tracejit.ir.expr import Const, Expr, Load, Op, Var, children, walk

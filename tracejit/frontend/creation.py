@@ -151,6 +151,8 @@ def asarray(
 ) -> Any:
     """``a`` as an Array, without a copy where that can be. Lists may hold traced values.
 
+    The result is an Array object of its own: ``x[i] = v`` on it leaves ``a`` as it is.
+
     >>> jnp.asarray(np.arange(3, dtype=np.int8))
     Array([0, 1, 2], dtype=int8)
     """
@@ -158,10 +160,18 @@ def asarray(
     if isinstance(a, list | tuple) and promotion.holds_arrays(a):
         found = _stacked(a)
     elif wanted is not None and (isinstance(a, list | tuple) or promotion.is_python(a)):
-        return _concrete(a, wanted)
+        return own(_concrete(a, wanted))
     else:
         found = core.as_array(a)
-    return convert(found, found.dtype if wanted is None else wanted)
+    return own(convert(found, found.dtype if wanted is None else wanted))
+
+
+def own(x: Any) -> Any:
+    """An Array object of its own with the same data; made under a trace, it belongs to that."""
+    trace = current_trace()
+    if trace is None or x._trace is not None:
+        return core.Array(x._data, x._value, x._trace, x._weak)
+    return core.Array(x._data, trace.lift(x), trace, x._weak)
 
 
 def _concrete(a: Any, dtype: np.dtype) -> Any:
@@ -206,7 +216,7 @@ def array(
     """
     found = asarray(object, dtype)
     if copy and found._data is not None and isinstance(object, np.ndarray):
-        found = core.Array(np.array(found._data))
+        found = own(core.Array(np.array(found._data)))
     if found.ndim < ndmin:
         found = shaping.reshape(found, (1,) * (ndmin - found.ndim) + found.shape)
     return found

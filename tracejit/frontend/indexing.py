@@ -344,16 +344,17 @@ def setitem(x: Any, idx: Any, value: Any) -> None:
     """``x[idx] = value``: from here on the Array object ``x`` stands for the updated array.
 
     No data is written: other Arrays that share it, and NumPy arrays it came from, stay as they are.
+    While a function is traced it may change the Arrays it made, not those it finds outside.
     """
+    trace = tracing.current_trace()
+    if trace is not None and x._trace is not trace:
+        raise ArgumentError(
+            f"x[i] = v: {trace.what} of `{trace.function}` would change an array made outside "
+            "of it",
+            at=here(),
+            hint="x = x.at[i].set(v) makes a changed copy",
+        )
     new = updated(x, idx, value, "set")
-    for trace in tracing._stack.traces:
-        for table in (trace.captured, trace.constants):
-            found = table.pop(id(x), None)
-            if (
-                found is not None
-            ):  # what has been read so far was the old value: keep it as another object
-                old = core.Array(x._data, x._value, x._trace, x._weak)
-                table[id(old)] = (old, found[1])
     x._data, x._value, x._trace, x._weak = new._data, new._value, new._trace, False
     x._address = new._address
 

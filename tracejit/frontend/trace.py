@@ -128,16 +128,6 @@ def tracing(trace: Trace) -> Iterator[Trace]:
         trace.alive = False
 
 
-@contextmanager
-def not_tracing() -> Iterator[None]:
-    """Operations inside run at once on concrete arrays, whatever is being traced around."""
-    saved, _stack.traces = _stack.traces, []
-    try:
-        yield
-    finally:
-        _stack.traces = saved
-
-
 @dataclass(frozen=True)
 class Traced:
     """A finished trace: ``graph`` takes ``captured`` (Arrays from outside) and then the

@@ -115,10 +115,6 @@ def current() -> Builder:
     return _state.stack[-1]
 
 
-def is_building() -> bool:
-    return bool(_state.stack)
-
-
 @contextmanager
 def building(builder: Builder | None = None) -> Iterator[Builder]:
     """Make ``builder`` (a new one by default) the current one."""

@@ -269,12 +269,3 @@ def rebuild(node: Expr, kids: tuple[Expr, ...]) -> Expr:
             n = len(node.index)
             return Load(node.buffer, kids[:n], node.dtype, kids[n] if len(kids) > n else None)
     return node
-
-
-def substitute(expr: Expr, replace: dict[Expr, Expr]) -> Expr:
-    """``expr`` with every occurrence of a key replaced by its value; shared parts stay shared."""
-    done: dict[Expr, Expr] = dict(replace)
-    for node in walk(expr):
-        if node not in done:
-            done[node] = rebuild(node, tuple(done[kid] for kid in children(node)))
-    return done[expr]
