@@ -38,7 +38,6 @@ LAZY_DOORS = {
     ("tracejit.frontend.dispatch", "tracejit.runtime.buffers"),
     ("tracejit.frontend.interop", "tracejit.numpy"),
     ("tracejit.ir.graph", "tracejit.ir.text"),
-    ("tracejit.ir.graph", "tracejit.ir.text"),
     ("tracejit.runtime.executable", "tracejit.codegen.module"),
     ("tracejit.runtime.executable", "tracejit.codegen.numba"),
 }

@@ -3,9 +3,9 @@ in between.
 
     void main(ptr args, ptr results, ptr arena, ptr env)
 
-``args``, ``results``: tables of data pointers. ``env``: a table with the pool's ``parallel_for``, the
-BLAS entry points, the host callback, the failure flags, then kernels and constants (``Env``).
-Nothing in the text is an address, so its object code can be kept.
+``args``, ``results``: tables of data pointers. ``env``: a table with the pool's loop, the BLAS
+entry points, the host callback, the failure flags, then kernels and constants (``Env``). Nothing in
+the text is an address, so its object code can be kept.
 """
 
 from __future__ import annotations

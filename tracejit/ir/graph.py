@@ -25,10 +25,6 @@ if TYPE_CHECKING:
 _text = lazy("tracejit.ir.text")
 
 
-# the printer needs this file: it loads when a graph is first printed
-_text = lazy("tracejit.ir.text")
-
-
 class Value:
     """The result of a node or an input of a graph. ``name`` is a hint from the user's code, for
     display only.
@@ -182,10 +178,6 @@ class Graph:
 
     def __str__(self) -> str:
         return str(_text.show(self)).rstrip("\n")
-
-    def __str__(self) -> str:
-        """The text form, large constants elided."""
-        return _text.show(self)  # type: ignore[no-any-return]
 
     @cached_property
     def producer(self) -> dict[Value, Node]:
