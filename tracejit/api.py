@@ -20,10 +20,6 @@ from tracejit.frontend.custom import (
 )
 from tracejit.frontend.derivatives import (
     grad,
-    hessian,
-    jacfwd,
-    jacobian,
-    jacrev,
     jvp,
     linearize,
     make_graph,
@@ -31,6 +27,7 @@ from tracejit.frontend.derivatives import (
     vjp,
 )
 from tracejit.frontend.dispatch import ALL_JITTED, Jitted, ShapeDtypeStruct, eval_shape, jit
+from tracejit.frontend.jacobians import hessian, jacfwd, jacobian, jacrev
 from tracejit.frontend.vectorize import vmap
 
 remat = checkpoint

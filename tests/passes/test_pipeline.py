@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import random
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.passes.pass_checks import assert_same_meaning, graph_of, names
 from tests.passes.random_graphs import random_graph
+from tracejit.errors import ArgumentError
 from tracejit.ir.graph import Graph
 from tracejit.ops.arith import add, mul, neg, sub
 from tracejit.ops.math import exp
-from tracejit.passes.pipeline import OPTIMISE, run_passes
+from tracejit.passes.pipeline import OPTIMISE, check_names, run_passes
 from tracejit.transform.branch import call
 
 seeds = st.integers(0, 2**32 - 1)
@@ -67,3 +69,9 @@ def test_passes_and_rules_are_left_out_by_name() -> None:
 def test_an_optimised_graph_is_the_same_object() -> None:
     graph = run_passes(example(), OPTIMISE)
     assert run_passes(graph, OPTIMISE) is graph
+
+
+def test_off_takes_known_names_only() -> None:
+    check_names(frozenset(("simplify", "neg_neg")))
+    with pytest.raises(ArgumentError, match="`neg_ngg`"):
+        check_names(frozenset(("neg_ngg",)))

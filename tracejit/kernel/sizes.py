@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from tracejit.ir.expr import Const, Expr, Op, Var, children, rebuild, walk
+from tracejit.ir.expr import Const, Expr, Op, Var
 from tracejit.kernel.nodes import If, Kernel, Loop, Stmt, While
 
 #: extents from here on are parameters
@@ -34,25 +34,22 @@ def generalise(kernel: Kernel) -> tuple[Kernel, tuple[int, ...]]:
     params = tuple(replace(p, shape=tuple(size(n) for n in p.shape)) for p in kernel.params)
 
     def bound(expr: Expr) -> Expr:
-        done: dict[Expr, Expr] = {}
-        for node in walk(expr):
-            if isinstance(node, Const) and isinstance(node.value, int) and node.value in names:
-                done[node] = Var(names[node.value], "i64")
-            else:
-                done[node] = rebuild(node, tuple(done[kid] for kid in children(node)))
-        return done[expr]
+        """The stop of a loop: an extent, or an extent cut into chunks; other constants stay."""
+        match expr:
+            case Const(value=int(extent)):
+                name = size(extent)
+                return Var(name, "i64") if isinstance(name, str) else expr
+            case Op(fn="min", args=(extent, end)):
+                return Op("min", (bound(extent), end), "i64")
+            case Op(fn="idiv", args=(Op(fn="add", args=(extent, rest)), length)):
+                return Op("idiv", (Op("add", (bound(extent), rest), "i64"), length), "i64")
+        return expr
 
     def statement(stmt: Stmt) -> Stmt:
         match stmt:
             case Loop():
                 body = tuple(statement(s) for s in stmt.body)
-                stop = stmt.stop
-                if isinstance(stop, Const) and isinstance(stop.value, int):
-                    extent = size(stop.value)
-                    stop = Var(extent, "i64") if isinstance(extent, str) else stop
-                elif isinstance(stop, Op):
-                    stop = bound(stop)
-                return replace(stmt, stop=stop, body=body)
+                return replace(stmt, stop=bound(stmt.stop), body=body)
             case If():
                 return replace(
                     stmt,

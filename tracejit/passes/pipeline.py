@@ -7,15 +7,17 @@ run_passes(graph, OPTIMISE, after=lambda name, graph: ...)    verify, dump or re
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Callable, Sequence
 
+from tracejit.errors import ArgumentError
 from tracejit.ir.graph import Graph
 from tracejit.passes.contract import canonicalise
 from tracejit.passes.dead import drop_dead
 from tracejit.passes.fold import fold_constants
 from tracejit.passes.inline import inline_calls
 from tracejit.passes.merge import merge_equal
-from tracejit.passes.simplify import simplify
+from tracejit.passes.simplify import RULES, simplify
 
 Pass = Callable[..., Graph]
 
@@ -33,6 +35,18 @@ OPTIMISE: tuple[Pass, ...] = (
 
 #: passes made of named parts that ``off`` may name one by one
 HAS_PARTS: frozenset[Pass] = frozenset((simplify,))
+
+
+def check_names(off: frozenset[str]) -> None:
+    """Raise ArgumentError for a name that is neither a pass nor a rule."""
+    known = {step.__name__ for step in OPTIMISE} | {rule.name for rule in RULES}
+    for name in sorted(off - known):
+        close = difflib.get_close_matches(name, sorted(known), n=1)
+        passes = ", ".join(dict.fromkeys(step.__name__ for step in OPTIMISE))
+        raise ArgumentError(
+            f"off: there is no pass or rule `{name}`",
+            hint=f"did you mean `{close[0]}`?" if close else f"the passes are {passes}",
+        )
 
 
 def run_passes(

@@ -38,7 +38,7 @@ from tracejit.lazy import lazy
 from tracejit.passes.group import partition
 from tracejit.passes.groups import Partition
 from tracejit.passes.outputs import own_outputs
-from tracejit.passes.pipeline import OPTIMISE, run_passes
+from tracejit.passes.pipeline import OPTIMISE, check_names, run_passes
 from tracejit.passes.place import Plan, place_buffers
 from tracejit.runtime import cpu, driver, report
 from tracejit.runtime.buffers import ALIGN, empty, pointer, ready
@@ -310,6 +310,7 @@ def make_stages(graph: Graph, *, threads: int, settings: Settings | None = None)
 
     watcher = report.Watcher(settings, graph) if report.wanted(settings) else None
     off = frozenset(settings.off)
+    check_names(off)
     optimised = timed("passes", lambda: run_passes(graph, OPTIMISE, after=watcher, off=off))
     owned = timed("outputs", lambda: own_outputs(optimised, cpu.can_fuse))
     parts = timed("groups", lambda: partition(owned, cpu.can_fuse))
