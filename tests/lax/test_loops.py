@@ -7,7 +7,7 @@ import pytest
 
 from tracejit import grad, jit, jvp, lax, value_and_grad, vmap
 from tracejit import numpy as jnp
-from tracejit.errors import ArgumentError, DTypeError, GradError, ShapeError, TreeError
+from tracejit.errors import ArgumentError, DTypeError, ShapeError, TreeError
 
 RNG = np.random.default_rng(0)
 
@@ -181,8 +181,7 @@ def test_fori_loop_values_and_reverse_derivative():
     close(jit(power)(2.0, 5), 32)  # a traced bound: a while loop
     assert float(lax.fori_loop(3, 1, lambda i, v: v + 1, 0.0)) == 0
     assert lax.fori_loop(2, 5, lambda i, v: v + i, np.float32(0)).dtype == np.float32
-    with pytest.raises(GradError, match="no reverse-mode"):
-        jit(grad(power))(2.0, 5)
+    close(jit(grad(power))(2.0, 5), 80)  # walked back along a tape
     with pytest.raises(DTypeError, match="upper is a scalar integer"):
         lax.fori_loop(0, 2.5, lambda i, v: v, 0.0)
 

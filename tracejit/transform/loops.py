@@ -7,7 +7,7 @@
 
 Differentiating a scan gives a forward scan that stacks what the backward scan needs, and a backward
 scan that runs the other way. Residuals that do not change from step to step (the weights) are
-passed, not stacked.
+passed, not stacked. Reverse mode through a while is in ``tape.py``.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from tracejit.errors import GradError, ShapeError, TreeError
+from tracejit.errors import ShapeError, TreeError
 from tracejit.ir import build, interp
 from tracejit.ir.build import full_like
 from tracejit.ir.graph import Atom, Graph, Value
@@ -28,19 +28,17 @@ from tracejit.ir.types import TensorType
 from tracejit.ops.arith import add
 from tracejit.ops.broadcast import with_batch_axis
 from tracejit.ops.layout import transpose as permute
-from tracejit.ops.logic import select
-from tracejit.ops.reduce import reduce_or
 from tracejit.transform.backward import Live, live_input, pull_back
 from tracejit.transform.batch import batch_graph
 from tracejit.transform.branch import (
     check_operands,
     given,
     out_tangents,
-    per_example,
     present,
     scatter_tangents,
 )
 from tracejit.transform.forward import count, jvp_graph, linearize_graph, split_by_dependency
+from tracejit.transform.tape import stop_per_example, transpose_while
 
 Mask = tuple[bool, ...]
 
@@ -416,14 +414,6 @@ def _push_while(
     return outs[: len(carry)], tangents
 
 
-def _transpose_while(cts: Any, operands: Any, **params: Any) -> Any:
-    raise GradError(
-        "while: a loop of unknown length has no reverse-mode derivative",
-        hint="use scan, or fori_loop with bounds that are not traced, or a forward-mode derivative "
-        "(jvp, jacfwd)",
-    )
-
-
 def _batch_while(
     size: int, mask: Any, operands: Any, *, cond: Graph, body: Graph, n_consts: int
 ) -> Any:
@@ -438,7 +428,7 @@ def _batch_while(
     new_cond, _ = batch_graph(cond, size, new_mask)
     new_body, _ = batch_graph(body, size, new_mask, m_carry)
     if per_lane:
-        new_cond, new_body = _stop_per_example(new_cond, new_body, n_consts)
+        new_cond, new_body = stop_per_example(new_cond, new_body, n_consts)
     carry = tuple(
         with_batch_axis(x, size, have) if want else x
         for x, have, want in zip(operands[n_consts:], mask[n_consts:], m_carry, strict=True)
@@ -447,31 +437,13 @@ def _batch_while(
     return Partly(outs, m_carry)
 
 
-def _stop_per_example(cond: Graph, body: Graph, n_consts: int) -> tuple[Graph, Graph]:
-    """Run while any example's condition holds; examples that are done keep their carry."""
-    with build.building() as b:
-        xs = [b.input(v.type, v.name) for v in cond.inputs]
-        (running,) = b.inline(cond, xs)
-        any_running = b.graph((reduce_or(running, axes=(0,)),), cond.name)
-    with build.building() as b:
-        xs = [b.input(v.type, v.name) for v in body.inputs]
-        (running,) = b.inline(cond, xs)
-        news = b.inline(body, xs)
-        outs = [
-            select(per_example(running, new), new, old)
-            for new, old in zip(news, xs[n_consts:], strict=True)
-        ]
-        kept = b.graph(outs, body.name)
-    return any_running, kept
-
-
 while_ = Primitive(
     "while",
     params=("cond", "body", "n_consts"),
     infer=_infer_while,
     numpy=_numpy_while,
     push=_push_while,
-    transpose=_transpose_while,
+    transpose=transpose_while,
     batch=_batch_while,
     doc="Repeat body while cond holds.",
 )
