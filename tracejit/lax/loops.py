@@ -244,8 +244,9 @@ def _scan_length(xs: Sequence[Array], tree: Any, length: Any) -> int:
 def while_loop(cond_fun: Function, body_fun: Function, init_val: Any) -> Any:
     """Repeat ``val = body_fun(val)`` while ``cond_fun(val)``.
 
-    Forward-mode derivatives exist; reverse mode needs a known length: use ``scan``, or
-    ``fori_loop`` with bounds that are not traced.
+    Differentiable in both directions. Reverse mode runs the loop again, keeps the value of every
+    step and goes back, in NumPy; where the length is known ``scan`` and ``fori_loop`` do it
+    natively.
 
     Raises ShapeError where ``cond_fun`` returns no scalar, TreeError where the type of the value
     changes.
@@ -295,8 +296,8 @@ def fori_loop(
 ) -> Any:
     """``for i in range(lower, upper): val = body_fun(i, val)``.
 
-    With bounds that are known while tracing this is a ``scan``, which can be differentiated in both
-    directions; with traced bounds it is a ``while_loop``.
+    With bounds that are known while tracing this is a ``scan``; with traced bounds it is a
+    ``while_loop``.
 
     ``i`` is an integer scalar. Raises DTypeError for other bounds, TreeError where the type of the
     value changes.
