@@ -65,15 +65,6 @@ def threads() -> Rows:
     yield "thread pool", "tracejit's own" if shared else "none: kernels run on one thread"
 
 
-def why_not_importable(module: str) -> str:
-    """Why a module cannot be imported, or the empty text."""
-    try:
-        importlib.import_module(module)
-    except Exception as error:  # a broken binary raises anything
-        return first_line(error)
-    return ""
-
-
 def first_line(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}".splitlines()[0]
 

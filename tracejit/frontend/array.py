@@ -105,10 +105,6 @@ class Array(user_methods()(Operators)):  # type: ignore[misc]
         """True for a traced Python scalar, whose dtype gives way to that of other operands."""
         return self._weak
 
-    @property
-    def is_traced(self) -> bool:
-        return self._trace is not None
-
     # ---- concrete values ----
 
     def concrete(self, what: str) -> np.ndarray:

@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 
 from tracejit import source
-from tracejit.config import config
 from tracejit.errors import ArgumentError, DTypeError
 from tracejit.frontend import array as core
 from tracejit.frontend import promotion
@@ -480,8 +479,3 @@ def clip(
     if high is not None:
         found = minimum(found, high)
     return found
-
-
-def default_float_like(x: Any) -> np.dtype:
-    """The floating dtype that functions of integers compute in."""
-    return config.default_float if kind(x.dtype) in "biu" else x.dtype
