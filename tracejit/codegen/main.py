@@ -200,10 +200,10 @@ class _Printer:
             self.emit(f"store ptr {flag}, ptr {self.at('%cells', cell, 'i64')}")
         self.launch(self.from_env(self.env.kernels[call.kernel]), call.rows, call.split)
 
-    def launch(self, function: str, rows: int, split: bool) -> None:
+    def launch(self, function: str, rows: int, split: bool, pieces: int = CHUNKS) -> None:
         """Call a kernel or product on its cells, over all its rows or shared among the threads."""
         if split and self.threads > 1:
-            chunks = split_rows(rows, self.threads * CHUNKS)
+            chunks = split_rows(rows, self.threads * pieces)
             name = self.fresh("@chunks")
             flat = ", ".join(f"i64 {bound}" for pair in chunks for bound in pair)
             self.constants.append(f"{name} = private constant [{2 * len(chunks)} x i64] [{flat}]")
@@ -234,7 +234,8 @@ class _Printer:
             self.emit(f"store ptr {self.slot(slot)}, ptr {self.at('%cells', cell, 'i64')}")
         routine = self.from_env(SGEMM if call.dtype == "f32" else DGEMM)
         self.emit(f"store ptr {routine}, ptr {self.at('%cells', 3, 'i64')}")
-        self.launch(f"@{self.gemms[key]}", call.units, call.parallel)
+        # one piece a thread: BLAS packs its operands anew for each
+        self.launch(f"@{self.gemms[key]}", call.units, call.parallel, pieces=1)
 
     def blas_threads(self, restore: bool) -> None:
         """BLAS on one thread while the program runs; afterwards as it was. Without a way to say so,
