@@ -17,6 +17,7 @@ from tracejit.passes.dead import drop_dead
 from tracejit.passes.fold import fold_constants
 from tracejit.passes.inline import inline_calls
 from tracejit.passes.merge import merge_equal
+from tracejit.passes.products import swap_transposed
 from tracejit.passes.simplify import RULES, simplify
 
 Pass = Callable[..., Graph]
@@ -30,6 +31,7 @@ OPTIMISE: tuple[Pass, ...] = (
     merge_equal,  # rules make equal nodes of different ones,
     simplify,  # and merged operands make rules apply
     drop_dead,
+    swap_transposed,  # before products are fixed in their forms
     canonicalise,  # last: the rules would fold the transposes it writes back into the products
 )
 
