@@ -9,14 +9,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from tracejit.ir.graph import Graph, Node, Value
+from tracejit.ir.graph import Atom, Graph, Node, Value
 from tracejit.ops.dot import dot_general
 from tracejit.ops.layout import transpose
 from tracejit.passes.subgraphs import map_subgraphs
 
 
 def swap_transposed(graph: Graph) -> Graph:
-    """``graph`` with the operands of products exchanged where the result is only read transposed."""
+    """``graph`` with operands of products exchanged where the result is only read transposed."""
     nodes: list[Node] = []
     gone: set[Node] = set()
     outputs = set(graph.outputs)
@@ -37,7 +37,7 @@ def swap_transposed(graph: Graph) -> Graph:
     return graph if unchanged else replace(graph, nodes=kept)
 
 
-def _product_of(node: Node, graph: Graph, outputs: set[object]) -> Node | None:
+def _product_of(node: Node, graph: Graph, outputs: set[Atom]) -> Node | None:
     """The product that ``node`` transposes whole, when nothing else reads it."""
     x = node.inputs[0] if node.prim is transpose else None
     made = graph.producer.get(x) if isinstance(x, Value) else None
