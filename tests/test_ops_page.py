@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from tracejit.ir.graph import Node, Value
 from tracejit.ir.prim import Primitive
+from tracejit.runtime.cpu import can_fuse
 from tracejit.transform import PRIMS
 
 PAGE = Path(__file__).parent.parent / "docs" / "ops.md"
@@ -36,10 +38,20 @@ def kernel(prim: Primitive) -> str:
     if prim.reduce is not None:
         return "reduce"
     if prim.element is not None:
-        return "element"
+        return "element" if any(map(can_fuse, typical_nodes(prim))) else "host"
     if prim.library is not None:
         return "library"
     return "lower" if prim.lower is not None else "host"
+
+
+def typical_nodes(prim: Primitive) -> list[Node]:
+    """A node of the operation for each of its cases."""
+    nodes = []
+    for types, params, *_ in prim.cases() if prim.cases is not None else ():
+        out = prim.infer(*types, **params)
+        outs = out if isinstance(out, tuple) else (out,)
+        nodes.append(Node(prim, tuple(map(Value, types)), params, tuple(map(Value, outs))))
+    return nodes
 
 
 def row(prim: Primitive) -> str:
