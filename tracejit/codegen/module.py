@@ -157,7 +157,7 @@ class _Writer:
                 sizes = dict(zip(call.kernel.sizes, call.sizes, strict=True))
                 buffers = []
                 for slot, param in zip(call.slots, call.kernel.params, strict=True):
-                    shape = tuple(sizes[n] if isinstance(n, str) else n for n in param.shape)
+                    shape = param.extents(sizes)
                     same = shape == self.program.plan.slots[slot].type.shape
                     buffers.append(self.names[slot] + ("" if same else f".reshape({shape})"))
                 lines = [call_step(call.kernel, sources[call.kernel], buffers, call.sizes)]

@@ -6,6 +6,7 @@ y = pure_callback(scipy_function, ShapeDtypeStruct(x.shape, x.dtype), x)
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -19,23 +20,18 @@ from tracejit.ir.types import TensorType
 from tracejit.ops import callback as ops
 
 
+@dataclass(frozen=True)
 class Flat:
     """A user's function over flat arrays; compared by the function and the structure of its
     arguments.
     """
 
-    def __init__(self, function: Callable[..., Any], treedef: Any) -> None:
-        self.function, self.treedef = function, treedef
-        self.__name__ = getattr(function, "__name__", "callback")
+    function: Callable[..., Any]
+    treedef: Any
 
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Flat) and (self.function, self.treedef) == (
-            other.function,
-            other.treedef,
-        )
-
-    def __hash__(self) -> int:
-        return hash((self.function, self.treedef))
+    @property
+    def __name__(self) -> str:
+        return ops.name_of(self.function)
 
     def __call__(self, *arrays: np.ndarray) -> tuple[Any, ...]:
         args, kwargs = optree.tree_unflatten(self.treedef, arrays)

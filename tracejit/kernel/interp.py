@@ -83,7 +83,7 @@ def run(kernel: Kernel, buffers: Mapping[str, np.ndarray], sizes: Mapping[str, i
 def _check_buffer(
     kernel: Kernel, param: Param, array: np.ndarray, sizes: Mapping[str, int]
 ) -> None:
-    shape = tuple(sizes[n] if isinstance(n, str) else n for n in param.shape)
+    shape = param.extents(sizes)
     if array.shape != shape or array.dtype != DTYPES[param.dtype]:
         raise InternalError(
             f"kernel {kernel.name}: `{param.name}` is {param.dtype}{list(shape)}, "

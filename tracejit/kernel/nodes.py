@@ -16,6 +16,7 @@ conditions masks.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from tracejit.ir.expr import Const, Expr, Load, Op, Var
@@ -58,6 +59,10 @@ class Param:
     dtype: str
     shape: tuple[int | str, ...]
     role: str
+
+    def extents(self, sizes: Mapping[str, int]) -> tuple[int, ...]:
+        """The shape when the run-time sizes have these values."""
+        return tuple(sizes[n] if isinstance(n, str) else n for n in self.shape)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ Both run on the host, between kernels.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -39,21 +40,22 @@ def _name(function: Any) -> str:
     return f"`{getattr(function, '__name__', type(function).__name__)}`"
 
 
+def name_of(function: Any) -> str:
+    """A callback's name, for messages and text forms."""
+    return getattr(function, "__name__", "callback")
+
+
+@dataclass(frozen=True)
 class OneByOne:
     """A callback over a batch: ``function`` on each example, results stacked."""
 
-    def __init__(self, function: Any, mask: tuple[bool, ...], size: int) -> None:
-        self.function, self.mask, self.size = function, mask, size
-        self.__name__ = getattr(function, "__name__", "callback")
+    function: Any
+    mask: tuple[bool, ...]
+    size: int
 
-    def _key(self) -> Any:
-        return (self.function, self.mask, self.size)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, OneByOne) and self._key() == other._key()
-
-    def __hash__(self) -> int:
-        return hash(self._key())
+    @property
+    def __name__(self) -> str:
+        return name_of(self.function)
 
     def __call__(self, *arrays: Any) -> Any:
         rows = []
@@ -106,39 +108,32 @@ def _batch_effect(size: int, mask: Any, xs: Any, *, function: Any) -> Any:
     return host_effect(*full, function=EachOnce(function, size))
 
 
+@dataclass(frozen=True)
 class EachOnce:
     """An effect over a batch: ``function`` on each example in order."""
 
-    def __init__(self, function: Any, size: int) -> None:
-        self.function, self.size = function, size
-        self.__name__ = getattr(function, "__name__", "callback")
+    function: Any
+    size: int
 
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, EachOnce) and (self.function, self.size) == (
-            other.function,
-            other.size,
-        )
-
-    def __hash__(self) -> int:
-        return hash((self.function, self.size))
+    @property
+    def __name__(self) -> str:
+        return name_of(self.function)
 
     def __call__(self, *arrays: Any) -> None:
         for k in range(self.size):
             self.function(*[np.asarray(a[k]) for a in arrays])
 
 
+@dataclass(frozen=True)
 class Print:
     """Prints its arguments in a format: ``names`` are those of the last ones."""
 
-    def __init__(self, format: str, names: tuple[str, ...]) -> None:
-        self.format, self.names = format, names
-        self.__name__ = "print"
+    format: str
+    names: tuple[str, ...]
 
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Print) and (self.format, self.names) == (other.format, other.names)
-
-    def __hash__(self) -> int:
-        return hash((self.format, self.names))
+    @property
+    def __name__(self) -> str:
+        return "print"
 
     def __call__(self, *arrays: Any) -> None:
         split = len(arrays) - len(self.names)

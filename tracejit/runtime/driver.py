@@ -110,7 +110,7 @@ class _Driver:
                 sizes = dict(zip(call.kernel.sizes, call.sizes, strict=True))
                 buffers = []
                 for slot, param in zip(call.slots, call.kernel.params, strict=True):
-                    shape = tuple(sizes[n] if isinstance(n, str) else n for n in param.shape)
+                    shape = param.extents(sizes)
                     buffers.append(self.view(slot, TensorType(DTYPES[param.dtype], shape)))
                 code = self.kernels[call.kernel](buffers, call.sizes)
                 if code:

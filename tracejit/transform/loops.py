@@ -37,8 +37,8 @@ from tracejit.transform.branch import (
     present,
     scatter_tangents,
 )
-from tracejit.transform.forward import count, jvp_graph, linearize_graph, split_by_dependency
-from tracejit.transform.tape import stop_per_example, transpose_while
+from tracejit.transform.forward import count, jvp_graph, linearize_graph
+from tracejit.transform.tape import linear_inputs, stop_per_example, transpose_while
 
 Mask = tuple[bool, ...]
 
@@ -208,7 +208,9 @@ def _transpose_scan(cts: Any, operands: Any, **params: Any) -> Any:
     """
     s = Scan(**params)
     consts, carry, xs = s.split(operands)
-    if not all(linear_carry(s, operands)):
+    first, last = s.n_consts, s.n_consts + s.n_carry
+    linear = linear_inputs(s.body, [is_linear(x) for x in operands], first, last)
+    if not all(linear[first:last]):
         raise TreeError("scan: only a scan that is linear in its whole carry has a transpose")
     starts = tuple(is_linear(x) for x in carry)  # a tangent that starts at zero is a Literal here
     carry = tuple(Linear(x.type) for x in carry)
@@ -289,20 +291,6 @@ def _flags(known: dict[Atom, Live], ct: Atom | None, type: TensorType) -> Atom:
 
 def _same(flag: Atom) -> Atom:
     return flag
-
-
-def linear_carry(s: Scan, operands: Any) -> Mask:
-    """Which parts of the carry depend on a linear operand, at the first step or a later one."""
-    consts, carry, xs = (tuple(map(is_linear, part)) for part in s.split(operands))
-
-    def step(mask: Mask) -> Mask:
-        flags = (*consts, *mask, *xs)
-        roots = [v for v, flag in zip(s.body.inputs, flags, strict=True) if flag]
-        bound = split_by_dependency(s.body.nodes, roots)[1]
-        linear = {*roots, *(out for node in bound for out in node.outputs)}
-        return tuple(y in linear for y in s.body.outputs[: s.n_carry])
-
-    return fixpoint(carry, step)
 
 
 def _merge(s: Scan, operands: Any, known_consts: Any, known_slices: Any) -> list[Any]:

@@ -69,7 +69,7 @@ def transpose_while(
 
     A tangent that starts as a known zero is part of the linear loop all the same.
     """
-    linear = linear_inputs(body, [is_linear(x) for x in operands], n_consts)
+    linear = linear_inputs(body, [is_linear(x) for x in operands], n_consts, len(operands))
     known = [x for x, lin in zip(operands, linear, strict=True) if not lin]
     outs = [y for y, lin in zip(body.outputs, linear[n_consts:], strict=True) if not lin]
 
@@ -99,17 +99,20 @@ def transpose_while(
     return tuple(ct if is_linear(x) else None for ct, x in zip(pulled, operands, strict=True))
 
 
-def linear_inputs(body: Graph, linear: Sequence[bool], n_consts: int) -> list[bool]:
-    """``linear`` with the carry that comes to depend on a linear input at some step."""
+def linear_inputs(body: Graph, linear: Sequence[bool], first: int, last: int) -> list[bool]:
+    """``linear`` with the carry that depends on a linear input, at the first step or a later one.
+
+    The carry is inputs ``first`` to ``last`` of the body, and its first outputs.
+    """
     found = list(linear)
     while True:
         roots = [v for v, lin in zip(body.inputs, found, strict=True) if lin]
         bound = split_by_dependency(body.nodes, roots)[1]
         made = {*roots, *(out for node in bound for out in node.outputs)}
-        grown = [lin or y in made for lin, y in zip(found[n_consts:], body.outputs, strict=True)]
-        if grown == found[n_consts:]:
+        grown = [lin or y in made for lin, y in zip(found[first:last], body.outputs, strict=False)]
+        if grown == found[first:last]:
             return found
-        found[n_consts:] = grown
+        found[first:last] = grown
 
 
 def _pull_of_step(body: Graph, linear: Sequence[bool], n_consts: int) -> Graph:
