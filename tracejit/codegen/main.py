@@ -24,7 +24,42 @@ PARALLEL_FOR, SGEMM, DGEMM, BLAS_SET, BLAS_THREADS, HOST, FLAGS, FIRST = range(8
 #: pieces of a kernel per thread: a thread that is late leaves them to the others
 CHUNKS = 4
 
+#: copies of so many bytes are shared among threads
+PARALLEL_COPY = 1 << 20
+COPY_UNIT = 4096
+
 _PARALLEL_TYPE = "void (ptr, ptr, ptr, ptr, ptr, i64, i64, i32)"
+
+
+#: units from cells 0 and 1: target and source
+_COPY_UNITS = f"""define internal void @copy_units(ptr %args, ptr %dims, ptr %steps, ptr %cells) {{
+  %count = load i64, ptr %dims
+  br label %head
+head:
+  %k = phi i64 [ 0, %0 ], [ %next, %body ]
+  %more = icmp slt i64 %k, %count
+  br i1 %more, label %body, label %done
+body:
+  %range = load ptr, ptr %args
+  %place = mul i64 %k, 16
+  %pair = getelementptr i8, ptr %range, i64 %place
+  %lo = load i64, ptr %pair
+  %second = getelementptr i64, ptr %pair, i64 1
+  %hi = load i64, ptr %second
+  %offset = mul i64 %lo, {COPY_UNIT}
+  %units = sub i64 %hi, %lo
+  %bytes = mul i64 %units, {COPY_UNIT}
+  %target = load ptr, ptr %cells
+  %source_cell = getelementptr i64, ptr %cells, i64 1
+  %source = load ptr, ptr %source_cell
+  %a = getelementptr i8, ptr %target, i64 %offset
+  %b = getelementptr i8, ptr %source, i64 %offset
+  call void @llvm.memcpy.p0.p0.i64(ptr %a, ptr %b, i64 %bytes, i1 false)
+  %next = add i64 %k, 1
+  br label %head
+done:
+  ret void
+}}"""
 
 
 @dataclass(frozen=True)
@@ -64,6 +99,7 @@ class _Printer:
         self.counters: list[str] = []
         self.functions: list[str] = []
         self.gemms: dict[object, str] = {}
+        self.copy_units = False
         self.count = 0
 
     def module(self, target: Target) -> str:
@@ -91,6 +127,8 @@ class _Printer:
             *self.counters,
             "  store i64 16, ptr %gsteps",
         ]
+        if self.copy_units:
+            self.functions.append(_COPY_UNITS)
         tail = ["}", *self.functions, "declare void @llvm.memcpy.p0.p0.i64(ptr, ptr, i64, i1)"]
         return "\n".join([*head, *self.lines, *tail, ""])
 
@@ -179,9 +217,18 @@ class _Printer:
         do, done = self.fresh("copy"), self.fresh("copied")
         self.emit(f"br i1 {same}, label %{done}, label %{do}")
         self.label(do)
+        if step.nbytes >= PARALLEL_COPY:
+            self.copy_units = True
+            for cell, pointer in enumerate((target, source)):
+                self.emit(f"store ptr {pointer}, ptr {self.at('%cells', cell, 'i64')}")
+            units, rest = divmod(step.nbytes, COPY_UNIT)
+            self.launch("@copy_units", units, True)
+            offset = str(units * COPY_UNIT)
+            target, source = self.at(target, offset, "i8"), self.at(source, offset, "i8")
+        else:
+            rest = step.nbytes
         self.emit(
-            f"call void @llvm.memcpy.p0.p0.i64(ptr {target}, ptr {source}, "
-            f"i64 {step.nbytes}, i1 false)"
+            f"call void @llvm.memcpy.p0.p0.i64(ptr {target}, ptr {source}, i64 {rest}, i1 false)"
         )
         self.emit(f"br label %{done}")
         self.label(done)

@@ -90,6 +90,9 @@ class Primitive:
         name of a library call ("gemm", "conv"): how contractions run
     lower
         ``(k, xs, outs, **params)``: writes its loops with a kernel builder (``kernel/build.py``)
+    updates
+        True when the result is the first operand, changed in places: ``lower`` finds that operand
+        in the result's memory already and writes only what changes
     lowers
         ``(*types, **params) -> bool``: whether ``lower`` takes these operands (None: it takes all);
         where it does not, the node runs as its NumPy body between kernels
@@ -122,6 +125,7 @@ class Primitive:
     library: str | None = None
     lower: Callable[..., Any] | None = None
     lowers: Callable[..., bool] | None = None
+    updates: bool = False
     scalar: Callable[..., Any] | None = None
     spell: Spell | None = None
     domain: Any = None

@@ -174,21 +174,29 @@ def _lower_custom(group: Group, vector_bytes: int) -> Lowered:
     """A kernel written by the primitive's own ``lower`` rule."""
     node = group.node
     table = {
-        v: Param(f"x{k}", _short(v.type), v.type.shape, "in") for k, v in enumerate(group.inputs)
+        v: Param(f"x{k}", _short(v.type), v.type.shape, "in") for k, v in enumerate(group.reads)
     }
     outs = [
         Param(f"y{k}", _short(v.type), v.type.shape, "inout") for k, v in enumerate(node.outputs)
     ]
-    k = KernelBuilder([p.name for p in (*table.values(), *outs)], width=vector_bytes // 4)
-    xs = [operand(table[x], x.type) if isinstance(x, Value) else filled(x) for x in node.inputs]
+    builder = KernelBuilder([p.name for p in (*table.values(), *outs)], width=vector_bytes // 4)
+    xs = [
+        operand(outs[0] if k == 0 and group.updates else table[x], x.type)
+        if isinstance(x, Value)
+        else filled(x)
+        for k, x in enumerate(node.inputs)
+    ]
     node.prim.rule("lower")(
-        k, xs, [output(p, v.type) for p, v in zip(outs, node.outputs, strict=True)], **node.params
+        builder,
+        xs,
+        [output(p, v.type) for p, v in zip(outs, node.outputs, strict=True)],
+        **node.params,
     )
     comment = node.at.short() if node.at is not None else ""
     kernel, sizes = generalise(
-        Kernel(kernel_name(group), (), (*table.values(), *outs), k.finish(), comment)
+        Kernel(kernel_name(group), (), (*table.values(), *outs), builder.finish(), comment)
     )
-    return Lowered(kernel, group.inputs, group.outputs, sizes, (node.at,))
+    return Lowered(kernel, group.reads, group.outputs, sizes, (node.at,))
 
 
 def filled(x: Literal) -> Operand:

@@ -20,6 +20,7 @@ from tracejit.ops import indexing, layout
 from tracejit.ops.broadcast import with_batch_axis
 from tracejit.ops.family import same_dtype
 from tracejit.ops.layout import both, compare
+from tracejit.ops.lower_parts import lane_axes, lane_width, rows_and_lanes
 
 
 def check_starts(name: str, x: TensorType, starts: tuple[TensorType, ...]) -> None:
@@ -202,6 +203,26 @@ def _element_update(xs: Any, index: Any) -> Expr:
     return layout.read_where(update, tuple(offsets), inside, kept)
 
 
+def _lower_update(k: Any, xs: Any, outs: Any) -> None:
+    """Store the window: the rest of the result is the operand already."""
+    x, update, *starts = xs
+    sizes = update.type.shape
+    if 0 in sizes:
+        return
+    at = lane_axes(sizes)
+    with rows_and_lanes(k, sizes[:at], sizes[at:], lane_width(k, x.type), 4) as (outer, inner):
+        offsets = (*outer, *inner)
+        firsts = start_exprs(x.type.shape, sizes, starts)
+        k.store(outs[0], tuple(map(iadd, offsets, firsts)), update(offsets))
+
+
+def _small_update(x: TensorType, update: TensorType, *starts: TensorType) -> bool:
+    """Whether a window of this size is worth more than an element rule that fuses: most of the
+    operand stays.
+    """
+    return 4 * update.size <= x.size
+
+
 dynamic_update_slice = Primitive(
     "dynamic_update_slice",
     infer=_infer_update,
@@ -210,6 +231,9 @@ dynamic_update_slice = Primitive(
     transpose=_transpose_update,
     batch=_batch_update,
     element=_element_update,
+    lower=_lower_update,
+    lowers=_small_update,
+    updates=True,
     cases=lambda: [
         (_types((5,), (2,), starts=1), {}),
         (_types((5, 4), (1, 4), starts=2), {}),

@@ -481,6 +481,7 @@ scatter = Primitive(
     transpose=_transpose_scatter,
     batch=_batch_scatter,
     lower=_lower_scatter,
+    updates=True,
     domain=((-3.0, 3.0), (0, 2), (-3.0, 3.0)),
     cases=_cases_scatter,
     doc="A copy of x with windows at indices set to, or combined with, the updates, in order.",

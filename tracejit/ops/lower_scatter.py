@@ -1,4 +1,4 @@
-"""The kernel of a scatter: the operand is copied, then every window is combined with its update.
+"""The kernel of a scatter: the result holds the operand already; windows take up their updates.
 
     lower_scatter(k, (x, indices, updates), (y,), windows, dims, "add")
 
@@ -11,12 +11,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from math import prod
 from typing import Any
 
 from tracejit.ir.expr import Expr, iadd, imul
 from tracejit.ops.index_windows import Windows
-from tracejit.ops.lower_parts import lane_axes, lane_width, unflatten
+from tracejit.ops.lower_parts import lane_width
 
 #: columns that a thread takes at least, and how many parts there are at most
 COLUMNS = 128
@@ -45,20 +44,15 @@ class Scatter:
         return self.windows.shape
 
     def by_columns(self) -> bool:
-        """Whether columns are shared out: all windows cover them, and updating takes longest.
-
-        A copy is fastest in one piece: parts of rows are read at a third of the speed.
-        """
+        """Whether columns are shared out: all windows cover them."""
         last = len(self.shape) - 1
-        covered = last in self.windows.whole and self.shape[last] >= 2 * COLUMNS
-        return covered and self.updates.type.size >= 2 * self.x.type.size
+        return last in self.windows.whole and self.shape[last] >= 2 * COLUMNS
 
     def write(self) -> None:
         """All of it."""
         if self.windows.batching:
             axis, where = self.windows.batching[0]
             with self.k.loop("par", self.shape[axis], name="b") as b:
-                self.copy({axis: b}, None)
                 self.update({where: b}, None)
         elif self.by_columns():
             count = self.shape[-1]
@@ -66,27 +60,9 @@ class Scatter:
             with self.k.loop("par", -(-count // part), name="part") as number:
                 start = imul(number, part)
                 columns = start, self.k.op("min", iadd(start, part), count)
-                self.copy({}, columns)
                 self.update({}, columns)
         else:
-            self.copy({}, None)
             self.update({}, None)
-
-    def copy(self, fixed: dict[int, Expr], columns: tuple[Expr, Expr] | None) -> None:
-        """The operand into the result; ``fixed``: index of an axis that is not looped over."""
-        k, shape, rank = self.k, self.shape, len(self.shape)
-        if not shape:
-            k.store(self.y, (), self.x(()))
-            return
-        at = rank - 1 if columns else lane_axes(shape, max(fixed, default=-1) + 1)
-        with loops(k, shape[:at], fixed) as index:
-            if at == rank:
-                k.store(self.y, index, self.x(index))
-                return
-            start, stop = columns or (0, prod(shape[at:]))
-            with k.loop("vec", stop, start, width=self.width, unroll=4) as lane:
-                place = (*index, *unflatten(lane, shape[at:]))
-                k.store(self.y, place, self.x(place))
 
     def update(self, fixed: dict[int, Expr], columns: tuple[Expr, Expr] | None) -> None:
         """The updates in order."""

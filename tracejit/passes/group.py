@@ -75,6 +75,8 @@ def classify(node: Node, can_fuse: Callable[[Node], bool]) -> str:
     if prim.name in CONTROL:
         return "control"
     if can_fuse(node):
+        if prim.updates and _updates_little(node):
+            return "lower"
         if prim.reduce is not None:
             return "reduce"
         if prim.element is not None:
@@ -84,6 +86,12 @@ def classify(node: Node, can_fuse: Callable[[Node], bool]) -> str:
         if prim.lower is not None:
             return "lower"
     return "host"
+
+
+def _updates_little(node: Node) -> bool:
+    """Whether changing its operand in place is worth more than fusing an element rule."""
+    types = (x.type for x in node.inputs)
+    return node.prim.lowers is None or node.prim.lowers(*types, **node.params)
 
 
 class _Partitioner:
@@ -164,6 +172,7 @@ class _Partitioner:
                         self.place(out, node, kind)
             else:
                 self.place_opaque(node, kind)
+        self.update_last()
         ordered = self.order()
         groups = tuple(self.finish(draft) for draft in ordered)
         return Partition(self.graph, groups, self.views, self.reasons())
@@ -338,6 +347,16 @@ class _Partitioner:
         return source in self.roots or source not in self.graph.producer
 
     # ---- the finished groups ----
+
+    def update_last(self) -> None:
+        """What updates a value in place runs after all that read the value, where it can."""
+        for draft in self.drafts:
+            if draft.node is not None and draft.kind == "lower" and draft.node.prim.updates:
+                updated = draft.node.inputs[0]
+                assert isinstance(updated, Value)
+                for reader in self.readers.get(self.base(updated), ()):
+                    if reader is not draft and not reader.before >> draft.number & 1:
+                        self.run_after(draft, reader)
 
     def order(self) -> list[Draft]:
         """Drafts in an order that respects ``before``, close to the order of the graph."""

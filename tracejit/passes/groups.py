@@ -34,14 +34,27 @@ class Group:
         return self.nodes[0]
 
     @property
+    def updates(self) -> bool:
+        """Whether the result is the first operand, changed in places."""
+        return self.kind == "lower" and self.node.prim.updates
+
+    @property
+    def reads(self) -> tuple[Value, ...]:
+        """The inputs, without one that is only updated."""
+        if self.updates and self.node.inputs[0] not in self.node.inputs[1:]:
+            return self.inputs[1:]
+        return self.inputs
+
+    @property
     def rows(self) -> tuple[int, ...]:
         """Extents of the axes that are not reduced."""
         return tuple(n for axis, n in enumerate(self.space) if axis not in self.reduced)
 
     @property
     def nbytes(self) -> int:
-        """Bytes read from and written to buffers."""
-        return sum(v.type.nbytes for v in (*self.inputs, *self.outputs))
+        """Bytes read from and written to buffers; an update writes as much as it reads."""
+        written = self.reads if self.updates else self.outputs
+        return sum(v.type.nbytes for v in (*self.reads, *written))
 
     def __str__(self) -> str:
         names = ", ".join(node.prim.name for node in self.nodes)

@@ -30,13 +30,14 @@ def own_outputs(
         env: dict[Value, Atom] = {v: v for v in graph.inputs}
         for node in graph.nodes:
             builder.at = node.at
-            reads_scalars = ("constant", "view", "map", "reduce", "lower")
-            opaque = classify(node, can_fuse) not in reads_scalars
+            kind = classify(node, can_fuse)
+            opaque = kind not in ("constant", "view", "map", "reduce", "lower")
             ins = tuple(
-                fill(x) if opaque and isinstance(x, Literal) else x
-                for x in build.subst(node.inputs, env)
+                fill(x) if isinstance(x, Literal) and (opaque or is_updated(node, kind, k)) else x
+                for k, x in enumerate(build.subst(node.inputs, env))
             )
-            params = node.params if not node.subgraphs else own_subgraphs(node, can_fuse)
+            calls = node.subgraphs and kind != "loop"  # a loop inside a kernel has no buffers
+            params = own_subgraphs(node, can_fuse) if calls else node.params
             builder.nodes.append(replace(node, inputs=ins, params=params))
             env.update((out, out) for out in node.outputs)
         outs = build.subst(graph.outputs, env)
@@ -57,6 +58,11 @@ def own_outputs(
             taken.add(base)
             final.append(y)
     return Graph(graph.inputs, tuple(builder.nodes), tuple(final), graph.name)
+
+
+def is_updated(node: Node, kind: str, k: int) -> bool:
+    """Whether operand ``k`` is changed in its place."""
+    return kind == "lower" and node.prim.updates and k == 0
 
 
 def fill(x: Literal) -> Value:

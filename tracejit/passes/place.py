@@ -3,9 +3,10 @@
     plan = place_buffers(partition)     Plan(steps, slots, storages, peak)
 
 Steps name their buffers by *slot*, an entry of the table of pointers that the program works on. A
-slot starts at a *storage*: an argument, a result, a constant or a piece of the arena. Loops
-exchange the slots of old and new carry instead of copying, and move slots along the leading axis of
-a scan's operands. Storages of the arena get offsets by their lifetimes, largest first.
+slot starts at a *storage*: an argument, a result, a constant or a piece of the arena. A loop
+updates a carry in place where its body allows it, else it exchanges the slots of old and new carry
+instead of copying; it moves slots along the leading axis of a scan's operands. Storages of the
+arena get offsets by their lifetimes, largest first.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from dataclasses import dataclass, field
 from tracejit.ir.graph import Node, Value
 from tracejit.ir.types import TensorType
 from tracejit.passes.groups import Group, Partition
-from tracejit.passes.space import reads_in_place
+from tracejit.passes.inplace import Chains, carried, operands_in_place
 from tracejit.source import Position
 
 ALIGN = 64
@@ -165,6 +166,8 @@ class _Planner:
         self.time = 0
         # storages that several values hold at one time: results do not take their place
         self.shared: set[int] = set()
+        # values whose memory is promised to what is made from them
+        self.given: set[Value] = set()
         # open loops: when each began, and the storages touched since
         self.scopes: list[tuple[int, set[int]]] = []
 
@@ -219,6 +222,7 @@ class _Planner:
                 )
                 self.new_slot(out, storage)
                 self.constants.append(node)
+        self.share_with_results(partition)
         last = self.last_uses(partition)
         steps: list[Step] = []
         for k, group in enumerate(partition.groups):
@@ -227,20 +231,36 @@ class _Planner:
             if group.kind == "control":
                 steps += getattr(self, "visit_" + group.node.prim.name)(group, partition, dying)
                 continue
-            reads = tuple(self.slot(partition, v) for v in group.inputs)
-            for slot in reads:
-                self.touch(slot)
+            for v in group.inputs:
+                self.touch(self.slot(partition, v))
             for out in group.outputs:
                 self.output_slot(out, group, partition, dying)
+            reads = tuple(self.slot(partition, v) for v in group.reads)
             writes = tuple(self.slot(partition, v) for v in group.outputs)
             for slot in writes:
                 self.touch(slot)
+            if group.updates:  # what is updated is there first
+                source = self.slot(partition, group.inputs[0])
+                if source != writes[0]:
+                    steps.append(Copy(writes[0], source, group.outputs[0].type.nbytes))
             steps.append(Run(group, partition, reads, writes))
         self.tick()
         for y in partition.graph.outputs:
             if isinstance(y, Value):
                 self.touch(self.slot(partition, y))
         return tuple(steps)
+
+    def share_with_results(self, partition: Partition) -> None:
+        """Values that results are made from in place lie where the results will, and give their
+        memory to nothing else.
+        """
+        chains = Chains(partition)
+        for y in partition.graph.outputs:
+            if isinstance(y, Value) and (base := partition.base(y)) in self.slot_of:
+                for v in chains.of(base)[1:]:
+                    if v in chains.made:
+                        self.slot_of.setdefault(v, self.slot_of[base])
+                        self.given.add(v)
 
     def last_uses(self, partition: Partition) -> dict[Value, int]:
         """The last group that reads each value made in this partition; results are read after
@@ -264,26 +284,23 @@ class _Planner:
         if out in self.slot_of:
             return
         node = partition.graph.producer[out]
-        for v in group.inputs:
+        for v in operands_in_place(group, partition, out):
             source = partition.base(v)
-            if (
-                source not in dying
-                or v.type.nbytes != out.type.nbytes
-                or v.type.dtype.itemsize != out.type.dtype.itemsize
-            ):
-                continue
-            storages = self.slots[self.slot_of[source]].storages
-            own = len(storages) == 1 and storages[0] not in self.shared
-            if (
-                own
-                and self.storages[storages[0]].kind == "arena"
-                and reads_in_place(group, partition, v, out)
-            ):
+            if source in dying and (storage := self.own_storage(source)) is not None:
                 dying.discard(source)
-                self.storages[storages[0]].names.append(f"{node.prim.name}: {out.type}")
-                self.new_slot(out, storages[0])
+                self.storages[storage].names.append(f"{node.prim.name}: {out.type}")
+                if group.updates:
+                    self.slot_of[out] = self.slot_of[source]
+                else:
+                    self.new_slot(out, storage)
                 return
         self.new_slot(out, self.new_storage("arena", 0, out.type, node.prim.name, node.at))
+
+    def own_storage(self, value: Value) -> int | None:
+        """The piece of the arena that holds ``value`` and nothing else, if there is one."""
+        storages = self.slots[self.slot_of[value]].storages if value not in self.given else ()
+        own = len(storages) == 1 and storages[0] not in self.shared
+        return storages[0] if own and self.storages[storages[0]].kind == "arena" else None
 
     def result_slots(self, group: Group) -> list[int]:
         """Slots of a structured node's results, made where they do not exist."""
@@ -322,32 +339,81 @@ class _Planner:
         return found
 
     def carry(
-        self, inits: Sequence[int], body: Partition, first: int, at: Position | None
+        self, group: Group, partition: Partition, operands: Sequence[int], dying: set[Value]
     ) -> tuple[list[int], list[Step], list[tuple[int, int]]]:
         """Slots of the carried values, copies of their first values, and which slots to exchange
         after each step.
         """
+        node, body = group.node, group.parts[-1]
+        first, n = node.params["n_consts"], carried(body.graph, node.params)
         current: list[int] = []
         copies: list[Step] = []
         swaps: list[tuple[int, int]] = []
-        for k, init in enumerate(inits):
-            type = self.slots[init].type
-            y = body.graph.outputs[k]
-            if y is body.graph.inputs[first + k]:  # handed on: no memory of its own, never written
+        chains = Chains(body)
+        bases = [partition.base(x) for x in node.inputs if isinstance(x, Value)]
+        for k, init in enumerate(operands[first : first + n]):
+            x, y, out = body.graph.inputs[first + k], body.graph.outputs[k], group.outputs[k]
+            assert isinstance(y, Value)
+            if y is x:  # handed on: no memory of its own, never written
                 self.shared.update(self.slots[init].storages)
                 current.append(init)
                 continue
-            old = self.new_storage("arena", 0, type, "carry", at)
-            new = self.new_storage("arena", 0, type, "next carry", at)
-            a = self.new_slot(None, old, (new,), type)
-            b = self.new_slot(None, new, (old,), type)
-            assert isinstance(y, Value)
-            self.slot_of[body.base(y)] = b
-            copies.append(Copy(a, init, type.nbytes))
-            swaps.append((a, b))
+            free = bases[first + k] in dying and bases.count(bases[first + k]) == 1
+            spare = self.own_storage(bases[first + k]) if free else None
+            if spare is not None:  # nobody reads the first value later: the carry begins there
+                dying.discard(bases[first + k])
+            home = self.slot_of.get(out)
+            if chains.of(body.base(y))[-1] is x:
+                a = self.one_carry(out, init, spare, home, node.at)
+                self.slot_of[body.base(y)] = a
+            else:
+                old, new = self.two_carries(node, out, spare, home)
+                a = self.new_slot(None, old, (new,), out.type)
+                b = self.new_slot(None, new, (old,), out.type)
+                self.slot_of[body.base(y)] = b
+                swaps.append((a, b))
+            if a != init and (spare is None or self.slots[a].storage != spare):  # not there yet
+                copies.append(Copy(a, init, out.type.nbytes))
             current.append(a)
             self.touch(a)
         return current, copies, swaps
+
+    def one_carry(
+        self, out: Value, init: int, spare: int | None, home: int | None, at: Position | None
+    ) -> int:
+        """The slot of a carry that is updated in place: where the result shall be, or where the
+        first value is if nobody needs that any more.
+        """
+        if home is not None:
+            return home
+        if spare is not None:
+            return init
+        return self.new_slot(
+            None, self.new_storage("arena", 0, out.type, "carry", at), (), out.type
+        )
+
+    def two_carries(
+        self, node: Node, out: Value, spare: int | None, home: int | None
+    ) -> tuple[int, int]:
+        """Storages of a carry's old and new value. The result's own memory is one of them, the one
+        that holds the last value if that is known.
+        """
+        storages = self.slots[home].storages if home is not None else ()
+        place = storages[0] if len(storages) == 1 else None
+        length = node.params.get("length", 1)
+        odd = node.prim.name == "scan" and length % 2 == 1
+        # in an outer loop slots exchanged an odd number of times begin the wrong way round
+        old, new = (None if self.scopes and length % 2 else spare), None
+        if place is not None:
+            if old is None and not odd:
+                old = place
+            else:
+                new = place
+        if old is None:
+            old = self.new_storage("arena", 0, out.type, "carry", node.at)
+        if new is None:
+            new = self.new_storage("arena", 0, out.type, "next carry", node.at)
+        return old, new
 
     def finish_carry(self, outs: Sequence[Value], current: Sequence[int]) -> list[Step]:
         """Results of a loop: its carry slots themselves, or copies where a result has its own
@@ -358,15 +424,16 @@ class _Planner:
             if out in self.slot_of:
                 self.touch(self.slot_of[out])
                 self.touch(slot)
-                steps.append(Copy(self.slot_of[out], slot, out.type.nbytes))
+                if slot != self.slot_of[out]:
+                    steps.append(Copy(self.slot_of[out], slot, out.type.nbytes))
             else:
                 self.slot_of[out] = slot
         return steps
 
     def visit_while(self, group: Group, partition: Partition, dying: set[Value]) -> list[Step]:
-        node, (cond, body) = group.node, group.parts
+        cond, body = group.parts
         operands, n = self.operands(group, partition), group.node.params["n_consts"]
-        current, copies, swaps = self.carry(operands[n:], body, n, node.at)
+        current, copies, swaps = self.carry(group, partition, operands, dying)
         self.open_scope()
         self.bind_inputs(cond, [*operands[:n], *current])
         self.bind_inputs(body, [*operands[:n], *current])
@@ -387,7 +454,7 @@ class _Planner:
         p = node.params
         c, s = p["n_consts"], p["n_consts"] + p["n_carry"]
         operands = self.operands(group, partition)
-        current, copies, swaps = self.carry(operands[c:s], body, c, node.at)
+        current, copies, swaps = self.carry(group, partition, operands, dying)
         moves: list[tuple[int, int, int]] = []
         slices: list[int] = []
         for v, base in zip(body.graph.inputs[s:], operands[s:], strict=True):

@@ -42,7 +42,7 @@ def can_fuse(node: Node) -> bool:
     types = (*(x.type for x in node.inputs), *(out.type for out in node.outputs))
     if any(t.dtype.kind == "c" for t in types):
         return False
-    if node.prim.lower is not None and node.prim.lowers is not None:
+    if node.prim.element is None and node.prim.lowers is not None:
         if not node.prim.lowers(*types[: len(node.inputs)], **node.params):
             return False
         return all(can_fuse(inner) for graph in node.subgraphs for inner in graph.nodes)
