@@ -20,6 +20,7 @@ from tracejit.ir.graph import Value
 from tracejit.kernel.nest import Axis, Item, Nest, collapse, make_nest
 from tracejit.kernel.nodes import Accumulate, Check, Kernel, Local, Loop, Param, Stmt, Store
 from tracejit.kernel.sizes import generalise
+from tracejit.kernel.unroll import unroll_short
 from tracejit.passes.groups import Group, Partition
 from tracejit.source import Position
 
@@ -52,7 +53,7 @@ class Lowered:
 
 def lower_group(group: Group, partition: Partition, vector_bytes: int) -> Lowered:
     """The kernel of a fused group, for vectors of ``vector_bytes``."""
-    nest = collapse(make_nest(group, partition))
+    nest = unroll_short(collapse(make_nest(group, partition)))
     writer = Writer(nest, vector_bytes)
     body = writer.write()
     params = tuple(
@@ -101,7 +102,8 @@ class Writer:
     def __init__(self, nest: Nest, vector_bytes: int) -> None:
         self.nest = nest
         self.count = 0
-        self.accumulators: dict[Value, Var] = {}
+        # by what reads the result
+        self.accumulators: dict[Load, Var] = {}
         self.depths: dict[Expr, int] = {}
         self.spills: dict[int, list[tuple[Expr, Item]]] = {}
         wide = {d for d in nest.dtypes.values() if d in ("f64", "i64", "u64")}
@@ -110,9 +112,29 @@ class Writer:
 
     def write(self) -> tuple[Stmt, ...]:
         kept, inner = self.nest.kept, self.nest.inner
-        if not inner or (kept and self.nest.axes[-1] == kept[-1]):
+        last_kept = bool(kept) and self.nest.axes[-1] == kept[-1]
+        if not inner or last_kept or self.along_kept_is_better(kept, inner):
             return self.vector_along_kept(kept, inner)
         return self.vector_along_reduced(kept, inner)
+
+    def along_kept_is_better(self, kept: Sequence[Axis], inner: Sequence[Axis]) -> bool:
+        """Whether elements lie apart along the reduced axis, and need not be gathered in the inner
+        loop for a vector along the kept one.
+        """
+        folds = all(item.level != "full" for item in self.nest.items)
+        if not kept or not folds or kept[-1].extent < self.width:
+            return False
+        along, across = Var(inner[-1].var, "i64"), Var(kept[-1].var, "i64")
+        changing = {Var(axis.var, "i64") for axis in inner}
+        apart = False
+        for item in self.nest.items:
+            for node in walk(item.expr):
+                if isinstance(node, Load) and node.index:
+                    parts = set(walk(Op("add", node.index, "i64")))
+                    apart = apart or (along in parts and node.index[-1] != along)
+                    if across in parts and changing & parts and node.index[-1] != across:
+                        return False
+        return apart
 
     # ---- loops ----
 
@@ -195,7 +217,7 @@ class Writer:
         """Accumulators at their identities; 16-bit floats are summed in f32."""
         for item in folds:
             dtype = "f32" if item.dtype in HALF else item.dtype
-            var = self.accumulators[item.root] = Var(f"s{len(self.accumulators)}", dtype)
+            var = self.accumulators[item.read] = Var(f"s{len(self.accumulators)}", dtype)
             block.statements.append(
                 Local(var.name, dtype, Const(as_python(item.identity, dtype), dtype))
             )
@@ -203,10 +225,10 @@ class Writer:
     def finish(self, block: Block, folds: Sequence[Item]) -> None:
         """Results of reductions: bound for later stages, stored where they are outputs."""
         for item in folds:
-            result: Expr = self.accumulators[item.root]
+            result: Expr = self.accumulators[item.read]
             if result.dtype != item.dtype:
                 result = self.name(block, Op("convert", (result,), item.dtype))
-            block.bound[Load(item.fold, item.index, item.dtype)] = result
+            block.bound[item.read] = result
             if item.out is not None:
                 block.statements.append(Store(item.out, self.bind_index(block, item.index), result))
 
@@ -220,7 +242,7 @@ class Writer:
             value = self.bind(block, item.expr)
             if item.dtype in HALF:
                 value = Op("convert", (value,), "f32")
-            block.statements.append(Accumulate(self.accumulators[item.root].name, item.fn, value))
+            block.statements.append(Accumulate(self.accumulators[item.read].name, item.fn, value))
         for expr, into in self.spills.get(stage, ()):
             value = self.bind(block, expr, named=True)
             assert into.out is not None

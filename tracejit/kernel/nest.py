@@ -54,6 +54,11 @@ class Item:
     def dtype(self) -> str:
         return short(self.root.type.dtype)
 
+    @property
+    def read(self) -> Load:
+        """How later stages read the result of a fold."""
+        return Load(self.fold, self.index, self.dtype)
+
 
 @dataclass(frozen=True)
 class Nest:

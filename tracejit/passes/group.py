@@ -24,6 +24,7 @@ from tracejit.ir.expr import Load, walk
 from tracejit.ir.graph import Graph, Node, Value
 from tracejit.passes.groups import Group, Partition
 from tracejit.passes.pull import Puller
+from tracejit.passes.small import FEW, STEPS, feeds_fold
 from tracejit.passes.space import index_for, is_trailing, pull_root, space_index
 
 #: operations whose result is their operand's memory read in another shape
@@ -132,7 +133,7 @@ class _Partitioner:
         for node in self.graph.nodes:
             if self.kinds[node] not in ("map", "view", "reduce"):
                 continue
-            if _expands(node):
+            if _expands(node) and not self._unrolled(node):
                 for x in node.inputs:
                     if isinstance(x, Value) and self.cost.get(self.base(x), 0) > 2:
                         roots.add(self.base(x))
@@ -151,6 +152,19 @@ class _Partitioner:
                     if shared or cost > EXPRESSION_LIMIT or depth > DEPTH_LIMIT:
                         roots.add(out)
         return roots
+
+    def _unrolled(self, node: Node) -> bool:
+        """Whether ``node`` repeats elements only along a short last axis of what is folded next: a
+        kernel has one copy of its body for each, and computes once what they share.
+        """
+        x, out = node.inputs[0], node.outputs[0]
+        return (
+            node.prim.name == "broadcast_in_dim"
+            and node.params["dims"] == tuple(range(out.type.ndim - 1))
+            and x.type.shape == out.type.shape[:-1]
+            and out.type.shape[-1] <= FEW
+            and feeds_fold(out, self.graph, STEPS)
+        )
 
     def _own_cost(self, node: Node) -> int:
         if node.prim.heavy:

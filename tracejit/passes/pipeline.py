@@ -19,6 +19,7 @@ from tracejit.passes.inline import inline_calls
 from tracejit.passes.merge import merge_equal
 from tracejit.passes.products import swap_transposed
 from tracejit.passes.simplify import RULES, simplify
+from tracejit.passes.small import write_out_small
 
 Pass = Callable[..., Graph]
 
@@ -31,6 +32,7 @@ OPTIMISE: tuple[Pass, ...] = (
     merge_equal,  # rules make equal nodes of different ones,
     simplify,  # and merged operands make rules apply
     drop_dead,
+    write_out_small,  # after the rules, which know reductions
     swap_transposed,  # before products are fixed in their forms
     canonicalise,  # last: the rules would fold the transposes it writes back into the products
 )
