@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from typing import Any
 
 import pytest
@@ -9,11 +10,15 @@ import pytest
 from tests.fuzz.checks import check_graph
 from tests.fuzz.graphs import random_arrays
 from tests.passes.pass_checks import graph_of
+from tests.passes.random_graphs import random_graph
+from tracejit.config import settings
 from tracejit.ir.build import full_like
 from tracejit.ir.graph import Graph
-from tracejit.passes.group import partition
+from tracejit.passes.group import _Partitioner, partition
 from tracejit.passes.groups import Partition
 from tracejit.passes.outputs import own_outputs
+from tracejit.passes.pipeline import OPTIMISE, run_passes
+from tracejit.passes.weigh import bytes_moved
 from tracejit.runtime import cpu
 from tracejit.transform import PRIMS as P
 
@@ -113,3 +118,38 @@ def test_long_chains(steps: int) -> None:
         return x
 
     check(graph_of("f32[20,5]", build))
+
+
+def test_a_sum_of_many_arrays_is_stored_when_that_moves_fewer_bytes() -> None:
+    def build(*xs: Any) -> Any:
+        total = xs[0]
+        for x in xs[1:]:
+            total = P["add"](total, x)
+        return P["reduce_sum"](total, axes=(0,)), P["reduce_max"](P["abs"](total), axes=(1,))
+
+    graph = graph_of(*["f32[300,200]"] * 6, build)
+    found = groups(graph)
+    apart = _Partitioner(own_outputs(graph, cpu.can_fuse), cpu.can_fuse).run()
+    assert bytes_moved(found) < bytes_moved(apart)
+    # six arrays in, their sum out and in again once or twice
+    assert bytes_moved(found) <= 8 * 300 * 200 * 4 + 500 * 4
+    check(graph)
+
+
+def test_bytes_never_grow_by_weighing_them() -> None:
+    for seed in range(30):
+        graph = random_graph(random.Random(seed), 40)
+        owned = own_outputs(run_passes(graph, OPTIMISE), cpu.can_fuse)
+        first = _Partitioner(owned, cpu.can_fuse).run()
+        assert bytes_moved(partition(owned, cpu.can_fuse)) <= bytes_moved(first)
+
+
+def test_reductions_over_no_axes_are_their_operands() -> None:
+    def build(x: Any) -> Any:
+        same = P["reduce_sum"](x, axes=())
+        return P["reduce_sum"](same, axes=(0,)), P["mul"](same, x), P["reduce_max"](x, axes=())
+
+    graph = graph_of("f32[6,5]", build)
+    for off in ((), ("simplify",)):
+        with settings(off=off):
+            check_graph(graph, random_arrays(graph, 0))

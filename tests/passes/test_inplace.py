@@ -127,7 +127,7 @@ def test_a_dying_value_is_updated_in_place() -> None:
 @pytest.mark.parametrize("length", [3, 4])
 def test_results_hold_the_last_carry(length: int) -> None:
     def run(x: Any) -> Any:
-        return lax.fori_loop(0, length, lambda i, x: x[::-1] + x, x)
+        return lax.fori_loop(0, length, lambda i, x: x[::-1] + x[:, ::-1], x)
 
     check(run, X, copies=X.nbytes * 2)
 

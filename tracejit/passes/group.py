@@ -26,6 +26,7 @@ from tracejit.passes.groups import Group, Partition
 from tracejit.passes.pull import Puller
 from tracejit.passes.small import FEW, STEPS, feeds_fold
 from tracejit.passes.space import index_for, is_trailing, pull_root, space_index
+from tracejit.passes.weigh import bytes_moved, worth_storing
 
 #: operations whose result is their operand's memory read in another shape
 VIEWS = frozenset(("reshape", "barrier", "stop_gradient"))
@@ -61,9 +62,15 @@ class Draft:
 
 def partition(graph: Graph, can_fuse: Callable[[Node], bool]) -> Partition:
     """Partition ``graph``; ``can_fuse(node)`` says whether the back end can compute the node inside
-    a kernel.
+    a kernel. Of the partitions tried, the one that moves the fewest bytes.
     """
-    return _Partitioner(graph, can_fuse).run()
+    best = _Partitioner(graph, can_fuse).run()
+    stored = worth_storing(best)
+    if stored:
+        other = _Partitioner(graph, can_fuse, stored).run()
+        if bytes_moved(other) < bytes_moved(best):
+            best = other
+    return best
 
 
 def classify(node: Node, can_fuse: Callable[[Node], bool]) -> str:
@@ -96,9 +103,15 @@ def _updates_little(node: Node) -> bool:
 
 
 class _Partitioner:
-    def __init__(self, graph: Graph, can_fuse: Callable[[Node], bool]) -> None:
+    def __init__(
+        self,
+        graph: Graph,
+        can_fuse: Callable[[Node], bool],
+        stored: frozenset[Value] = frozenset(),
+    ) -> None:
         self.graph = graph
         self.can_fuse = can_fuse
+        self.stored = stored
         self.kinds = {node: classify(node, can_fuse) for node in graph.nodes}
         self.views: dict[Value, Value] = {}
         for node in graph.nodes:
@@ -123,6 +136,7 @@ class _Partitioner:
         reductions, shared heavy ones.
         """
         roots = {self.base(x) for x in self.graph.outputs if isinstance(x, Value)}
+        roots.update(map(self.base, self.stored))
         for node in self.graph.nodes:
             kind = self.kinds[node]
             if kind not in ("constant", "view", "map", "reduce"):
@@ -272,14 +286,17 @@ class _Partitioner:
                 self.note_read(draft, value)
 
     def candidates(self, reads: Iterable[Value]) -> list[Draft]:
-        """Groups that make or read what is read here, latest first."""
-        found: dict[int, Draft] = {}
+        """Groups that make or read what is read here: first those that share the most bytes, of
+        equals the latest.
+        """
+        shared: dict[Draft, int] = {}
         for value in reads:
             near = [self.owner[value]] if value in self.owner else []
-            for draft in (*near, *self.readers.get(value, ())[-6:]):
+            for draft in dict.fromkeys((*near, *self.readers.get(value, ())[-6:])):
                 if draft.kind == "fused":
-                    found[draft.number] = draft
-        return [found[k] for k in sorted(found, reverse=True)[:8]]
+                    shared[draft] = shared.get(draft, 0) + value.type.nbytes
+        order = sorted(shared, key=lambda draft: (-shared[draft], -draft.number))
+        return order[:8]
 
     def joined_space(
         self, draft: Draft, root: Value, space: tuple[int, ...], reduced: tuple[int, ...]
