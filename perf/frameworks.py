@@ -21,6 +21,9 @@ from typing import Any
 import numpy as np
 
 NAMES = ("tracejit", "jax", "torch", "torch.compile")
+#: stands in the place of a framework and does nothing but a copy, or multiply-adds, as fast as the
+#: machine can: what limits a row is measured in turns with the row
+MACHINE = "machine"
 
 
 @dataclass(frozen=True)
@@ -42,30 +45,43 @@ def load(name: str, *, threads: int, x64: bool) -> Framework:
 
     JAX has no such setting: its worker's CPU affinity, set before the import, governs it.
     """
-    if name not in NAMES:
+    if name not in (*NAMES, MACHINE):
         raise ValueError(f"no framework {name!r}; there are: {', '.join(NAMES)}")
     if name == "tracejit":
         return _tracejit()
+    if name == MACHINE:
+        return _machine(threads)
     if name == "jax":
         return _jax(x64)
     return _torch(name, threads)
 
 
-def environment(threads: int, cache_folder: str) -> dict[str, str]:
+def environment(threads: int, cache_folder: str, disk_cache: str | None = None) -> dict[str, str]:
     """Environment variables of a worker: the CPU only, and caches that no earlier run has filled.
 
-    Variables of OpenMP and BLAS are left alone: the worker's CPU affinity tells them how many
-    threads there are, and what they do by default is what a user gets.
+    ``disk_cache``: a folder in which tracejit and JAX keep what they compiled; without one a first
+    call compiles. Variables of OpenMP and BLAS are left alone: the worker's CPU affinity tells
+    them how many threads there are, and what they do by default is what a user gets.
     """
-    return {
-        # a first call must compile: nothing from the disk, which JAX does not use by default either
-        "TRACEJIT_CACHE": os.environ.get("TRACEJIT_CACHE", "off"),
+    found = {
+        "TRACEJIT_CACHE": "off",
         "TRACEJIT_THREADS": str(threads),
         "TORCHINDUCTOR_CACHE_DIR": os.path.join(cache_folder, "inductor"),
         "TORCHINDUCTOR_FX_GRAPH_CACHE": "0",
         "TORCHINDUCTOR_AUTOGRAD_CACHE": "0",
         "JAX_PLATFORMS": "cpu",
+        "JAX_ENABLE_COMPILATION_CACHE": "0",
     }
+    if disk_cache is not None:
+        found |= {
+            "TRACEJIT_CACHE": os.path.join(disk_cache, "tracejit"),
+            "JAX_ENABLE_COMPILATION_CACHE": "1",
+            "JAX_COMPILATION_CACHE_DIR": os.path.join(disk_cache, "jax"),
+            # by default JAX keeps only what took a second to compile
+            "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+            "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
+        }
+    return found
 
 
 def leaves(tree: Any) -> list[Any]:
@@ -140,4 +156,35 @@ def _torch(name: str, threads: int) -> Framework:
         lambda array: mapped(torch.from_numpy, array),
         lambda result: None,  # torch computes on the CPU before it returns
         lambda result: [leaf.detach().numpy() for leaf in leaves(result)],
+    )
+
+
+def _machine(threads: int) -> Framework:
+    tracejit = importlib.import_module("tracejit")
+    machine = importlib.import_module("machine").Machine()
+
+    def prepare(workload: Any) -> Callable[..., Any]:
+        arguments = workload.make_inputs()
+        if workload.flops:
+            native, amount = machine.fma("f64" if workload.x64 else "f32", threads)
+            limit = {"kind": "fma", "work": workload.flops, "amount": amount}
+        else:
+            results = tracejit.jit(workload.array(tracejit)).eval_shape(*arguments)
+            nbytes = sum(x.size * x.dtype.itemsize for x in leaves((arguments, results)))
+            native, amount = machine.better_copy(nbytes, threads)
+            limit = {"kind": "copy", "work": nbytes, "amount": amount}
+
+        def run(*given: Any) -> None:
+            native.run(1)
+
+        run.limit = limit  # type: ignore[attr-defined]
+        return run
+
+    return Framework(
+        MACHINE,
+        tracejit.__version__,
+        prepare,
+        lambda array: array,
+        lambda result: None,
+        lambda _: [],
     )

@@ -1,242 +1,270 @@
-"""Small measurements of tracejit: dispatch, compile time by stage, and kernels against the machine.
+"""Small measurements: this machine, a call that does nothing, compile time by stage, kernels.
 
     python perf/micro.py                        all of them
-    python perf/micro.py dispatch               a call with 1 argument and with 30, and JAX's
-    python perf/micro.py stages --only mlp*     milliseconds of each stage of a first call
-    python perf/micro.py kernels                GB/s by a copy's, GFLOP/s by those of a loop of fma
+    python perf/micro.py peaks                  bandwidth of copies, multiply-adds per second
+    python perf/micro.py dispatch               a call with 1, 4 and 30 arguments, and the peers'
+    python perf/micro.py stages mlp*            milliseconds of each stage of a first call
+    python perf/micro.py kernels softmax conv   each kernel's GB/s and GFLOP/s by the machine's
+    python perf/micro.py warm mlp_step          a new process: import to result, disk cache warm
 
-What the machine can do is measured by generated kernels too: a copy of as many bytes as the row
-reads and writes, and independent chains of fused multiply-adds in registers.
+Everything is measured in processes of its own, on as many CPUs as there are threads; ``--json``
+keeps the figures.
 """
 
 from __future__ import annotations
 
 import argparse
-import os
 import sys
-import time
-from collections.abc import Callable, Sequence
+import tempfile
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from statistics import geometric_mean, median
 from typing import Any
 
 import frameworks
 import run
 import workloads
-from worker import limit_cpus
+from machine import describe
+from session import WorkerError, asked
 from workload import Workload
 
-CHAINS = 12  # multiply-adds in flight: more than latency times ports of any CPU so far
-
-COPY = """\
-kernel copy_peak[n0,n1,repeats](in x: f32[n0,n1], out y: f32[n0,n1])
-  par i in n0:
-    seq r in repeats:
-      vec({width}x4) j in n1:
-        y[i, j] = x[i, j]
-"""
+KINDS = ("peaks", "dispatch", "stages", "kernels", "warm")
+PEERS = ("tracejit", "jax", "torch")
+Figures = dict[str, Any]
 
 
-def fma_text(width: int) -> str:
-    """A kernel that multiplies and adds ``repeats`` times on CHAINS vectors in registers."""
-    chains = range(CHAINS)
-    names = [f"a{k}" for k in chains]
-    total = names[0]
-    for name in names[1:]:
-        total = f"add({total}, {name})"
-    return "\n".join(
-        [
-            f"kernel fma_peak[n0,repeats](in x: f32[n0,{width}], out y: f32[n0,{width}])",
-            "  par i in n0:",
-            f"    vec({width}x1) j in {width}:",
-            "      b: f32 = x[i, j]",
-            *[f"      {name}: f32 = add(b, {float(k)})" for k, name in enumerate(names)],
-            "      seq r in repeats:",
-            *[f"        {name} = fma({name}, b, b)" for name in names],
-            f"      y[i, j] = {total}",
-            "",
-        ]
-    )
+# ---- the machine ---------------------------------------------------------------------------------
 
 
-def best(action: Callable[[], Any], seconds: float = 0.3) -> float:
-    """The least time of a call, over ``seconds`` of calls."""
-    action()
-    least, end = float("inf"), time.perf_counter() + seconds
-    while time.perf_counter() < end:
-        start = time.perf_counter()
-        action()
-        least = min(least, time.perf_counter() - start)
-    return least
+def peaks(threads: int, seconds: float) -> Figures:
+    return asked(frameworks.MACHINE, workloads.WARM_UP, threads, "peaks", seconds=seconds)
 
 
-class Machine:
-    """Peaks of this machine with ``threads`` threads, each measured once."""
-
-    def __init__(self, threads: int) -> None:
-        from tracejit.runtime.native import host_target
-
-        self.threads = threads
-        self.width = host_target().vector_bytes // 4
-        self.copies: dict[int, float] = {}
-
-    def call(self, text: str, arrays: Sequence[Any], sizes: Sequence[int]) -> float:
-        """Least seconds of a kernel given as text, its outermost loop split over the threads."""
-        from tracejit.codegen.llvm import print_llvm
-        from tracejit.kernel.text import parse
-        from tracejit.runtime import native
-
-        kernel = parse(text)
-        code = native.compile_llvm(print_llvm(kernel, native.host_target()), [kernel.name])
-        address = code.addresses[kernel.name]
-        return best(
-            lambda: native.call_kernel(address, arrays, sizes, 0, self.threads, self.threads),
-            seconds=1.0,
-        )
-
-    def copy_rate(self, nbytes: int) -> float:
-        """Bytes read and written per second by a copy that touches ``nbytes`` in all."""
-        import numpy as np
-
-        columns = max(nbytes // (8 * self.threads), 64)
-        if columns not in self.copies:
-            x = np.ones((self.threads, columns), np.float32)
-            y = np.zeros_like(x)
-            repeats = max(1, 2**26 // (2 * x.nbytes))  # so that the call itself does not count
-            sizes = (self.threads, columns, repeats)
-            seconds = self.call(COPY.format(width=self.width), [x, y], sizes)
-            self.copies[columns] = 2 * x.nbytes * repeats / seconds
-        return self.copies[columns]
-
-    def fma_rate(self) -> float:
-        """Additions and multiplications per second, f32."""
-        import numpy as np
-
-        x = np.full((self.threads, self.width), 0.5, np.float32)
-        repeats = 200_000
-        sizes = (self.threads, repeats)
-        seconds = self.call(fma_text(self.width), [x, np.zeros_like(x)], sizes)
-        return 2.0 * x.size * CHAINS * repeats / seconds
+def peak_lines(found: Figures) -> Iterator[str]:
+    yield f"vectors of {found['vector_bytes']} bytes; the most in many short samples"
+    counts = list(found["fma"]["f32"])
+    heading = "".join(f"{f'{n} thread' + 's' * (n != '1'):>26}" for n in counts)
+    yield f"{'copy, GB/s read and written':<36}{heading}"
+    for nbytes in found["copy"]:
+        by_threads = found["copy"][nbytes]
+        rates = [(by_threads[n]["kernel"] / 1e9, by_threads[n]["memcpy"] / 1e9) for n in counts]
+        cells = "".join(f"{f'{own:.1f} kernel {c:.1f} C':>26}" for own, c in rates)
+        half = int(nbytes) / 2e6
+        yield f"{f'{half:g} MB to {half:g} MB':<36}{cells}"
+    yield "multiply-adds in registers, GFLOP/s"
+    for dtype, rates in found["fma"].items():
+        yield f"{dtype:<36}" + "".join(f"{rates[n] / 1e9:>26.1f}" for n in counts)
 
 
-# ---- the three tables ----------------------------------------------------------------------------
+# ---- dispatch ------------------------------------------------------------------------------------
 
 
-def show_dispatch(threads: int) -> None:
-    print(f"{'microseconds of a call':<36}{'tracejit':>12}{'jax':>12}")
-    for name in ("dispatch", "dispatch_tree"):
-        row = run.measure(
-            workloads.find(name), ("tracejit", "jax"), threads=threads, rounds=5, seconds=0.2
-        )
+def dispatch(threads: int, rounds: int) -> list[Figures]:
+    rows = (workloads.find("dispatch"), workloads.FOUR_ARGUMENTS, workloads.find("dispatch_tree"))
+    return [
+        run.measure(w, PEERS, threads=threads, rounds=rounds, seconds=0.1, limits=False)
+        for w in rows
+    ]
+
+
+def dispatch_lines(rows: Sequence[Figures]) -> Iterator[str]:
+    names = "".join(f"{name:>12}" for name in PEERS)
+    yield f"{'microseconds of a call':<36}{names}{'least':>12}{'jax':>8}"
+    for row in rows:
+        found = row["frameworks"]
+        fields = [(n, "run_seconds", 12) for n in PEERS]
+        fields += [("tracejit", "least_seconds", 12), ("jax", "least_seconds", 8)]
         cells = [
-            f"{row['frameworks'][name]['run_seconds'] * 1e6:>12.2f}"
-            if name in row["frameworks"]
-            else f"{'-':>12}"
-            for name in ("tracejit", "jax")
+            f"{found[n][field] * 1e6:>{width}.2f}" if n in found else f"{'-':>{width}}"
+            for n, field, width in fields
         ]
-        print(f"{row['title']:<36}{''.join(cells)}")
+        yield f"{row['title']:<36}{''.join(cells)}"
 
 
-def stage_seconds(workload: Workload, threads: int) -> dict[str, float]:
-    """Seconds of each stage of a first call."""
-    import tracejit
-    from tracejit.codegen.llvm import print_module
-    from tracejit.codegen.main import print_main
-    from tracejit.runtime import cpu, native
-
-    framework = frameworks.load("tracejit", threads=threads, x64=workload.x64)
-    arguments = [framework.resident(argument) for argument in workload.make_inputs()]
-    function = tracejit.jit(workload.array(tracejit))
-    start = time.perf_counter()
-    stages = function.stages(*arguments)
-    found = {"trace": time.perf_counter() - start - sum(stages.seconds.values())}
-    found.update(stages.seconds)
-    target = native.host_target()
-    start = time.perf_counter()
-    kernels = [cpu.prepared(kernel) for kernel in stages.program.kernels]
-    text = print_module(kernels, target) if kernels else ""
-    main_text = print_main(stages.program, target, threads)
-    found["print"] = time.perf_counter() - start
-    found["llvm"] = native.compile_llvm(main_text, ["main"]).seconds
-    if kernels:
-        found["llvm"] += native.compile_llvm(text, [kernel.name for kernel in kernels]).seconds
-    return {**found, "number of kernels": len(kernels)}
+# ---- stages --------------------------------------------------------------------------------------
 
 
-def show_stages(chosen: Sequence[Workload], threads: int) -> None:
-    stage_seconds(workloads.WARM_UP, threads)
-    heading = ""
-    for workload in chosen:
-        try:
-            found = stage_seconds(workload, threads)
-        except Exception as error:  # the other rows are still of use
-            print(f"{workload.title:<36}  {type(error).__name__}: {error}")
+def stages(workload: Workload, threads: int, rounds: int) -> Figures:
+    """The median of each stage over ``rounds`` processes."""
+    found = [asked("tracejit", workload, threads, "stages") for _ in range(rounds)]
+    return {stage: median(times[stage] for times in found) for stage in found[0]}
+
+
+def stage_heading(found: Figures) -> str:
+    names = [name for name in found if name != "count"]
+    cells = "".join(f"{name:>10}" for name in (*names, "sum", "how many"))
+    return f"{'milliseconds':<36}{cells}"
+
+
+def stage_line(title: str, found: Figures) -> str:
+    times = [value for name, value in found.items() if name != "count"]
+    cells = "".join(f"{value * 1e3:>10.2f}" for value in (*times, sum(times)))
+    return f"{title:<36}{cells}{found['count']:>10.0f}"
+
+
+# ---- kernels -------------------------------------------------------------------------------------
+
+
+def kernel_lines(title: str, found: Figures, shapes: bool = False) -> Iterator[str]:
+    """A line for each call of a program: median time, and both rates by the machine's."""
+    yield (
+        f"{title:<36}{'us':>10}{'least':>10}{'GB/s':>8}{'of copy':>8}{'GFLOP/s':>9}{'of fma':>8}"
+        f"{'threads':>8}"
+    )
+    for call in found["calls"]:
+        if "least" not in call:
+            yield f"  {call['name']}"
             continue
-        count = found.pop("number of kernels")
-        if not heading:
-            heading = "".join(f"{name:>9}" for name in (*found, "sum", "kernels"))
-            print(f"{'milliseconds':<36}{heading}")
-        cells = "".join(f"{v * 1e3:>9.2f}" for v in (*found.values(), sum(found.values())))
-        print(f"{workload.title:<36}{cells}{count:>9.0f}")
-
-
-def show_kernels(chosen: Sequence[Workload], threads: int) -> None:
-    machine = Machine(threads)
-    peak = machine.fma_rate()
-    print(f"{threads} threads, vectors of {machine.width} f32: fma {peak / 1e9:.0f} GFLOP/s")
-    print(f"{'':<36}{'ms':>9}{'achieved':>16}{'machine':>16}{'share':>8}")
-    for workload in chosen:
-        try:
-            seconds, nbytes = call_seconds(workload, threads)
-        except Exception as error:  # the other rows are still of use
-            print(f"{workload.title:<36}  {type(error).__name__}: {error}")
-            continue
-        if workload.flops:
-            rate, limit, unit = workload.flops / seconds, peak, "GFLOP/s"
-        else:
-            rate, limit, unit = nbytes / seconds, machine.copy_rate(nbytes), "GB/s"
-        print(
-            f"{workload.title:<36}{seconds * 1e3:>9.3f}{rate / 1e9:>8.1f} {unit:<7}"
-            f"{limit / 1e9:>8.1f} {unit:<7}{rate / limit:>8.0%}"
+        peak = found["fma_rate"]["f64" if call["dtype"] == "f64" else "f32"][str(call["threads"])]
+        moved, done = call["bytes"] / call["median"], call["flops"] / call["median"]
+        share = f"{moved / call['copy_rate']:.0%}" if "copy_rate" in call else "-"
+        mark = "" if call["exact"] else "+"  # loops whose length the data decide
+        yield (
+            f"  {call['name'][:33]:<34}{call['median'] * 1e6:>10.2f}{call['least'] * 1e6:>10.2f}"
+            f"{moved / 1e9:>8.1f}{share:>8}{f'{done / 1e9:.1f}{mark}':>9}"
+            f"{f'{done / peak:.0%}{mark}':>8}{call['threads']:>8}"
         )
+        if shapes and call["shapes"]:
+            yield f"    {call['shapes']}"
 
 
-def call_seconds(workload: Workload, threads: int) -> tuple[float, int]:
-    """(least seconds of a call, bytes it cannot avoid: arguments read and results written once)."""
-    import tracejit
-
-    framework = frameworks.load("tracejit", threads=threads, x64=workload.x64)
-    arguments = [framework.resident(argument) for argument in workload.make_inputs()]
-    function = tracejit.jit(workload.array(tracejit))
-    result = function(*arguments)
-    nbytes = sum(leaf.nbytes for leaf in frameworks.leaves((arguments, result)))
-    return best(lambda: function(*arguments)), nbytes
+# ---- a new process -------------------------------------------------------------------------------
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def warm(workload: Workload, threads: int, rounds: int) -> dict[str, Figures]:
+    """Seconds from after the import to the first result, of new processes in turns: with an empty
+    disk cache, and with what an earlier process has left there.
+    """
+    names = ("tracejit", "jax")
+    times: dict[str, dict[str, list[float]]] = {n: {"cold": [], "warm": []} for n in names}
+    with tempfile.TemporaryDirectory(prefix="perf_") as cache:
+
+        def turn(name: str, disk_cache: str | None) -> float:
+            more = {"fresh": True, "disk_cache": disk_cache}
+            return float(asked(name, workload, threads, "fresh", **more)["seconds"])
+
+        for name in names:
+            try:
+                turn(name, cache)
+                for _ in range(rounds):
+                    times[name]["cold"].append(turn(name, None))
+                    times[name]["warm"].append(turn(name, cache))
+            except WorkerError as error:
+                print(f"without {name}: {error}", file=sys.stderr)
+                del times[name]
+    return {name: {k: median(v) for k, v in found.items()} for name, found in times.items()}
+
+
+def warm_heading() -> str:
+    names = f"{'tracejit cold':>16}{'warm':>10}{'jax cold':>16}{'warm':>10}{'warm by JAX':>14}"
+    return f"{'milliseconds, import to result':<36}{names}"
+
+
+def warm_line(title: str, found: dict[str, Figures]) -> str:
+    cells = ""
+    for name in ("tracejit", "jax"):
+        times = found.get(name)
+        cells += (
+            f"{'-':>16}{'-':>10}"
+            if times is None
+            else f"{times['cold'] * 1e3:>16.1f}{times['warm'] * 1e3:>10.1f}"
+        )
+    both = len(found) == 2
+    ratio = f"{found['tracejit']['warm'] / found['jax']['warm']:.2f}" if both else "-"
+    return f"{title:<36}{cells}{ratio:>14}"
+
+
+def warm_summary(rows: dict[str, dict[str, Figures]]) -> Iterator[str]:
+    if "tracejit" in rows.get("mlp_step", {}):
+        seconds = rows["mlp_step"]["tracejit"]["warm"]
+        verdict = "met" if seconds < 0.05 else "missed"
+        yield f"goal, MLP step in a new process under 50 ms: {seconds * 1e3:.1f} ms, {verdict}"
+    both = [f for f in rows.values() if len(f) == 2]
+    if both:
+        mean = geometric_mean(f["tracejit"]["warm"] / f["jax"]["warm"] for f in both)
+        yield f"geometric mean of warm starts by JAX's: {mean:.3f} ({len(both)} rows)"
+
+
+# ---- command line --------------------------------------------------------------------------------
+
+
+def show_stages(chosen: Sequence[Workload], options: argparse.Namespace) -> Figures:
+    rows: Figures = {}
+    for workload in chosen:
+        try:
+            found = stages(workload, options.threads, options.rounds)
+        except WorkerError as error:  # the other rows are still of use
+            print(f"{workload.title:<36}  {error}")
+            continue
+        if not rows:
+            print(stage_heading(found))
+        print(stage_line(workload.title, found), flush=True)
+        rows[workload.name] = found
+    return rows
+
+
+def show_kernels(chosen: Sequence[Workload], options: argparse.Namespace) -> Figures:
+    rows: Figures = {}
+    for workload in chosen:
+        try:
+            found = asked("tracejit", workload, options.threads, "kernels", seconds=options.seconds)
+        except WorkerError as error:
+            print(f"{workload.title:<36}  {error}")
+            continue
+        print("\n".join(kernel_lines(workload.title, found, options.shapes)), flush=True)
+        rows[workload.name] = found
+    return rows
+
+
+def show_warm(chosen: Sequence[Workload], options: argparse.Namespace) -> Figures:
+    print(warm_heading())
+    rows: Figures = {}
+    for workload in chosen:
+        rows[workload.name] = warm(workload, options.threads, options.rounds)
+        print(warm_line(workload.title, rows[workload.name]), flush=True)
+    print("\n".join(warm_summary(rows)))
+    return rows
+
+
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("what", nargs="*", help="dispatch, stages, kernels; all by default")
-    parser.add_argument("--only", default="", help="names or patterns of workloads")
+    parser.add_argument("what", nargs="?", default="", help=f"{', '.join(KINDS)}; all by default")
+    parser.add_argument("workloads", nargs="*", help="names or patterns; all by default")
+    parser.add_argument("--only", default="", help="the same, separated by commas")
     parser.add_argument("--threads", type=int, default=2)
-    chosen = parser.parse_args(arguments)
-    what = chosen.what or ["dispatch", "stages", "kernels"]
-    if set(what) - {"dispatch", "stages", "kernels"}:
-        parser.error("what is measured: dispatch, stages, kernels")
+    parser.add_argument("--rounds", type=int, default=3, help="processes or turns of each figure")
+    parser.add_argument("--seconds", type=float, default=0.1, help="of samples of each kernel")
+    parser.add_argument("--shapes", action="store_true", help="the arguments of each kernel")
+    parser.add_argument("--json", type=Path, help="also write all figures to this file")
+    options = parser.parse_args(arguments)
+    if options.what and options.what not in KINDS:
+        parser.error(f"what is measured: {', '.join(KINDS)}")
     try:
-        selected = workloads.select([name for name in chosen.only.split(",") if name])
+        options.workloads = workloads.select(
+            [*options.workloads, *(name for name in options.only.split(",") if name)]
+        )
     except ValueError as error:
         parser.error(str(error))
+    return options
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    options = parse(arguments)
+    what = [options.what] if options.what else list(KINDS)
+    found: Figures = {"machine": describe(options.threads)}
+    if "peaks" in what:
+        found["peaks"] = peaks(options.threads, 5 * options.seconds)
+        print("\n".join(peak_lines(found["peaks"])))
     if "dispatch" in what:
-        show_dispatch(chosen.threads)
-    # this process measures tracejit itself: the same threads and CPUs as a worker
-    limit_cpus(chosen.threads)
-    os.environ.update(frameworks.environment(chosen.threads, ""))
-    sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-    if "stages" in what:
-        show_stages(selected, chosen.threads)
-    if "kernels" in what:
-        show_kernels([w for w in selected if w.memory_bound or w.flops], chosen.threads)
+        found["dispatch"] = dispatch(options.threads, options.rounds)
+        print("\n".join(dispatch_lines(found["dispatch"])))
+    for name, show in (("stages", show_stages), ("kernels", show_kernels), ("warm", show_warm)):
+        if name in what:
+            found[name] = show(options.workloads, options)
+    if options.json is not None:
+        run.write(options.json, found)
     return 0
 
 

@@ -18,7 +18,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -43,10 +43,21 @@ class WorkerError(Exception):
 class Worker:
     """The process of one framework."""
 
-    def __init__(self, name: str, workload: str, threads: int, folder: str) -> None:
+    def __init__(
+        self,
+        name: str,
+        workload: str,
+        threads: int,
+        folder: str,
+        *,
+        fresh: bool = False,
+        disk_cache: str | None = None,
+    ) -> None:
         self.name = name
         self.log = Path(folder) / f"{name}.log"
-        variables = {**os.environ, **frameworks.environment(threads, folder)}
+        variables = {**os.environ, **frameworks.environment(threads, folder, disk_cache)}
+        # an installed package has its bytecode, and a checkout shall have it too
+        variables.pop("PYTHONDONTWRITEBYTECODE", None)
         root = str(FOLDER.parent)  # a checkout that is not installed works too
         variables["PYTHONPATH"] = os.pathsep.join(
             filter(None, (root, os.environ.get("PYTHONPATH", "")))
@@ -54,7 +65,7 @@ class Worker:
         command = [sys.executable, str(FOLDER / "worker.py"), name, workload]
         with open(self.log, "w", encoding="utf-8") as log:
             self.process = subprocess.Popen(
-                [*command, "--threads", str(threads)],
+                [*command, "--threads", str(threads), *(["--fresh"] if fresh else [])],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
@@ -81,8 +92,11 @@ class Worker:
 
     def ask(self, do: str, **arguments: Any) -> dict[str, Any]:
         assert self.process.stdin is not None
-        self.process.stdin.write(json.dumps({"do": do, **arguments}) + "\n")
-        self.process.stdin.flush()
+        try:
+            self.process.stdin.write(json.dumps({"do": do, **arguments}) + "\n")
+            self.process.stdin.flush()
+        except BrokenPipeError:  # it died since its last answer
+            raise WorkerError(f"{self.name}: the process ended\n{self.tail()}") from None
         return self.read()
 
     def tail(self) -> str:
@@ -91,7 +105,8 @@ class Worker:
 
     def close(self) -> None:
         assert self.process.stdin is not None and self.process.stdout is not None
-        self.process.stdin.close()
+        with suppress(BrokenPipeError):
+            self.process.stdin.close()
         try:
             self.process.wait(timeout=20)
         except subprocess.TimeoutExpired:
@@ -100,8 +115,30 @@ class Worker:
         self.process.stdout.close()
 
 
+def asked(
+    name: str,
+    workload: Workload,
+    threads: int,
+    do: str,
+    *,
+    fresh: bool = False,
+    disk_cache: str | None = None,
+    **arguments: Any,
+) -> dict[str, Any]:
+    """One question to a new process. Raises WorkerError."""
+    with tempfile.TemporaryDirectory(prefix="perf_") as folder:
+        worker = Worker(name, workload.name, threads, folder, fresh=fresh, disk_cache=disk_cache)
+        try:
+            return worker.ask(do, **arguments)
+        finally:
+            worker.close()
+
+
 class Workers:
-    """The processes of one workload. ``failed``: why a framework takes no further part."""
+    """The processes of one workload. ``failed``: why a framework takes no further part.
+
+    ``more``: ``fresh`` and ``disk_cache`` of the Workers.
+    """
 
     def __init__(
         self,
@@ -110,7 +147,9 @@ class Workers:
         *,
         threads: int,
         cache_folder: str | None = None,
+        **more: Any,
     ) -> None:
+        self.more = more
         self.workload = workload
         self.names = tuple(names)
         self.threads = threads
@@ -124,7 +163,7 @@ class Workers:
     def __enter__(self) -> Workers:
         for name in self.names:
             try:
-                worker = Worker(name, self.workload.name, self.threads, self.folder)
+                worker = Worker(name, self.workload.name, self.threads, self.folder, **self.more)
             except WorkerError as error:
                 self.failed[name] = error
                 continue
@@ -154,6 +193,8 @@ class Workers:
         """Seconds of each framework's first call. Its results are kept for ``compare``."""
         found = {}
         for name in tuple(self.workers):
+            if name == frameworks.MACHINE:
+                continue
             reply = self.ask(name, "first", save=str(self.results(name)))
             if reply is not None:
                 found[name] = reply["seconds"]
@@ -164,10 +205,11 @@ class Workers:
 
     def compare(self) -> list[str]:
         """What differs between the results of a peer and the others', a line for each of these."""
-        if not self.workers:
+        present = [name for name in self.workers if name != frameworks.MACHINE]
+        if not present:
             return []
         # a peer is the reference where there is one
-        order = sorted(self.workers, key=lambda name: name == "tracejit")
+        order = sorted(present, key=lambda name: name == "tracejit")
         reference = read_arrays(self.results(order[0]))
         found = []
         for name in order[1:]:

@@ -2,9 +2,11 @@
 
     python perf/worker.py jax softmax --threads 2 < requests > replies
 
-In: one request a line, as JSON: ``{"do": "first"}``, ``{"do": "time", "seconds": 0.2}``,
-``{"do": "memory"}``. Out: one reply a line. A request that fails is answered with
+In: one request a line, as JSON: ``{"do": "first"}``, ``{"do": "time", "seconds": 0.2}`` and the
+other methods of Session. Out: one reply a line. A request that fails is answered with
 ``{"error": ...}``. Whatever a framework itself prints goes to the error stream.
+
+With ``--fresh`` nothing is called before the first request, not even an unrelated function.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ _ARGUMENTS = argparse.ArgumentParser(description=__doc__.splitlines()[0])
 _ARGUMENTS.add_argument("framework")
 _ARGUMENTS.add_argument("workload")
 _ARGUMENTS.add_argument("--threads", type=int, default=2)
+_ARGUMENTS.add_argument("--fresh", action="store_true")
 
 
 def limit_cpus(count: int) -> None:
@@ -48,9 +51,11 @@ def reset_peak() -> None:
 
 
 class Session:
-    """One workload in one framework, imported and with its arguments in place."""
+    """One workload in one framework, imported and with its arguments in place; ``fresh``: only
+    imported.
+    """
 
-    def __init__(self, name: str, workload_name: str, threads: int) -> None:
+    def __init__(self, name: str, workload_name: str, threads: int, fresh: bool = False) -> None:
         # imported here: after the CPUs are limited
         import frameworks
         import numpy as np
@@ -58,15 +63,19 @@ class Session:
 
         self.np = np
         self.workload = workloads.find(workload_name)
+        given = self.workload.make_inputs()
         start = time.perf_counter()
         self.framework = frameworks.load(name, threads=threads, x64=self.workload.x64)
         self.import_seconds = time.perf_counter() - start
         self.threads = threads
+        self.calls = 0
+        self.load_seconds = 0.0
+        if fresh:
+            self.given = given
+            return
         self.load_seconds = self.warm_up(workloads.WARM_UP)
-        given = self.workload.make_inputs()
         self.arguments = [self.framework.resident(argument) for argument in given]
         self.run = self.framework.prepare(self.workload)
-        self.calls = 0
 
     def warm_up(self, trivial: Any) -> float:
         """Seconds of the first call of all, which loads what a framework needs to compile."""
@@ -81,7 +90,16 @@ class Session:
             "version": self.framework.version,
             "import_seconds": self.import_seconds,
             "load_seconds": self.load_seconds,
+            "limit": getattr(getattr(self, "run", None), "limit", None),
         }
+
+    def fresh(self) -> dict[str, Any]:
+        """Seconds from after the import to the first result: arguments, ``jit``, the call."""
+        start = time.perf_counter()
+        self.arguments = [self.framework.resident(argument) for argument in self.given]
+        self.run = self.framework.prepare(self.workload)
+        self.framework.wait(self.run(*self.arguments))
+        return {"seconds": time.perf_counter() - start}
 
     def first(self, save: str | None = None) -> dict[str, Any]:
         """Time the workload's first call, in which it is traced and compiled; store its results."""
@@ -142,6 +160,31 @@ class Session:
             "calls": resident_bytes("VmHWM") - idle,
         }
 
+    # ---- tracejit's own ----
+
+    def stages(self) -> dict[str, Any]:
+        """Seconds of each stage of the first call, which is not made."""
+        from profiling import stage_seconds
+
+        return stage_seconds(self.run, self.arguments, self.threads)
+
+    def kernels(self, seconds: float) -> dict[str, Any]:
+        """Time, bytes and flops of each kernel the program calls, and the machine's peaks."""
+        from profiling import kernel_figures
+
+        return kernel_figures(self.run, self.arguments, self.threads, seconds)
+
+    def plan(self) -> dict[str, Any]:
+        """Bytes of the arena and the most bytes alive at once."""
+        plan = self.run.stages(*self.arguments).plan
+        return {"planned": plan.arena, "alive": plan.live}
+
+    def peaks(self, seconds: float) -> dict[str, Any]:
+        """What the machine can do, on one thread and on all."""
+        from machine import Machine
+
+        return Machine().peaks(sorted({1, self.threads}), seconds)
+
 
 def serve(session_of: Callable[[], Session], replies: Any) -> None:
     """Answer requests until the input ends."""
@@ -179,7 +222,8 @@ def main() -> None:
     os.dup2(2, 1)
     limit_cpus(options.threads)
     sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-    serve(lambda: Session(options.framework, options.workload, options.threads), replies)
+    given = (options.framework, options.workload, options.threads, options.fresh)
+    serve(lambda: Session(*given), replies)
 
 
 if __name__ == "__main__":

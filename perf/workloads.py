@@ -15,6 +15,7 @@ import workloads_nets
 from workload import Workload
 
 WARM_UP = workloads_arrays.WARM_UP
+FOUR_ARGUMENTS = workloads_arrays.FOUR_ARGUMENTS
 WORKLOADS: tuple[Workload, ...] = (
     *workloads_arrays.FIRST_FIVE,
     *workloads_arrays.REDUCTIONS,
@@ -29,16 +30,16 @@ WORKLOADS: tuple[Workload, ...] = (
 
 def find(name: str) -> Workload:
     """The workload of that name; ValueError where there is none."""
-    for workload in (*WORKLOADS, WARM_UP):
+    for workload in (*WORKLOADS, WARM_UP, FOUR_ARGUMENTS):
         if workload.name == name:
             return workload
     raise ValueError(f"no workload {name!r}; there are: {', '.join(w.name for w in WORKLOADS)}")
 
 
 def select(patterns: Sequence[str]) -> tuple[Workload, ...]:
-    """Workloads whose names match one of the patterns; ``issue2`` and ``issue3`` name their rows.
-
-    All where there are no patterns. ValueError for a pattern that matches nothing.
+    """Workloads whose names match one of the patterns; ``issue2`` and ``issue3`` name their rows,
+    ``all`` the whole table, and so do no patterns.
+    ValueError for a pattern that matches nothing.
     """
     for pattern in patterns:
         if not any(_matches(workload, pattern) for workload in WORKLOADS):
@@ -47,4 +48,6 @@ def select(patterns: Sequence[str]) -> tuple[Workload, ...]:
 
 
 def _matches(workload: Workload, pattern: str) -> bool:
-    return pattern == f"issue{workload.issue}" or fnmatch.fnmatchcase(workload.name, pattern)
+    return pattern in ("all", f"issue{workload.issue}") or fnmatch.fnmatchcase(
+        workload.name, pattern
+    )

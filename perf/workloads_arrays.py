@@ -274,6 +274,16 @@ DISPATCH = (
     ),
 )
 
+#: a call between the two above; only ``micro.py`` times it
+FOUR_ARGUMENTS = simple(
+    "dispatch_four",
+    "a + b + c + d, 4 elements",
+    lambda jnp, a, b, c, d: a + b + c + d,
+    lambda torch, a, b, c, d: a + b + c + d,
+    issue=0,
+    inputs=normal((4,), (4,), (4,), (4,)),
+)
+
 FLOAT64 = tuple(workload.in_float64() for workload in FIRST_FIVE)
 
 #: what a worker calls before anything is timed: lazy imports are not compile time

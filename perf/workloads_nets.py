@@ -356,5 +356,6 @@ WORKLOADS = (
         embedding_array,
         embedding_torch,
         rtol=1e-4,
+        training=True,
     ),
 )

@@ -7,6 +7,7 @@ def test_text(golden):
 from __future__ import annotations
 
 import difflib
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +16,7 @@ import hypothesis
 import pytest
 
 from tracejit import doctor
+from tracejit.config import config as settings_in_force
 
 TESTS = Path(__file__).parent
 GOLDEN = TESTS / "golden"
@@ -28,6 +30,12 @@ hypothesis.settings.register_profile(
 )
 hypothesis.settings.register_profile("thorough", max_examples=1000, deadline=None)
 hypothesis.settings.load_profile("default")
+
+
+def pytest_configure() -> None:
+    """What the user's disk cache holds has no part in tests, nor in processes they start."""
+    os.environ["TRACEJIT_CACHE"] = "off"
+    settings_in_force.update("cache", "off")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

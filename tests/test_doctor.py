@@ -20,7 +20,9 @@ ROOT = Path(__file__).parent.parent
 def test_every_line_says_something() -> None:
     lines = doctor.report().splitlines()
     labels = [line[:12].strip() for line in lines]
-    wanted = "tracejit packages processor LLVM threads BLAS LAPACK GPU backend cache kernels"
+    wanted = (
+        "tracejit packages processor LLVM threads products BLAS LAPACK GPU backend cache kernels"
+    )
     assert set(wanted.split()) <= set(labels)
     assert all(line[13:].strip() for line in lines)
     assert not any("cannot be found out" in line for line in lines)

@@ -18,7 +18,18 @@ PACKAGE = ROOT / "tracejit"
 
 #: bottom up; a module may import from its own layer and from the ones above it in this list.
 #: Names that are not listed are public namespaces (numpy, lax, nn, ...): the layer NAMESPACES.
-BASE = ("errors", "hints", "source", "config", "tree", "tree_util", "tree_nodes", "kernels", "lazy")
+BASE = (
+    "errors",
+    "hints",
+    "source",
+    "config",
+    "tree",
+    "tree_util",
+    "tree_nodes",
+    "kernels",
+    "lazy",
+    "record",
+)
 COMPILER = ("ir", "ops", "transform", "passes", "kernel", "codegen", "runtime", "frontend")
 TOP = ("api", "__init__", "__main__", "doctor", "demo")
 NAMESPACES = len(COMPILER) + 1
@@ -33,11 +44,15 @@ TOGETHER = ("tracejit.ops", "tracejit.frontend")
 #: own modules that load at first use: the compiler proper, and the namespace that Arrays name as
 #: theirs
 LAZY_DOORS = {
+    ("tracejit.api", "tracejit.runtime.cache"),
     ("tracejit.frontend.dispatch", "tracejit.runtime.executable"),
     ("tracejit.frontend.dispatch", "tracejit.runtime.replay"),
-    ("tracejit.frontend.dispatch", "tracejit.runtime.buffers"),
     ("tracejit.frontend.interop", "tracejit.numpy"),
     ("tracejit.ir.graph", "tracejit.ir.text"),
+    ("tracejit.runtime.cpu", "tracejit.codegen.llvm"),
+    ("tracejit.runtime.cpu", "tracejit.codegen.llvm_ops"),
+    ("tracejit.runtime.cpu", "tracejit.kernel.math"),
+    ("tracejit.runtime.cpu", "tracejit.kernel.math_half"),
     ("tracejit.runtime.executable", "tracejit.codegen.module"),
     ("tracejit.runtime.executable", "tracejit.codegen.numba"),
 }

@@ -15,6 +15,7 @@ from typing import Any as _Any
 from tracejit.api import Array as Array
 from tracejit.api import ShapeDtypeStruct as ShapeDtypeStruct
 from tracejit.api import block_until_ready as block_until_ready
+from tracejit.api import cache_info as cache_info
 from tracejit.api import checkpoint as checkpoint
 from tracejit.api import checkpoint_policies as checkpoint_policies
 from tracejit.api import clear_caches as clear_caches

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -29,6 +29,12 @@ from tracejit.frontend.derivatives import (
 from tracejit.frontend.dispatch import ALL_JITTED, Jitted, ShapeDtypeStruct, eval_shape, jit
 from tracejit.frontend.jacobians import hessian, jacfwd, jacobian, jacrev
 from tracejit.frontend.vectorize import vmap
+from tracejit.lazy import lazy
+
+if TYPE_CHECKING:
+    from tracejit.runtime.cache import CacheInfo
+
+_cache = lazy("tracejit.runtime.cache")
 
 remat = checkpoint
 
@@ -69,11 +75,26 @@ def clear_caches() -> None:
         jitted.clear_cache()
 
 
+def cache_info() -> CacheInfo:
+    """The disk cache of compiled kernels: its folder, entries, bytes and limit, and the hits,
+    misses and errors of this process.
+
+    The setting ``cache`` (or ``TRACEJIT_CACHE``) is the folder or "off", ``cache_limit`` the bytes
+    kept in it.
+
+    >>> with tj.settings(cache="off"):
+    ...     print(tj.cache_info())
+    disk cache: off
+    """
+    return _cache.cache_info()  # type: ignore[no-any-return]
+
+
 __all__ = [
     "Array",
     "Jitted",
     "ShapeDtypeStruct",
     "block_until_ready",
+    "cache_info",
     "checkpoint",
     "checkpoint_policies",
     "clear_caches",

@@ -46,6 +46,7 @@ class Settings:
     off: tuple[str, ...] = ()  # passes and rules that are skipped
     backend: str = "llvm"
     cache: str | None = None  # folder of compiled kernels
+    cache_limit: int = 512 << 20  # bytes of compiled kernels that are kept there
     time: bool = False  # print how long each stage took
     threads: int = 1  # of our kernels and of BLAS
     mode: str = "default"
@@ -135,6 +136,7 @@ _READ: dict[str, Callable[[Any], Any]] = {
     "off": _names(),
     "backend": _one_of(*BACKENDS),
     "cache": _folder,
+    "cache_limit": _integer(0),
     "time": _flag,
     "threads": _integer(1),
     "mode": _one_of(*MODES),

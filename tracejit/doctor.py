@@ -21,6 +21,8 @@ from typing import Any
 
 from tracejit import kernels
 from tracejit.config import config, usable_cpus
+from tracejit.runtime.blas import blas_origin
+from tracejit.runtime.cache import others_can_write
 
 CORE = ("numpy", "scipy", "llvmlite", "numba", "optree", "ml_dtypes")
 OPTIONAL = ("cupy-cuda12x", "cupy-cuda13x", "scikit-learn", "tqdm", "matplotlib", "jax", "torch")
@@ -70,6 +72,7 @@ def first_line(error: BaseException) -> str:
 
 
 def blas() -> Rows:
+    yield "products", blas_origin()
     for label, module, routine in (("BLAS", "blas", "sgemm"), ("LAPACK", "lapack", "sgetrf")):
         where = f"scipy.linalg.cython_{module}"
         pointers = importlib.import_module(where).__pyx_capi__
@@ -131,9 +134,11 @@ def cache_state(folder: str | None) -> str:
     if folder is None:
         return "off"
     if not os.path.isdir(folder):
-        return f"{folder} (does not exist; this version keeps kernels for one process only)"
+        return f"{folder} (does not exist yet)"
     sizes = [entry.stat().st_size for entry in os.scandir(folder) if entry.is_file()]
-    state = "" if os.access(folder, os.W_OK) else ", NOT WRITABLE"
+    why = others_can_write(os.stat(folder))
+    state = f", NOT USED: {why}" if why else ""
+    state += "" if os.access(folder, os.W_OK) else ", NOT WRITABLE"
     return f"{folder} ({len(sizes)} files, {sum(sizes) / 2**20:.1f} MiB{state})"
 
 

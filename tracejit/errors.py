@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from types import FunctionType, TracebackType
 from typing import Any, TypeVar
 
@@ -96,6 +95,10 @@ class OutOfBoundsError(TracejitError, IndexError):
     """An index lies outside its axis."""
 
 
+class DeletedArrayError(TracejitError, RuntimeError):
+    """An array was used after its memory had been donated."""
+
+
 class TreeError(TracejitError, TypeError):
     """Pytrees differ in structure where they must agree."""
 
@@ -116,19 +119,14 @@ class InternalError(TracejitError):
     """A defect of tracejit itself; the message says what to report."""
 
 
-@contextmanager
-def located(
-    prim: Any, inputs: tuple[Any, ...], at: source.Position | None, builder: Any
-) -> Iterator[None]:
-    """Give errors raised by a shape rule the primitive's name, the user's line and the operands."""
-    try:
-        yield
-    except TracejitError as error:
-        if error.at is None:
-            error.at = at or source.here()
-        if not error.notes:
-            error.notes = tuple(operand_note(k, x, builder) for k, x in enumerate(inputs, 1))
-        raise
+def locate(
+    error: TracejitError, inputs: tuple[Any, ...], at: source.Position | None, builder: Any
+) -> None:
+    """Give an error raised by a shape rule the user's line and the operands."""
+    if error.at is None:
+        error.at = at or source.here()
+    if not error.notes:
+        error.notes = tuple(operand_note(k, x, builder) for k, x in enumerate(inputs, 1))
 
 
 def operand_note(number: int, x: Any, builder: Any) -> str:

@@ -54,7 +54,8 @@ class Position:
 
     def short(self) -> str:
         """``model.py:12``; in a notebook ``cell In[3]:2``."""
-        return f"{_cell(self.file) or os.path.basename(self.file)}:{self.line}"
+        cell = _cell(self.file)
+        return f"{cell}:{self.line}" if cell else _name(self)
 
     def excerpt(self) -> tuple[str, str]:
         """The first source line and ``^`` under the expression; empty where there is no source."""
@@ -115,8 +116,16 @@ def _width(character: str) -> int:
     return 2 if unicodedata.east_asian_width(character) in "WF" else 1
 
 
+@lru_cache(maxsize=4096)
+def _name(at: Position) -> str:
+    """What messages and comments call a position, unless it is in a notebook."""
+    return f"{os.path.basename(at.file)}:{at.line}"
+
+
 def _cell(file: str) -> str:
     """The name of a notebook cell or of an input of an interactive shell; empty for other code."""
+    if "ipy" not in file:
+        return ""
     if numbered := re.match(r"<ipython-input-(\d+)-", file):
         return f"cell In[{numbered[1]}]"
     if "ipykernel_" not in file:

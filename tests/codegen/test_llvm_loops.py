@@ -314,3 +314,56 @@ def test_loads_are_read_again_after_a_store():
         vec(Store("z", (j,), op("add", Load("y", (const(0),), "f32"), local("a")))),
     )
     check(source, {"y": np.zeros(9, np.float32), "z": np.zeros(9, np.float32)}, (0, 9))
+
+
+def test_locals_that_are_the_same_in_all_lanes_are_scalars():
+    """A counter and its limit inside a vec loop; the lanes' own counts are vectors."""
+    i64 = lambda name: Var(name, "i64")  # noqa: E731
+    source = kernel(
+        "in x: f32[n1]; out y: f32[n1]; out z: i64[n1]",
+        vec(
+            Local("sum", "f32", f32(0.0)),
+            Local("count", "i64", const(0)),
+            Local("own", "i64", const(0)),
+            While(
+                op("lt", i64("count"), const(5), dtype="bool"),
+                (
+                    Set("sum", op("add", local("sum"), Load("x", (j,), "f32"))),
+                    Set("count", iadd(i64("count"), 1)),
+                    If(
+                        op("lt", local("sum"), f32(1.0), dtype="bool"),
+                        (Set("own", iadd(i64("own"), 1)),),
+                    ),
+                ),
+            ),
+            Store("y", (j,), local("sum")),
+            Store("z", (j,), iadd(i64("own"), 0)),
+            unroll=2,
+        ),
+    )
+    text = print_llvm(source, native.host_target())
+    assert "add <16 x i64>" in text  # own
+    assert " = icmp slt i64" in text and "icmp slt <16 x i64>" not in text  # count
+    for n in (1, 32, 75):
+        check(source, {"x": data(n), "y": data(n), "z": np.zeros(n, np.int64)}, (0, n))
+
+
+def test_any_lane():
+    """A loop that ends when nothing grows in any lane; lanes outside of the buffer do not count."""
+    grows = op("lt", local("a"), f32(100.0), dtype="bool")
+    doubled = op("select", grows, op("add", local("a"), local("a")), local("a"), dtype="f32")
+    source = kernel(
+        "in x: f32[n1]; out y: f32[n1]",
+        vec(
+            Local("a", "f32", Load("x", (j,), "f32")),
+            While(
+                op("any_lane", grows, dtype="bool"),
+                (Local("b", "f32", doubled), Set("a", local("b"))),
+            ),
+            Store("y", (j,), local("a")),
+            unroll=2,
+        ),
+    )
+    for n in (1, 32, 75):
+        x = np.abs(data(n)) + np.float32(0.5)
+        check(source, {"x": x, "y": data(n)}, (0, n))

@@ -39,7 +39,7 @@ def nested_scan(steps: int) -> Graph:
             body = b.graph((inside,))
         return P["scan"](x, body=body, n_consts=0, n_carry=1, length=steps, reverse=False)
 
-    return graph_of("f32[3,3]", build)
+    return graph_of("f32[5,5]", build)
 
 
 def test_counters_of_loops_are_allotted_once() -> None:
@@ -51,7 +51,7 @@ def test_counters_of_loops_are_allotted_once() -> None:
 def test_a_million_steps_do_not_use_up_the_stack() -> None:
     graph = nested_scan(500_000)
     (found,) = compile_graph(graph, backend="llvm", mode="default", threads=1).run(
-        [np.eye(3, dtype="f4")]
+        [np.eye(5, dtype="f4")]
     )
     assert np.isfinite(found).all()
 

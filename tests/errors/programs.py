@@ -523,5 +523,15 @@ def assignment_to_concrete() -> None:
     x[5] = 1.0
 
 
+def donated_array() -> None:
+    @jit(donate_argnums=0)
+    def step(params: Any, gradient: Any) -> Any:
+        return params - gradient
+
+    params = jnp.ones((2, 3))
+    step(params, x23)
+    params.sum()
+
+
 def update_shape() -> None:
     jit(lambda x: x.at[0].set(v6))(x43)

@@ -10,7 +10,7 @@ import pytest
 from tracejit.codegen.llvm import print_llvm
 from tracejit.errors import InternalError
 from tracejit.ir.types import DTYPES, TensorType
-from tracejit.kernel import interp
+from tracejit.kernel import conv_features, interp
 from tracejit.kernel.conv import conv_kernel
 from tracejit.kernel.nodes import Kernel, Loop
 from tracejit.kernel.text import parse, show
@@ -181,10 +181,96 @@ def test_choice_of_plan() -> None:
     assert plan((8, 512, 9, 9), (512, 512, 3, 3)) == "features"
 
 
-def test_padding_is_refused() -> None:
+def test_gaps_and_padding_are_refused() -> None:
     lhs, rhs = arrays((1, 1, 4), (1, 1, 3), "f32")
+    with pytest.raises(InternalError, match="gaps filled"):
+        made(lhs, rhs, params(1, lhs_dilation=(2,)), 4)
+    for plan in ("pixels", "window"):
+        with pytest.raises(InternalError, match="padded by a node of its own"):
+            made(lhs, rhs, params(1, padding=((1, 1),)), 4, plan)
+    depthwise = params(1, padding=((1, 1),), feature_group_count=2)
     with pytest.raises(InternalError, match="padded by a node of its own"):
-        made(lhs, rhs, params(1, padding=((1, 1),)), 4)
+        made(*arrays((1, 2, 4), (2, 1, 3), "f32"), depthwise, 4)
+
+
+PADDED = [
+    ((2, 3, 5, 6), (4, 3, 3, 3), params(2, padding=((1, 1), (1, 1))), "f32"),
+    ((1, 2, 6, 40), (3, 2, 3, 5), params(2, padding=((2, 0), (1, 3))), "f32"),
+    ((1, 5, 9, 3), (3, 3, 3, 9), params(2, padding=((1, 1),) * 2, dimension_numbers=LAST), "f32"),
+    (
+        (1, 5, 34, 2),
+        (5, 5, 2, 5),
+        params(2, window_strides=(2, 2), padding=((2, 2), (2, 1)), dimension_numbers=LAST),
+        "f32",
+    ),
+    (
+        (1, 7, 9, 2),
+        (3, 3, 2, 5),
+        params(2, rhs_dilation=(2, 3), padding=((2, 3), (3, 1)), dimension_numbers=LAST),
+        "f64",
+    ),
+    (
+        (1, 7, 8, 6),
+        (3, 3, 2, 9),
+        params(2, padding=((1, 1),) * 2, dimension_numbers=LAST, feature_group_count=3),
+        "f32",
+    ),
+    ((4, 3, 9), (6, 3, 4), params(1, padding=((3, 5),), batch_group_count=2), "f32"),
+    ((1, 2, 3, 4, 5), (3, 2, 2, 3, 3), params(3, padding=((1, 0), (1, 1), (0, 2))), "f32"),
+    ((2, 3, 8, 9), (4, 3, 3, 3), params(2, padding=((-1, 2), (1, -2))), "f32"),
+    ((2, 3, 1, 2), (4, 3, 5, 3), params(2, padding=((2, 2), (2, 2))), "i32"),
+    ((2, 3, 5, 6), (4, 3, 3, 3), params(2, padding=((1, 1), (1, 1))), "bf16"),
+    # rows so wide that zeros are read at their ends
+    (
+        (1, 3, 45, 2),
+        (3, 4, 2, 5),
+        params(2, padding=((1, 1), (2, 3)), dimension_numbers=LAST),
+        "f32",
+    ),
+    (
+        (1, 2, 3, 66),
+        (3, 2, 3, 3),
+        params(2, window_strides=(1, 2), rhs_dilation=(1, 4), padding=((1, 1), (4, 3))),
+        "f64",
+    ),
+    # the gradient of weights: pixels of the result are few, images lie side by side
+    ((2, 5, 6, 4), (2, 5, 6, 5), params(2, padding=((1, 1),) * 2, dimension_numbers=MIXED), "f32"),
+]
+
+
+@pytest.mark.parametrize("a,b,p,dtype", PADDED, ids=range(len(PADDED)))
+def test_padding_left_out(a: Any, b: Any, p: Any, dtype: str) -> None:
+    if p["dimension_numbers"] is MIXED:
+        p = {**p, "dimension_numbers": ((3, 0, 1, 2), (3, 0, 1, 2), (2, 3, 0, 1))}
+    lhs, rhs = arrays(a, b, dtype)
+    wanted = conv_general_dilated.numpy(lhs, rhs, **p)  # type: ignore[misc]
+    kernel, out = made(lhs, rhs, p, 4)
+    assert parse(show(kernel)) == kernel
+    interp.run(kernel, {"lhs": lhs, "rhs": rhs, "out": out}, {})
+    close(out, wanted, dtype)
+    kernel, out = made(lhs, rhs, p, 16)
+    run_compiled(kernel, [lhs, rhs, out])
+    close(out, wanted, dtype)
+
+
+def test_sums_held_while_a_large_operand_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(conv_features, "ONCE_BYTES", 100)
+    monkeypatch.setattr(conv_features, "LONG", 9)
+    images = ((3, 0, 1, 2), (3, 0, 1, 2), (2, 3, 0, 1))
+    for padding in (((0, 0),) * 2, ((1, 1),) * 2):
+        for numbers, *shapes in (
+            (images, (2, 5, 4, 3), (2, 4, 3, 17)),
+            (MIXED, (2, 4, 2, 5), (3, 5, 4, 2)),
+        ):
+            p = params(2, padding=padding, dimension_numbers=numbers)
+            lhs, rhs = arrays(*shapes, "f32")
+            wanted = conv_general_dilated.numpy(lhs, rhs, **p)  # type: ignore[misc]
+            kernel, out = made(lhs, rhs, p, 4, "features")
+            interp.run(kernel, {"lhs": lhs, "rhs": rhs, "out": out}, {})
+            close(out, wanted, "f32")
+            kernel, out = made(lhs, rhs, p, 16, "features")
+            run_compiled(kernel, [lhs, rhs, out])
+            close(out, wanted, "f32")
 
 
 def test_nothing_to_compute() -> None:

@@ -10,9 +10,9 @@ import pytest
 from tests.kernel.test_conv import arrays, close, run_compiled
 from tracejit.ir.types import DTYPES, TensorType
 from tracejit.kernel import interp
-from tracejit.kernel.matmul import matmul_kernel, prefers_kernel
+from tracejit.kernel.matmul import matmul_kernel
 from tracejit.kernel.verify import verify
-from tracejit.ops.dot import as_matmul, dot_general
+from tracejit.ops.dot import dot_general
 
 NONE: Any = ((), ())
 PLAIN = (((1,), (0,)), NONE)
@@ -80,15 +80,3 @@ def test_medium(a: Any, b: Any, numbers: Any, dtype: str, width: int) -> None:
     kernel, out = made(lhs, rhs, p, width)
     run_compiled(kernel, [lhs, rhs, out])
     close(out, dot_general.numpy(lhs, rhs, **p), dtype)  # type: ignore[misc]
-
-
-def test_which_products_take_the_kernel() -> None:
-    def chosen(a: Any, b: Any, numbers: Any, dtype: str) -> bool:
-        types = (TensorType(DTYPES[dtype], a), TensorType(DTYPES[dtype], b))
-        return prefers_kernel(as_matmul(*types, numbers), DTYPES[dtype])
-
-    assert chosen((512, 16, 16), (512, 16, 16), BATCHED, "f32")
-    assert chosen((512, 512), (512, 512), PLAIN, "i32")
-    assert chosen((512, 512), (512, 512), PLAIN, "bool")
-    assert not chosen((512, 512), (512, 512), PLAIN, "f32")
-    assert not chosen((4, 4), (4, 4), PLAIN, "c64")

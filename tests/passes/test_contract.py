@@ -156,7 +156,26 @@ CONVS = [
         (2, 3, 20, 20),
         (8, 3, 3, 3),
         params(2, window_strides=(2, 2), padding=((1, 1), (1, 1))),
-        ["pad", "transpose", "conv_general_dilated"],
+        ["transpose", "conv_general_dilated"],
+    ),
+    (
+        (2, 20, 20, 8),
+        (3, 3, 8, 16),
+        params(2, padding=((1, 1), (1, 1)), dimension_numbers=LAST),
+        ["conv_general_dilated"],
+    ),
+    # lanes over columns: padding is copied
+    (
+        (2, 8, 9, 64),
+        (4, 8, 3, 3),
+        params(2, padding=((1, 1), (1, 1))),
+        ["pad", "conv_general_dilated"],
+    ),
+    (
+        (2, 16, 9, 9),
+        (16, 1, 3, 3),
+        params(2, padding=((1, 1), (1, 1)), feature_group_count=16),
+        ["pad", "conv_general_dilated"],
     ),
     ((2, 3, 9), (4, 3, 3), params(1, padding=((-1, 2),), lhs_dilation=(2,)), None),
 ]

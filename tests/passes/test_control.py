@@ -83,6 +83,19 @@ def test_stacked_results_that_are_known_are_not_computed() -> None:
     assert len(after.nodes[1].outputs) == 2
 
 
+def test_stacked_results_that_no_step_changes_are_computed_once() -> None:
+    s = scan(
+        *(1, 1, 4),
+        *["f32[2]"] * 3,
+        lambda a, c, x: (add(c, b := exp(neg(a))), mul(b, 2), mul(c, x)),
+    )
+    after = check(
+        "scan_same_results", graph_of("f32[2]", "f32[2]", "f32[4,2]", lambda a, c, x: s(a, c, x))
+    )
+    (loop,) = (node for node in after.nodes if node.prim.name == "scan")
+    assert len(loop.outputs) == 2 and "broadcast_in_dim" in names(after)
+
+
 def test_operands_that_repeat_are_consts() -> None:
     s = scan(1, 1, 4, *["f32[2]"] * 4, lambda a, c, x, y: (add(c, mul(a, x)), mul(x, y)))
 

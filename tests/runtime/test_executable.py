@@ -13,9 +13,11 @@ import tracejit.numpy as jnp
 from tests.fuzz.checks import check_graph, run_guarded
 from tests.passes.pass_checks import graph_of
 from tracejit import lax
+from tracejit.codegen.llvm_ops import NATIVE
 from tracejit.errors import OutOfBoundsError
 from tracejit.ir.graph import Graph
 from tracejit.ir.types import DTYPES, TensorType
+from tracejit.kernel.math import EXPANSIONS
 from tracejit.runtime import cpu
 from tracejit.runtime.executable import Executable, compile_graph
 from tracejit.transform import PRIMS as P
@@ -253,3 +255,9 @@ def test_numba_writes_a_result_without_axes() -> None:
     graph = graph_of("f16[33]", lambda x: P["argmax"](x, axes=(0,), index_dtype=DTYPES["i64"]))
     x = np.arange(33, dtype=np.float16) % 20
     assert compiled(graph, backend="numba").run([x])[0] == 19
+
+
+def test_scalar_operations_are_listed() -> None:
+    spelled = NATIVE | frozenset(EXPANSIONS)
+    assert spelled <= cpu.KNOWN
+    assert cpu.KNOWN - spelled <= {"check_index", "probe"}

@@ -2,7 +2,7 @@
 
     void gemm_0(ptr args, ptr dims, ptr steps, ptr data)      data: lhs, rhs, out, the BLAS routine
 
-A range of units is one thread's part: products of a batch, or rows or columns of a single product.
+A range of units is one thread's part: rows or columns of the product.
 BLAS itself runs on one thread then, so that its pool and ours do not fight over the cores.
 Row-major C = A B is column-major C' = B' A'.
 """
@@ -62,8 +62,7 @@ class _Printer:
         a, b, c, gemm = (self.load("ptr", "%data", k) for k in range(4))
         extents = {"m": str(m.m), "n": str(m.n), "k": str(m.k)}
         if call.split in ("m", "n"):
-            units = self.value(f"sub i64 {high}, {low}")
-            extents[call.split] = self.value(f"trunc i64 {units} to i32")
+            extents[call.split] = self.value(f"sub i64 {high}, {low}")
             if call.split == "m":
                 a = self.moved(a, low, 1 if m.lhs_view.transposed else m.lhs_view.leading)
                 c = self.moved(c, low, m.n)
@@ -82,58 +81,30 @@ class _Printer:
             f"@{self.name}_one = private constant {type} 1.0",
             f"@{self.name}_zero = private constant {type} 0.0",
             f"define internal void @{self.name}(ptr %args, ptr %dims, ptr %steps, ptr %data) {{",
-            "  %numbers = alloca [6 x i32], align 16",
+            "  %numbers = alloca [6 x i64], align 16",
             *self.lines,
             "  ret void",
             "}",
         ]
 
     def numbers(self, extents: dict[str, str]) -> None:
-        """The integers BLAS takes by address."""
+        """The integers BLAS takes by address: ``runtime/blas.py`` says why they have 64 bits."""
         m = self.call.matmul
         assert m.lhs_view is not None and m.rhs_view is not None
         leading = (m.rhs_view.leading, m.lhs_view.leading, max(m.n, 1))
         values = (extents["n"], extents["m"], extents["k"], *map(str, leading))
         for k, number in enumerate(values):
-            place = self.value(f"getelementptr i32, ptr %numbers, i64 {k}")
-            self.emit(f"store i32 {number}, ptr {place}")
+            place = self.value(f"getelementptr i64, ptr %numbers, i64 {k}")
+            self.emit(f"store i64 {number}, ptr {place}")
 
     def product(self, a: str, b: str, c: str, gemm: str) -> None:
         m = self.call.matmul
         assert m.lhs_view is not None and m.rhs_view is not None
         n, rows, k, ldb, lda, ldc = (
-            self.value(f"getelementptr i32, ptr %numbers, i64 {place}") for place in range(6)
+            self.value(f"getelementptr i64, ptr %numbers, i64 {place}") for place in range(6)
         )
         letter = {False: f"@{self.name}_n", True: f"@{self.name}_t"}
         flags = (letter[m.rhs_view.transposed], letter[m.lhs_view.transposed])
         one, zero = f"@{self.name}_one", f"@{self.name}_zero"
         given = (*flags, n, rows, k, one, b, ldb, a, lda, zero, c, ldc)
         self.emit(f"call {GEMM_TYPE} {gemm}({', '.join('ptr ' + p for p in given)})")
-
-    def batch(self, low: str, high: str, pointers: tuple[str, str, str], gemm: str) -> None:
-        """One product after the other; the unit is the position in the batch, row-major."""
-        m = self.call.matmul
-        assert m.lhs_view is not None and m.rhs_view is not None
-        self.emit("br label %enter")
-        self.lines.append("enter:")
-        self.emit("br label %head")
-        self.lines.append("head:")
-        self.emit(f"%unit = phi i64 [ {low}, %enter ], [ %next, %body ]")
-        self.emit(f"%more = icmp slt i64 %unit, {high}")
-        self.emit("br i1 %more, label %body, label %done")
-        self.lines.append("body:")
-        rest, indices = "%unit", []
-        for extent in reversed(m.batch_shape[1:]):
-            indices.insert(0, self.value(f"urem i64 {rest}, {extent}"))
-            rest = self.value(f"udiv i64 {rest}, {extent}")
-        indices.insert(0, rest)
-        strides = (m.lhs_view.batch_strides, m.rhs_view.batch_strides)
-        moved = []
-        for pointer, steps in zip(pointers[:2], strides, strict=True):
-            for index, stride in zip(indices, steps, strict=True):
-                pointer = self.moved(pointer, index, stride)
-            moved.append(pointer)
-        self.product(*moved, self.moved(pointers[2], "%unit", m.m * m.n), gemm)
-        self.emit("%next = add i64 %unit, 1")
-        self.emit("br label %head")
-        self.lines.append("done:")

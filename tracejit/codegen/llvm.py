@@ -26,9 +26,11 @@ from tracejit.codegen.llvm_scan import (
     register_arrays,
     set_anywhere,
     stored_buffers,
+    uniform_locals,
     uses_check,
     work,
 )
+from tracejit.codegen.llvm_transpose import print_transpose
 from tracejit.codegen.llvm_vector import Vectors
 from tracejit.codegen.target import Target
 from tracejit.errors import InternalError
@@ -45,6 +47,7 @@ from tracejit.kernel.nodes import (
     Set,
     Stmt,
     Store,
+    Transpose,
     While,
 )
 
@@ -79,7 +82,8 @@ class Printer(Vectors):
         super().__init__(target)
         self.kernel = kernel
         self.memo: dict[Expr, Value] = {}
-        self.mutable = set_anywhere(kernel.body)
+        self.changing = set_anywhere(kernel.body)
+        self.mutable = self.changing - uniform_locals(kernel.body)
         self.registers = register_arrays(kernel.body)
         self.flag = ""
 
@@ -161,6 +165,9 @@ class Printer(Vectors):
     def operation(self, e: Expr) -> Value:
         assert isinstance(e, Op)
         args = [self.value(x) for x in e.args]
+        if e.fn == "any_lane":
+            lanes = self.both(self.mask, args[0]) if isinstance(args[0], tuple) else None
+            return args[0] if lanes is None else self.any(lanes)
         sources = tuple(x.dtype for x in e.args)
         if e.dtype == "i64" and all(isinstance(a, str) for a in args):
             match e.fn, args:
@@ -213,6 +220,8 @@ class Printer(Vectors):
                 self.assign(self.element(s), self.value(s.value))
             case Store():
                 self.store(s)
+            case Transpose():
+                print_transpose(self, s)
             case Loop():
                 self.any_loop(s)
             case If():
@@ -236,7 +245,7 @@ class Printer(Vectors):
         v = self.value(s.value)
         if self.width and s.name in self.mutable:
             v = self.wide(v, s.dtype)
-        elif self.width and s.dtype == "i64":
+        elif self.width and s.dtype == "i64" and s.name not in self.changing:
             self.linears[s.name] = self.linear(s.value)
         self.dtypes[s.name] = s.dtype
         self.env[s.name] = v

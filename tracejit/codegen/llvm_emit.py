@@ -142,7 +142,11 @@ class Emitter:
         """
         level_of, levels = self.level_of, self.levels
         current = len(levels) - 1
-        level = max([level_of.get(x, 0) for x in operands], default=0)
+        level = 0
+        for x in operands:
+            made = level_of.get(x, 0)
+            if made > level:
+                level = made
         key: object = (text, self.version.get(buffer, 0)) if buffer else text
         if level < current:
             for inner in range(level + 1, current + 1):

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 from tracejit.codegen.llvm_emit import Emitter, is_constant, memory, reg
 from tracejit.codegen.llvm_ops import Spelling
+from tracejit.codegen.llvm_strided import LONGEST_STEP, lane_masks, merged, starts
 from tracejit.ir.expr import Const, Expr, Load, Op, Var
 from tracejit.ir.types import DTYPES
 from tracejit.kernel.nodes import Store
@@ -41,6 +42,11 @@ class Linear:
     def step(self) -> int:
         """1 or -1 where lanes lie side by side, upward or downward; 0 elsewhere."""
         return int(self.lane) if self.lane in ("1", "-1") and not self.vectors else 0
+
+    @property
+    def apart(self) -> int:
+        """The step between lanes where it is a number; 0 elsewhere."""
+        return int(self.lane) if is_constant(self.lane) and not self.vectors else 0
 
 
 @dataclass
@@ -230,6 +236,8 @@ class Memory(Emitter):
         for part, m in enumerate(masks):
             if offset.step:
                 parts.append(self.load_vector(e.buffer, p, offset, part, m))
+            elif 1 < offset.apart <= LONGEST_STEP < self.width:
+                parts.append(self.load_strided(e.buffer, p, offset, part, m))
             else:
                 parts.append(self.gather(e.buffer, self.lane_pointers(buffer, p, offset, part), m))
         return tuple(parts)
@@ -291,25 +299,41 @@ class Memory(Emitter):
         )
 
     def load_vector(self, name: str, p: str, offset: Linear, part: int, mask: str | None) -> str:
-        buffer, w = self.buffers[name], self.width
+        buffer = self.buffers[name]
         p = self.displaced(buffer, p, self.side_by_side(offset, part))
         if mask is not None and offset.step < 0:
             mask = self.reverse(mask, "i1")
+        v = self.load_lanes(name, p, mask)
+        v = v if offset.step > 0 else self.reverse(v, memory(buffer.dtype))
+        return self.from_memory(v, buffer.dtype)
+
+    def load_lanes(self, name: str, p: str, mask: str | None) -> str:
+        """As many elements as lanes, from ``p`` on, as they are in memory."""
+        buffer, w = self.buffers[name], self.width
         element, size = memory(buffer.dtype), DTYPES[buffer.dtype].itemsize
         if mask is None:
-            v = self.emit(
+            return self.emit(
                 f"load <{w} x {element}>, ptr {p}, align {size}", p, buffer=name, uncertain=True
             )
-        else:
-            v = self.emit(
-                f"call <{w} x {element}> @llvm.masked.load.{memory_suffix(buffer.dtype, w)}.p0("
-                f"ptr {p}, i32 {size}, "
-                f"<{w} x i1> {mask}, <{w} x {element}> zeroinitializer)",
-                p,
-                mask,
-                buffer=name,
-            )
-        v = v if offset.step > 0 else self.reverse(v, element)
+        return self.emit(
+            f"call <{w} x {element}> @llvm.masked.load.{memory_suffix(buffer.dtype, w)}.p0("
+            f"ptr {p}, i32 {size}, "
+            f"<{w} x i1> {mask}, <{w} x {element}> zeroinitializer)",
+            p,
+            mask,
+            buffer=name,
+        )
+
+    def load_strided(self, name: str, p: str, offset: Linear, part: int, mask: str | None) -> str:
+        """Lanes that lie a few elements apart, out of vectors of all elements between them."""
+        buffer, w, step = self.buffers[name], self.width, offset.apart
+        first = offset.const + part * w * step
+        masks = [None] * step if mask is None else lane_masks(self.emit, mask, step, w)
+        vectors = [
+            self.load_lanes(name, self.displaced(buffer, p, first + start), m)
+            for start, m in zip(starts(step, w), masks, strict=True)
+        ]
+        v = merged(self.emit, memory(buffer.dtype), vectors, step, w)
         return self.from_memory(v, buffer.dtype)
 
     def gather(self, name: str, p: str, mask: str | None) -> str:

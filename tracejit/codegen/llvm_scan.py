@@ -1,16 +1,17 @@
 """What a piece of a kernel writes: asked by the LLVM printer before it opens a loop.
 
 assigned(body)        names of locals set or accumulated, in order of first mention
+uniform_locals(body)  those that are the same in all lanes of a vec loop
 stored_buffers(body)  buffers stored to
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from tracejit.errors import InternalError
-from tracejit.ir.expr import Const, Expr, Load, Op, Var, walk
+from tracejit.ir.expr import Const, Expr, Load, Op, Var, children, walk
 from tracejit.ir.types import DTYPES
 from tracejit.kernel.nodes import (
     Accumulate,
@@ -22,26 +23,30 @@ from tracejit.kernel.nodes import (
     Set,
     Stmt,
     Store,
+    Transpose,
     While,
 )
 
 
-def statements(body: Sequence[Stmt]) -> Iterator[Stmt]:
-    """Every statement, those inside loops and branches too."""
-    for s in body:
-        yield s
-        match s:
-            case Loop() | While():
-                yield from statements(s.body)
-            case If():
-                yield from statements(s.then)
-                yield from statements(s.orelse)
+def statements(body: Sequence[Stmt]) -> list[Stmt]:
+    """Every statement, those inside loops and branches too, in the order of the text."""
+    found: list[Stmt] = []
+    stack = list(reversed(body))
+    while stack:
+        s = stack.pop()
+        found.append(s)
+        if isinstance(s, Loop | While):
+            stack += reversed(s.body)
+        elif isinstance(s, If):
+            stack += reversed((*s.then, *s.orelse))
+    return found
 
 
 def assigned(body: Sequence[Stmt]) -> list[str]:
     """Names of locals that are set or accumulated, without those declared inside."""
-    inner = {s.name for s in statements(body) if isinstance(s, Local)}
-    found = dict.fromkeys(s.name for s in statements(body) if isinstance(s, Set | Accumulate))
+    every = statements(body)
+    inner = {s.name for s in every if isinstance(s, Local)}
+    found = dict.fromkeys(s.name for s in every if isinstance(s, Set | Accumulate))
     return [name for name in found if name not in inner]
 
 
@@ -50,10 +55,61 @@ def set_anywhere(body: Sequence[Stmt]) -> set[str]:
     return {s.name for s in statements(body) if isinstance(s, Set | Accumulate)}
 
 
+def uniform_locals(body: Sequence[Stmt]) -> frozenset[str]:
+    """Locals that change inside a vec loop and are the same in all its lanes whenever they are
+    read: counters, times. Scalars are enough for them.
+    """
+    changing = set_anywhere(body)
+    varying: set[str] = set()
+
+    def varies(expr: Expr, lanes: frozenset[str]) -> bool:
+        stack = [expr]
+        seen: set[Expr] = set()
+        while stack:
+            node = stack.pop()
+            if node in seen or (isinstance(node, Op) and node.fn == "any_lane"):
+                continue
+            seen.add(node)
+            if isinstance(node, Var) and (node.name in lanes or node.name in varying):
+                return True
+            if isinstance(node, Load) and node.buffer in scratch:
+                return True
+            stack.extend(children(node))
+        return False
+
+    def visit(body: Sequence[Stmt], lanes: frozenset[str], diverged: bool) -> None:
+        for s in body:
+            match s:
+                case Local() | Set() | Accumulate():
+                    if lanes and (diverged and not isinstance(s, Local) or varies(s.value, lanes)):
+                        varying.add(s.name)
+                case Loop():
+                    inside = lanes | {s.var} if s.how == "vec" else lanes
+                    ragged = any(varies(e, lanes) for e in (s.start, s.stop)) if lanes else False
+                    if ragged:
+                        varying.add(s.var)
+                    visit(s.body, inside, diverged or ragged)
+                case If():
+                    apart = diverged or varies(s.cond, lanes)
+                    visit(s.then, lanes, apart)
+                    visit(s.orelse, lanes, apart)
+                case While():
+                    visit(s.body, lanes, diverged or varies(s.cond, lanes))
+
+    scratch = {s.name for s in statements(body) if isinstance(s, Scratch)}
+    before = -1
+    while len(varying) > before:
+        before = len(varying)
+        visit(body, frozenset(), False)
+    return frozenset(changing - varying)
+
+
 def stored_buffers(body: Sequence[Stmt]) -> frozenset[str]:
     """Buffers that are stored to; scratch declared inside counts, it is another one each time."""
-    found = {s.buffer for s in statements(body) if isinstance(s, Store)}
-    return frozenset(found | {s.name for s in statements(body) if isinstance(s, Scratch)})
+    every = statements(body)
+    found = {s.buffer for s in every if isinstance(s, Store)}
+    found |= {s.target for s in every if isinstance(s, Transpose)}
+    return frozenset(found | {s.name for s in every if isinstance(s, Scratch)})
 
 
 def uses_check(body: Sequence[Stmt]) -> bool:
@@ -73,6 +129,8 @@ def expressions(s: Stmt) -> tuple[Expr, ...]:
             return (s.cond,)
         case Check():
             return (s.ok,)
+        case Transpose():
+            return (*s.to, *s.at, s.rows, s.columns)
     return ()
 
 
@@ -101,6 +159,8 @@ def register_arrays(body: Sequence[Stmt], most: int = 64) -> dict[str, int]:
 
     Every index is known once loops are unrolled, and no other vec loop looks at the array.
     """
+    if not any(isinstance(s, Scratch) for s in statements(body)):
+        return {}
     home: dict[str, Loop | None] = {}
     lengths: dict[str, int] = {}
     refused: set[str] = set()
@@ -119,6 +179,8 @@ def register_arrays(body: Sequence[Stmt], most: int = 64) -> dict[str, int]:
         for s in body:
             if isinstance(s, Scratch):
                 home[s.name], lengths[s.name] = lanes, math.prod(s.shape)
+            if isinstance(s, Transpose):
+                refused.update((s.target, s.source))
             accesses: list[Load | Store] = [s] if isinstance(s, Store) else []
             accesses += [n for e in expressions(s) for n in walk(e) if isinstance(n, Load)]
             for access in accesses:

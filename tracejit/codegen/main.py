@@ -30,7 +30,6 @@ COPY_UNIT = 4096
 
 _PARALLEL_TYPE = "void (ptr, ptr, ptr, ptr, ptr, i64, i64, i32)"
 
-
 #: units from cells 0 and 1: target and source
 _COPY_UNITS = f"""define internal void @copy_units(ptr %args, ptr %dims, ptr %steps, ptr %cells) {{
   %count = load i64, ptr %dims
@@ -77,7 +76,7 @@ class Env:
 def make_env(program: Program) -> Env:
     kernels = {kernel: FIRST + k for k, kernel in enumerate(program.kernels)}
     first = FIRST + len(kernels)
-    flags = tuple(c for c in program.calls if isinstance(c, KernelCall) and has_check(c.kernel))
+    flags = tuple(c for c in program.kernel_calls if has_check(c.kernel))
     return Env(kernels, first, flags, first + len(program.plan.constants))
 
 
@@ -110,13 +109,13 @@ class _Printer:
         self.label("end")
         self.blas_threads(restore=True)
         self.emit("ret void")
-        kernels = [c for c in self.program.calls if isinstance(c, KernelCall)]
-        cells = max((len(c.slots) + len(c.sizes) + 1 for c in kernels), default=0)
+        calls = self.program.kernel_calls
+        cells = max((len(c.slots) + len(c.sizes) + 1 for c in calls), default=0)
         head = [
             f'target triple = "{target.triple}"',
             f'target datalayout = "{target.layout}"',
             *self.constants,
-            "define void @main(ptr %args, ptr %results, ptr %arena, ptr %env) {",
+            "define void @main(ptr %args, ptr %results, ptr %arena, ptr %env) optnone noinline {",
             "entry:",
             f"  %table = alloca [{max(len(self.program.plan.slots), 1)} x ptr], align 64",
             f"  %cells = alloca [{max(cells, 4)} x i64], align 64",
@@ -205,7 +204,8 @@ class _Printer:
     def run(self, call: Call) -> None:
         match call:
             case KernelCall():
-                self.kernel_call(call)
+                for part in call.chain:
+                    self.kernel_call(part)
             case GemmCall():
                 self.gemm_call(call)
             case HostCall():
@@ -303,9 +303,13 @@ class _Printer:
         self.label(done)
 
     def host_call(self, call: HostCall) -> None:
-        """The callback computes it; a non-zero answer (an exception) ends the program."""
+        """The callback computes it, with all threads of BLAS; a non-zero answer (an exception)
+        ends the program.
+        """
+        self.blas_threads(restore=True)
         host = self.from_env(HOST)
         status = self.value(f"call i64 {host}(i64 {self.number_of[id(call)]}, ptr %table)")
+        self.blas_threads(restore=False)
         failed = self.value(f"icmp ne i64 {status}, 0")
         go_on = self.fresh("on")
         self.emit(f"br i1 {failed}, label %end, label %{go_on}")

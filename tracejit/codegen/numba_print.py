@@ -45,7 +45,7 @@ from tracejit.codegen.numba_scalar import (
     whole,
 )
 from tracejit.errors import BackendError, InternalError
-from tracejit.ir.expr import Const, Expr, Load, Op, Var, children, rebuild, walk
+from tracejit.ir.expr import Const, Expr, Load, Op, Var, children, iadd, rebuild, walk
 from tracejit.ir.types import DTYPES
 from tracejit.kernel.math import expand_math
 from tracejit.kernel.math_half import widen_half
@@ -61,6 +61,7 @@ from tracejit.kernel.nodes import (
     Set,
     Stmt,
     Store,
+    Transpose,
     While,
 )
 from tracejit.kernel.text import show
@@ -223,6 +224,9 @@ class _Printer:
         self.assigned = {s.name for s in statements(kernel.body) if isinstance(s, Set | Accumulate)}
         #: buffers that hold bits of a narrow float
         self.packed: set[str] = set()
+        #: of each buffer
+        self.dtypes = {p.name: p.dtype for p in kernel.params}
+        self.dtypes |= {s.name: s.dtype for s in statements(kernel.body) if isinstance(s, Scratch)}
         #: where scratch is declared: line number and depth
         self.scratch_at = (0, 1)
         #: within a loop that threads share: buffer without axes -> the variable of its element
@@ -282,6 +286,8 @@ class _Printer:
                 self.accumulate(stmt)
             case Store():
                 self.store(stmt)
+            case Transpose():
+                self.loop(transpose_loops(stmt, self.dtypes[stmt.source]))
             case If():
                 self.nested(f"if {self.value(stmt.cond)}:", stmt.then)
                 if stmt.orelse:
@@ -422,6 +428,24 @@ class _Printer:
             return text
         zero = constant(_zero(node.dtype), self.constants)
         return f"({text} if {strip(texts[node.guard].typed)} else {zero})"
+
+
+def transpose_loops(stmt: Transpose, dtype: str) -> Loop:
+    """A transpose as the loops that it stands for."""
+    row, column = Var("row_", "i64"), Var("column_", "i64")
+    inside = Op(
+        "and",
+        (Op("lt", (row, stmt.rows), "bool"), Op("lt", (column, stmt.columns), "bool")),
+        "bool",
+    )
+    to = (*stmt.to[:-2], iadd(stmt.to[-2], column), iadd(stmt.to[-1], row))
+    at = [*stmt.at[:-1], iadd(stmt.at[-1], column)]
+    at[stmt.axis] = iadd(at[stmt.axis], row)
+    value = Load(stmt.source, tuple(at), dtype, inside)
+    body: Stmt = Store(stmt.target, to, value)
+    for var in (column, row):
+        body = Loop("seq", var.name, Const(0, "i64"), Const(stmt.side, "i64"), (body,))
+    return body
 
 
 def is_shared(loop: Loop) -> bool:

@@ -179,7 +179,7 @@ _USUAL: dict[str, dict[str, str]] = {
     "is_nan": {"f": "math.isnan({0})", "c": "np.isnan({0})"},
 }
 
-_CODED = frozenset(("convert", "bitcast"))
+_CODED = frozenset(("convert", "bitcast", "any_lane"))
 
 
 def _pick(table: dict[str, dict[str, str]], fn: str, kind: str) -> str | None:
@@ -283,6 +283,8 @@ def spell(op: Op, args: Sequence[Text], module: dict[str, str]) -> Text:
     """The text of an operation (``spelled`` says that there is one); constants it needs go into
     ``module``.
     """
+    if op.fn == "any_lane":  # one lane at a time runs here
+        return args[0]
     texts = [arg.typed for arg in args]
     if op.fn == "convert":
         return whole(_convert(op.args[0].dtype, op.dtype, texts[0], module))

@@ -6,9 +6,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from tracejit.ir.types import DTYPES
+from tracejit.record import dataclass
 
 
 @dataclass(frozen=True)

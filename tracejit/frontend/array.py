@@ -19,6 +19,7 @@ from tracejit import hints, source
 from tracejit.config import config
 from tracejit.errors import (
     ArgumentError,
+    DeletedArrayError,
     DTypeError,
     TracedValueError,
     TracejitError,
@@ -34,6 +35,50 @@ from tracejit.ir.prim import Primitive
 from tracejit.ir.types import DTYPES, TensorType, type_of
 
 _KNOWN = frozenset(DTYPES.values())
+
+
+class Kind:
+    """What a program depends on of an argument. Equal kinds are one object: a key by identity."""
+
+    __slots__ = ("type", "dtype", "shape", "weak")
+
+    def __init__(self, dtype: np.dtype, shape: tuple[int, ...], weak: bool) -> None:
+        self.type = TensorType(dtype, shape)
+        self.dtype = dtype
+        self.shape = shape
+        self.weak = weak
+
+
+class Donated:
+    """Takes the place of the memory of an Array that was donated to ``function``."""
+
+    __slots__ = ("function",)
+
+    def __init__(self, function: str) -> None:
+        self.function = function
+
+    def __bool__(self) -> bool:
+        return False
+
+    def array(self, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+        raise DeletedArrayError(
+            f"this array, {TensorType(dtype, shape)}, has been deleted: its memory was donated to "
+            f"`{self.function}`",
+            at=source.here(),
+            hint=f"use what `{self.function}` returned, or call it with jnp.copy of the array",
+        )
+
+
+#: Python's numbers, which have a dtype by the settings only
+SCALARS = frozenset({bool, int, float, complex})
+
+_kinds: dict[tuple[np.dtype, tuple[int, ...], bool], Kind] = {}
+
+
+def kind_for(dtype: np.dtype, shape: tuple[int, ...], weak: bool = False) -> Kind:
+    """The one Kind of these."""
+    key = (dtype, shape, weak)
+    return _kinds.get(key) or _kinds.setdefault(key, Kind(*key))
 
 
 @user_methods(
@@ -52,7 +97,7 @@ class Array(user_methods()(Operators)):  # type: ignore[misc]
     (Array([9., 2., 3.], dtype=float32), (3,), dtype('float32'))
     """
 
-    __slots__ = ("_data", "_value", "_trace", "_weak", "_address", "__weakref__")
+    __slots__ = ("_array", "_value", "_trace", "_is_weak", "_kind", "_place", "__weakref__")
     __array_priority__ = 100
 
     def __init__(
@@ -62,27 +107,68 @@ class Array(user_methods()(Operators)):  # type: ignore[misc]
         trace: Trace | None = None,
         weak: bool = False,
     ) -> None:
-        self._data = data
+        # a program's result has no NumPy array until somebody asks for it: _data
+        self._array = data
         self._value = value
         self._trace = trace
-        self._weak = weak
-        # of the data, once a program has needed it; 0: not known
-        self._address = 0
+        self._is_weak = weak
+        # both of a concrete Array, once a program has needed them
+        self._kind: Kind | None = None
+        self._place: Any = None
 
     # ---- what it is ----
 
     @property
+    def _data(self) -> np.ndarray | None:
+        array = self._array
+        if array is None and self._place is not None:
+            array = self._array = self._place.array(self._kind.shape, self._kind.dtype)
+        return array
+
+    @property
+    def _weak(self) -> bool:
+        return self._is_weak
+
+    @_weak.setter
+    def _weak(self, weak: bool) -> None:
+        self._is_weak = weak
+        if self._kind is not None:
+            self._kind = kind_for(self._kind.dtype, self._kind.shape, weak)
+
+    def _find_kind(self) -> Kind:
+        """Its Kind, kept from the first time on."""
+        found = self._kind
+        if found is None:
+            held = self._array if self._value is None else self._value.type
+            found = self._kind = kind_for(held.dtype, held.shape, self._is_weak)
+        return found
+
+    def _become(self, other: Array) -> None:
+        """From here on be what ``other`` is."""
+        for slot in ("_array", "_value", "_trace", "_is_weak", "_kind", "_place"):
+            setattr(self, slot, getattr(other, slot))
+
+    @property
     def type(self) -> TensorType:
         """Its TensorType: dtype and shape."""
-        return type_of(self._data) if self._value is None else self._value.type
+        if self._value is not None:
+            return self._value.type
+        array = self._array
+        return self._kind.type if array is None else type_of(array)
 
     @property
     def dtype(self) -> np.dtype:
-        return self._data.dtype if self._value is None else self._value.type.dtype
+        if self._value is not None:
+            return self._value.type.dtype
+        array = self._array
+        return self._kind.dtype if array is None else array.dtype
 
     @property
     def shape(self) -> tuple[int, ...]:
-        return self._data.shape if self._value is None else self._value.type.shape
+        if self._value is not None:
+            return self._value.type.shape
+        array = self._array
+        return self._kind.shape if array is None else array.shape
 
     @property
     def ndim(self) -> int:
@@ -225,13 +311,15 @@ class Array(user_methods()(Operators)):  # type: ignore[misc]
         return self.shape[0]
 
     def __repr__(self) -> str:
+        if self.is_deleted():
+            return f"Array<{self.type}, deleted>"
         if self._data is None:
             state = self._trace.what if self._trace.alive else "ended trace"
             return f"Array<{self.type}, traced by {state}>"
         return "Array" + repr(self._data).removeprefix("array")
 
     def __str__(self) -> str:
-        return repr(self) if self._data is None else str(self._data)
+        return repr(self) if self.is_deleted() or self._data is None else str(self._data)
 
     def __format__(self, spec: str) -> str:
         if not spec:
@@ -251,6 +339,10 @@ class Array(user_methods()(Operators)):  # type: ignore[misc]
 
     def __deepcopy__(self, memo: Any) -> Array:
         return self
+
+    def is_deleted(self) -> bool:
+        """Whether its memory has been donated: ``jit(f, donate_argnums=0)``."""
+        return type(self._place) is Donated
 
     def block_until_ready(self) -> Array:
         """Wait until the value is there (CPU calls return when it is)."""
@@ -335,7 +427,7 @@ def _run_now(prim: Primitive, arrays: tuple[Array, ...], params: dict[str, Any])
             raise leaked(a)
     data = [a._data for a in arrays]
     try:
-        out_type = prim.infer(*[type_of(d) for d in data], **params)
+        out_type = prim.infer(*[a.type for a in arrays], **params)
         out_types = out_type if isinstance(out_type, tuple) else (out_type,)
         node = Node(prim, (), params, tuple(Value(t) for t in out_types), None)
         results = interp.apply(node, data)

@@ -15,6 +15,7 @@ import types
 import weakref
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,61 +24,57 @@ import optree
 from tracejit import hints, source
 from tracejit.config import Settings, config, legal
 from tracejit.errors import ArgumentError, hide_frames, user_traceback
-from tracejit.frontend.array import Array, as_array
+from tracejit.frontend.array import Array
 from tracejit.frontend.call import (
     FlatCall,
-    OutTree,
     call_graph,
     check_function,
     flatten,
     function_name,
     trace_call,
 )
+from tracejit.frontend.compiled import Compiled, kind_of
+from tracejit.frontend.structure import Read, reader
 from tracejit.frontend.trace import Traced, current_trace
 from tracejit.lazy import lazy, prefetch
 from tracejit.tree_util import NAMESPACE
 
 if TYPE_CHECKING:
-    from tracejit.runtime.executable import Executable, Interpreted, Stages
+    from tracejit.runtime.executable import Stages
 
 # the compiler proper loads when something is first compiled
 _executable = lazy("tracejit.runtime.executable")
 _replay = lazy("tracejit.runtime.replay")
-_buffers = lazy("tracejit.runtime.buffers")
+
+current_settings = config.current
+
+#: structures of arguments that a call is compared with before the registry of pytrees is asked
+MOST_KNOWN = 4
+
+
+class Structure:
+    """The programs for arguments of one pytree structure, and whether such came again."""
+
+    __slots__ = ("programs", "again")
+
+    def __init__(self) -> None:
+        self.programs: dict[Any, Compiled] = {}
+        self.again = False
 
 
 @dataclass(frozen=True)
-class Compiled:
-    """A program and what stands around it: arrays it captured, and the tree of its results."""
+class Split:
+    """Which arguments of a call are static, by position and by name, and which are not."""
 
-    executable: Executable | Interpreted
-    captured: tuple[Array, ...]
-    outputs: OutTree
+    positions: tuple[int, ...]
+    others: tuple[int, ...]
+    names: tuple[str, ...]
+    other_names: tuple[str, ...]
 
-    def __call__(self, leaves: Sequence[Any]) -> Any:
-        arrays = [leaf if type(leaf) is Array else as_array(leaf) for leaf in leaves]
-        if self.captured:
-            arrays = [*self.captured, *arrays]
-        launch = getattr(self.executable, "launch", None)
-        if launch is None:
-            return self.outputs.build(
-                [Array(d) for d in self.executable.run([a._data for a in arrays])]
-            )
-        addresses = [a._address or located(a) for a in arrays]
-        results = []
-        for data, address in launch([a._data for a in arrays], addresses):
-            result = Array(data)
-            result._address = address
-            results.append(result)
-        return self.outputs.build(results)
-
-
-def located(array: Array) -> int:
-    """The address of an Array's data, made contiguous and aligned first where it is not."""
-    data = array.concrete("a compiled function")
-    array._data = _buffers.ready(data)
-    array._address = _buffers.pointer(array._data)
-    return array._address
+    @cached_property
+    def fixed(self) -> bool:
+        """Whether there are any."""
+        return bool(self.positions or self.names)
 
 
 #: every jitted function alive, for ``clear_caches``
@@ -91,6 +88,7 @@ class Jitted:
         self,
         fun: Callable[..., Any],
         static: frozenset[int | str],
+        donate: frozenset[int | str],
         backend: str | None,
         mode: str | None,
         threads: int | None,
@@ -98,17 +96,20 @@ class Jitted:
         functools.update_wrapper(self, fun)
         self._fun = fun
         self._static = static
+        self._donate = donate
         self._backend, self._mode, self._threads = backend, mode, threads
         self._in_class = False
         ALL_JITTED.add(self)
-        self._programs: dict[Any, Compiled] = {}
-        self._graphs: dict[Any, Traced] = {}
+        self._plain = not static
+        self._splits: dict[Any, Split] = {}
+        self.clear_cache()
 
     def __repr__(self) -> str:
         return f"<jit of {function_name(self._fun)}>"
 
     def __set_name__(self, owner: type, name: str) -> None:
         self._in_class = True
+        self._plain = False
 
     def __get__(self, instance: Any, owner: Any = None) -> Any:
         return self if instance is None else types.MethodType(self, instance)
@@ -118,40 +119,93 @@ class Jitted:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         try:  # in place of user_traceback: one Python call less on the fast path
-            fun, fixed = self._fun, None
-            if self._static or self._in_class:
-                fun, args, kwargs, fixed = self._split(args, kwargs)
-            leaves, treedef = optree.tree_flatten((args, kwargs), namespace=NAMESPACE)  # type: ignore[arg-type]
+            given, split, fixed = (args, kwargs), None, None
+            if not self._plain:
+                split, args, kwargs, fixed = self._split(args, kwargs)
             if current_trace() is not None:
-                return self._join_trace(fun, args, kwargs, fixed)
-            settings = config.current()
-            key = (treedef, fixed, settings, *[leaf_key(leaf) for leaf in leaves])
-            program = self._programs.get(key)
-            if program is None:
-                call = FlatCall.of(fun, args, kwargs)
-                program = self._programs[key] = self._compile(call, settings)
-            return program(leaves)
+                return self._join_trace(self._bound(split, *given), args, kwargs, fixed)
+            settings = id(current_settings())
+            for read, programs in self._known:
+                leaves = read(args, kwargs)
+                if leaves is not None:
+                    kinds = [a._kind if type(a) is Array else kind_of(a) for a in leaves]
+                    program = programs.get((settings, fixed, *kinds))
+                    if program is not None:
+                        return program(leaves)
+            return self._search(self._bound(split, *given), args, kwargs, fixed)
         except Exception as error:
             hide_frames(error)
             raise
+
+    def _search(self, fun: Callable[..., Any], args: Any, kwargs: Any, fixed: Any) -> Any:
+        """Run the program for these arguments, made where there is none yet."""
+        leaves, treedef = flatten((args, kwargs))
+        structure = self._structures.get(treedef)
+        if structure is None:
+            structure = self._structures.setdefault(treedef, Structure())
+        settings = config.current()
+        kinds = [kind_of(leaf) for leaf in leaves]
+        call = None
+        if None in kinds:
+            call = FlatCall.of(fun, args, kwargs)
+            kinds = [kind_of(leaf) for leaf in call.leaves]
+        key = (id(settings), fixed, *kinds)
+        program = structure.programs.get(key)
+        if program is None:
+            call = call or FlatCall.of(fun, args, kwargs)
+            donated = self._donated(fun, args, kwargs) if self._donate else frozenset()
+            program = structure.programs[key] = self._compile(call, settings, donated)
+        elif not structure.again:
+            structure.again = True
+            read = reader(treedef)
+            if read is not None:
+                self._known = ((read, structure.programs), *self._known[: MOST_KNOWN - 1])
+        return program(leaves)
 
     # ---- static arguments ----
 
     def _split(
         self, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any], Any]:
-        """The function of the dynamic arguments alone, these, and the static ones as a key."""
-        static = {k for k in range(len(args)) if k in self._static or k - len(args) in self._static}
+    ) -> tuple[Split, tuple[Any, ...], dict[str, Any], Any]:
+        """Which arguments are static, the others, and the static ones as a key."""
+        first = type(args[0]) if args and self._in_class else None
+        split = self._splits.get((len(args), first, *kwargs))
+        if split is None:
+            split = self._splits[len(args), first, *kwargs] = self._new_split(args, kwargs)
+        if not split.fixed:
+            return split, args, kwargs, None
+        fixed = tuple([(k, type(args[k]), args[k]) for k in split.positions])
+        fixed += tuple([(name, type(kwargs[name]), kwargs[name]) for name in split.names])
+        try:
+            hash(fixed)
+        except TypeError:
+            self._check_hashable(fixed)
+        rest = {name: kwargs[name] for name in split.other_names} if kwargs else kwargs
+        return split, tuple([args[k] for k in split.others]), rest, fixed
+
+    def _new_split(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Split:
+        count = len(args)
+        static = {k for k in range(count) if k in self._static or k - count in self._static}
         if args and self._in_class and self._is_instance(args[0]):
             static.add(0)
-        named = {name for name in kwargs if name in self._static}
-        if not static and not named:
-            return self._fun, args, kwargs, None
-        fixed = tuple((k, self._hashable(args[k], f"argument {k}")) for k in sorted(static))
-        fixed += tuple((name, self._hashable(kwargs[name], f"`{name}`")) for name in sorted(named))
-        dynamic = tuple(a for k, a in enumerate(args) if k not in static)
-        rest = {name: v for name, v in kwargs.items() if name not in named}
-        return _Bound(self._fun, args, static, {n: kwargs[n] for n in named}), dynamic, rest, fixed
+        return Split(
+            tuple(sorted(static)),
+            tuple(k for k in range(count) if k not in static),
+            tuple(sorted(name for name in kwargs if name in self._static)),
+            tuple(name for name in kwargs if name not in self._static),
+        )
+
+    def _bound(self, split: Split | None, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """The function of the dynamic arguments alone."""
+        if split is None or not split.fixed:
+            return self._fun
+        named = {name: kwargs[name] for name in split.names}
+        return _Bound(self._fun, args, split.positions, named)
+
+    def _of_dynamic(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any, Any]:
+        """The function of the dynamic arguments alone, and these."""
+        split, dynamic, rest, _ = self._split(args, kwargs)
+        return self._bound(split, args, kwargs), dynamic, rest
 
     def _is_instance(self, first: Any) -> bool:
         """Whether ``first`` is the ``self`` of a method: an object of the class that holds this
@@ -160,21 +214,40 @@ class Jitted:
         held = inspect.getattr_static(type(first), self.__name__, None)
         return held is self and optree.tree_is_leaf(first, namespace=NAMESPACE)
 
-    def _hashable(self, value: Any, name: str) -> Any:
-        try:
-            hash(value)
-        except TypeError as error:
-            raise ArgumentError(
-                f"static {name} of `{function_name(self._fun)}` is not hashable: "
-                f"{type(value).__name__}",
-                at=source.here(),
-                hint="pass a tuple instead of a list, or do not mark it static",
-            ) from error
-        return (type(value), value)
+    def _check_hashable(self, fixed: tuple[tuple[int | str, type, Any], ...]) -> None:
+        for key, _, value in fixed:
+            try:
+                hash(value)
+            except TypeError as error:
+                name = f"argument {key}" if isinstance(key, int) else f"`{key}`"
+                raise ArgumentError(
+                    f"static {name} of `{function_name(self._fun)}` is not hashable: "
+                    f"{type(value).__name__}",
+                    at=source.here(),
+                    hint="pass a tuple instead of a list, or do not mark it static",
+                ) from error
 
     # ---- compiling ----
 
-    def _compile(self, call: FlatCall, settings: Settings) -> Compiled:
+    def _donated(self, fun: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> frozenset[int]:
+        """The numbers of the leaves that are donated."""
+        places = (
+            [k for k in range(len(fun.args)) if k not in fun.static]
+            if isinstance(fun, _Bound)
+            else list(range(len(args)))
+        )
+        count = len(fun.args) if isinstance(fun, _Bound) else len(args)
+        names = sorted(kwargs)
+        given = [k in self._donate or k - count in self._donate for k in places]
+        given += [name in self._donate for name in names]
+        donated: list[bool] = []
+        for tree, is_given in zip((*args, *map(kwargs.get, names)), given, strict=True):
+            donated += [is_given] * len(flatten(tree)[0])
+        return frozenset(k for k, is_given in enumerate(donated) if is_given)
+
+    def _compile(
+        self, call: FlatCall, settings: Settings, donated: frozenset[int] = frozenset()
+    ) -> Compiled:
         traced = trace_call(call, "jit")
         captured = _snapshot(traced)
         mode = self._mode or settings.mode
@@ -186,13 +259,14 @@ class Jitted:
             backend=self._backend or settings.backend,
             mode=mode,
             threads=self._threads or settings.threads,
+            donated=frozenset(len(captured) + k for k in donated),
         )
         return Compiled(executable, captured, traced.outputs)
 
     def _join_trace(self, fun: Callable[..., Any], args: Any, kwargs: Any, fixed: Any) -> Any:
         """Inside another trace a jitted function is one ``call`` node."""
         call = FlatCall.of(fun, args, kwargs)
-        key = (call.treedef, fixed, config.current(), *[leaf_key(leaf) for leaf in call.leaves])
+        key = (call.treedef, fixed, config.current(), *[kind_of(leaf) for leaf in call.leaves])
         traced = self._graphs.get(key)
         if traced is None:
             traced = trace_call(call, "jit")
@@ -210,7 +284,7 @@ class Jitted:
 
         Arguments may be arrays or ShapeDtypeStructs.
         """
-        fun, args, kwargs, _ = self._split(args, kwargs)
+        fun, args, kwargs = self._of_dynamic(args, kwargs)
         traced = trace_call(FlatCall.of(fun, *_stand_ins(args, kwargs)), "jit")
         return _executable.make_stages(
             traced.graph, threads=self._threads or config.current().threads
@@ -223,16 +297,18 @@ class Jitted:
 
     def clear_cache(self) -> None:
         """Forget all compiled programs."""
-        self._programs.clear()
-        self._graphs.clear()
+        self._structures: dict[Any, Structure] = {}
+        #: code that takes arguments of a structure apart, and the programs for these
+        self._known: tuple[tuple[Read, dict[Any, Compiled]], ...] = ()
+        self._graphs: dict[Any, Traced] = {}
 
     def cache_size(self) -> int:
         """How many programs have been compiled."""
-        return len(self._programs)
+        return sum(len(structure.programs) for structure in list(self._structures.values()))
 
     def eval_shape(self, *args: Any, **kwargs: Any) -> Any:
         """Shapes and dtypes of the results."""
-        fun, args, kwargs, _ = self._split(args, kwargs)
+        fun, args, kwargs = self._of_dynamic(args, kwargs)
         return eval_shape(fun, *args, **kwargs)
 
 
@@ -247,7 +323,7 @@ class _Bound:
 
     fun: Callable[..., Any]
     args: tuple[Any, ...]
-    static: set[int]
+    static: tuple[int, ...]
     named: dict[str, Any]
 
     def __call__(self, *dynamic: Any, **kwargs: Any) -> Any:
@@ -266,16 +342,6 @@ class _Bound:
             p for k, p in enumerate(parameters) if k not in self.static and p.name not in self.named
         ]
         return inspect.Signature(kept)
-
-
-def leaf_key(leaf: Any) -> Any:
-    """What a program depends on of an argument: dtype, shape, and whether it is a Python scalar."""
-    if type(leaf) is Array:
-        data = leaf._data
-        return (data.dtype, data.shape, leaf._weak) if data is not None else (leaf.type, leaf._weak)
-    if isinstance(leaf, np.ndarray | np.generic):
-        return (leaf.dtype, leaf.shape, False)
-    return type(leaf)
 
 
 def _find(module: str, name: str) -> Any:
@@ -304,7 +370,8 @@ def jit(
 
     ``static_argnums``/``static_argnames``: arguments whose values, not only types, the program
     depends on; they must be hashable. ``donate_argnums``/``donate_argnames``: arguments the caller
-    will not use again; their memory may be reused. ``backend``: llvm, numba or numpy; ``mode``:
+    will not use again: where a result can take the memory of an Array among them it does, and the
+    Array is deleted. ``backend``: llvm, numba or numpy; ``mode``:
     default, fast_compile or debug; ``threads``: how many. ``inline`` and ``keep_unused`` are
     accepted for compatibility with JAX and change nothing.
 
@@ -333,9 +400,9 @@ def jit(
     for name, option in (("backend", backend), ("mode", mode), ("threads", threads)):
         if option is not None:
             legal(name, option)
-    _positions_and_names(fun, "donate", donate_argnums, donate_argnames)
+    donate = _positions_and_names(fun, "donate", donate_argnums, donate_argnames)
     static = _positions_and_names(fun, "static", static_argnums, static_argnames)
-    return Jitted(fun, static, backend, mode, threads)
+    return Jitted(fun, static, donate, backend, mode, threads)
 
 
 def _positions_and_names(

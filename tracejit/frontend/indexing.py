@@ -354,9 +354,8 @@ def setitem(x: Any, idx: Any, value: Any) -> None:
             at=here(),
             hint="x = x.at[i].set(v) makes a changed copy",
         )
-    new = updated(x, idx, value, "set")
-    x._data, x._value, x._trace, x._weak = new._data, new._value, new._trace, False
-    x._address = new._address
+    x._become(updated(x, idx, value, "set"))
+    x._weak = False
 
 
 # ---- x.at ----------------------------------------------------------------------------------------

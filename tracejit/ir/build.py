@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tracejit import source
-from tracejit.errors import InternalError, located
+from tracejit.errors import InternalError, TracejitError, locate
 from tracejit.ir import graph as g
 from tracejit.ir.types import TensorType
 
@@ -52,8 +52,11 @@ class Builder:
         """
         at = source.here() if self.user_frames else self.at
         inputs = atoms(xs)
-        with located(prim, inputs, at, self):
+        try:
             out = prim.infer(*[x.type for x in inputs], **params)
+        except TracejitError as error:
+            locate(error, inputs, at, self)
+            raise
         types = out if isinstance(out, tuple) else (out,)
         outputs = tuple(g.Value(t) for t in types)
         self.nodes.append(g.Node(prim, inputs, params, outputs, at))
@@ -79,9 +82,15 @@ def subst(xs: Sequence[g.Atom], env: dict[g.Value, g.Atom]) -> tuple[g.Atom, ...
     return tuple(x if isinstance(x, g.Literal) else env[x] for x in xs)
 
 
+_ATOMS = (g.Value, g.Literal)
+
+
 def atoms(xs: Sequence[Any]) -> tuple[g.Atom, ...]:
     """Operands as Values and Literals; bare scalars take the type of the first of those."""
-    if all(isinstance(x, g.Value | g.Literal) for x in xs):
+    for x in xs:
+        if not isinstance(x, _ATOMS):
+            break
+    else:
         return tuple(xs)
     model = next((x.type for x in xs if isinstance(x, g.Value | g.Literal)), None)
     if model is None:

@@ -11,69 +11,124 @@ the Kernel IR (``kernel/nodes.py``) puts loops around them. Dtypes are short nam
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass
+import threading
+from collections.abc import Container, Iterator
+from typing import Any, ClassVar, NoReturn
+from weakref import ref
+
+Key = tuple[Any, ...]
+#: taken to enter a node into a table or to remove it: two threads must not make the same one
+_lock = threading.RLock()
+_put = object.__setattr__
+
+
+class _Entry(ref):  # type: ignore[type-arg]
+    """A node in the table of its class, for as long as something else holds it."""
+
+    __slots__ = ("key", "table")
+    key: Key
+    table: Table
+
+
+Table = dict[Key, _Entry]
+
+
+def _forget(entry: _Entry, lock: Any = _lock) -> None:
+    """The node of ``entry`` is gone; another like it may have been made since."""
+    with lock:
+        if entry.table.get(entry.key) is entry:
+            del entry.table[entry.key]
 
 
 class Expr:
-    """Base of the four expression nodes. Immutable; the hash is computed once, so shared trees stay
-    cheap.
+    """Base of the four expression nodes. Immutable, and each made once: equal nodes are one object,
+    so comparing and hashing cost the same however deep an expression is.
     """
 
-    __slots__ = ()
+    __slots__ = ("dtype", "__weakref__")
+    __match_args__: ClassVar[tuple[str, ...]] = ()
+    _table: ClassVar[Table] = {}
     dtype: str
 
+    @classmethod
+    def _make(cls, key: Key, *values: Any) -> Any:
+        """The node with this key, made unless another thread was faster."""
+        with _lock:
+            entry = cls._table.get(key)
+            node = None if entry is None else entry()
+            if node is None:
+                node = object.__new__(cls)
+                for name, value in zip(cls.__match_args__, values, strict=True):
+                    _put(node, name, value)
+                entry = _Entry(node, _forget)
+                entry.key, entry.table = key, cls._table
+                cls._table[key] = entry
+        return node
 
-@dataclass(frozen=True, slots=True)
+    def __setattr__(self, name: str, value: object) -> NoReturn:
+        raise AttributeError(f"an expression cannot be changed: {name}")
+
+    def __delattr__(self, name: str) -> NoReturn:
+        raise AttributeError(f"an expression cannot be changed: {name}")
+
+    def __reduce__(self) -> Any:
+        return type(self), tuple(getattr(self, name) for name in self.__match_args__)
+
+    def __repr__(self) -> str:
+        values = (f"{name}={getattr(self, name)!r}" for name in self.__match_args__)
+        return f"{type(self).__name__}({', '.join(values)})"
+
+
 class Const(Expr):
-    """A scalar constant. ``value`` is a Python bool, int, float or complex."""
+    """A scalar constant. ``value`` is a Python bool, int, float or complex.
 
+    nan is equal to itself here, and 0.0 differs from -0.0: constants are compared as text is.
+    """
+
+    __slots__ = ("value",)
+    __match_args__ = ("value", "dtype")
+    _table: ClassVar[Table] = {}
     value: bool | int | float | complex
-    dtype: str
+
+    def __new__(cls, value: bool | int | float | complex, dtype: str) -> Const:
+        key = (value if type(value) is int else repr(value), dtype)
+        entry = cls._table.get(key)
+        return (entry and entry()) or cls._make(key, value, dtype)  # type: ignore[no-any-return]
 
     def __str__(self) -> str:
         return show_scalar(self.value)
 
-    # nan is equal to itself here, and 0.0 differs from -0.0: expressions are compared as text is
-    def __eq__(self, other: object) -> bool:
-        return (
-            isinstance(other, Const)
-            and self.dtype == other.dtype
-            and repr(self.value) == repr(other.value)
-        )
 
-    def __hash__(self) -> int:
-        return hash((repr(self.value), self.dtype))
-
-
-@dataclass(frozen=True, slots=True)
 class Var(Expr):
     """A loop variable or size (always "i64"), or a local."""
 
+    __slots__ = ("name",)
+    __match_args__ = ("name", "dtype")
+    _table: ClassVar[Table] = {}
     name: str
-    dtype: str
+
+    def __new__(cls, name: str, dtype: str) -> Var:
+        key = (name, dtype)
+        entry = cls._table.get(key)
+        return (entry and entry()) or cls._make(key, name, dtype)  # type: ignore[no-any-return]
 
     def __str__(self) -> str:
         return self.name
 
 
-@dataclass(frozen=True, slots=True, eq=False)
 class Op(Expr):
     """A scalar primitive applied: ``fn`` is the primitive's name, ``dtype`` that of the result."""
 
+    __slots__ = ("fn", "args")
+    __match_args__ = ("fn", "args", "dtype")
+    _table: ClassVar[Table] = {}
     fn: str
     args: tuple[Expr, ...]
-    dtype: str
-    _hash: int = 0
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "_hash", hash((self.fn, self.args, self.dtype)))
-
-    def __hash__(self) -> int:
-        return self._hash
-
-    def __eq__(self, other: object) -> bool:
-        return self is other or (isinstance(other, Op) and same(self, other))
+    def __new__(cls, fn: str, args: tuple[Expr, ...], dtype: str) -> Op:
+        key = (fn, args, dtype)
+        entry = cls._table.get(key)
+        return (entry and entry()) or cls._make(key, *key)  # type: ignore[no-any-return]
 
     def __str__(self) -> str:
         args = ", ".join(map(str, self.args))
@@ -85,62 +140,29 @@ class Op(Expr):
         )
 
 
-@dataclass(frozen=True, slots=True, eq=False)
 class Load(Expr):
     """Element of a buffer at an index, one i64 expression per axis (row-major, contiguous).
 
     Where ``guard`` is false nothing is read and the value is zero: padding never reads outside.
     """
 
+    __slots__ = ("buffer", "index", "guard")
+    __match_args__ = ("buffer", "index", "dtype", "guard")
+    _table: ClassVar[Table] = {}
     buffer: str
     index: tuple[Expr, ...]
-    dtype: str
-    guard: Expr | None = None
-    _hash: int = 0
+    guard: Expr | None
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "_hash", hash((self.buffer, self.index, self.dtype, self.guard)))
-
-    def __hash__(self) -> int:
-        return self._hash
-
-    def __eq__(self, other: object) -> bool:
-        return self is other or (isinstance(other, Load) and same(self, other))
+    def __new__(
+        cls, buffer: str, index: tuple[Expr, ...], dtype: str, guard: Expr | None = None
+    ) -> Load:
+        key = (buffer, index, dtype, guard)
+        entry = cls._table.get(key)
+        return (entry and entry()) or cls._make(key, *key)  # type: ignore[no-any-return]
 
     def __str__(self) -> str:
         where = f" if {self.guard}" if self.guard is not None else ""
         return f"{self.buffer}[{', '.join(map(str, self.index))}{where}]"
-
-
-def same(a: Op | Load, b: Op | Load) -> bool:
-    """Whether two expressions are equal. Each pair of nodes is compared once, however often parts
-    are shared.
-    """
-    stack: list[tuple[Expr, Expr]] = [(a, b)]
-    seen: dict[tuple[int, int], tuple[Expr, Expr]] = {}
-    while stack:
-        x, y = stack.pop()
-        if x is y or (id(x), id(y)) in seen:
-            continue
-        if isinstance(x, Op) and isinstance(y, Op):
-            if x._hash != y._hash or (x.fn, x.dtype) != (y.fn, y.dtype):
-                return False
-        elif isinstance(x, Load) and isinstance(y, Load):
-            if x._hash != y._hash or (x.buffer, x.dtype) != (y.buffer, y.dtype):
-                return False
-            if len(x.index) != len(y.index):
-                return False
-        elif x != y:
-            return False
-        ours, theirs = children(x), children(y)
-        if len(ours) != len(theirs):
-            return False
-        seen[id(x), id(y)] = (x, y)
-        stack.extend(zip(ours, theirs, strict=True))
-    for x, y in seen.values():  # from now on they are one, and the next comparison ends here
-        if isinstance(x, Op) and isinstance(y, Op):
-            object.__setattr__(x, "args", y.args)
-    return True
 
 
 def show_scalar(value: bool | int | float | complex) -> str:
@@ -237,26 +259,41 @@ def imod(a: Expr | int, b: Expr | int) -> Expr:
 def walk(expr: Expr) -> Iterator[Expr]:
     """Every distinct node below and with ``expr``, arguments first."""
     seen: set[Expr] = set()
-    stack: list[tuple[Expr, bool]] = [(expr, False)]
+    stack: list[Expr] = [expr]
     while stack:
-        node, ready = stack.pop()
-        if node in seen:
-            continue
-        if ready:
+        node = stack[-1]
+        if node not in seen:
+            waiting = [kid for kid in children(node) if kid not in seen]
+            if waiting:
+                stack += waiting
+                continue
             seen.add(node)
             yield node
-            continue
-        stack.append((node, True))
-        stack.extend((child, False) for child in children(node))
+        stack.pop()
+
+
+def walk_new(expr: Expr, done: Container[Expr]) -> Iterator[Expr]:
+    """The nodes below and with ``expr`` that are not in ``done``, arguments first. The caller puts
+    each into ``done`` when it gets it, and so walks parts that several expressions share once.
+    """
+    stack: list[Expr] = [expr]
+    while stack:
+        node = stack[-1]
+        if node not in done:
+            waiting = [kid for kid in children(node) if kid not in done]
+            if waiting:
+                stack += waiting
+                continue
+            yield node
+        stack.pop()
 
 
 def children(node: Expr) -> tuple[Expr, ...]:
     """The direct sub-expressions of a node."""
-    match node:
-        case Op():
-            return node.args
-        case Load():
-            return node.index if node.guard is None else (*node.index, node.guard)
+    if isinstance(node, Op):
+        return node.args
+    if isinstance(node, Load):
+        return node.index if node.guard is None else (*node.index, node.guard)
     return ()
 
 

@@ -117,6 +117,10 @@ class Node:
     def __repr__(self) -> str:
         return f"<{self.prim.name} -> {', '.join(repr(out.type) for out in self.outputs)}>"
 
+    def reading(self, inputs: tuple[Atom, ...]) -> Node:
+        """The same operation on other operands, with the same results."""
+        return Node(self.prim, inputs, self.params, self.outputs, self.at)
+
     @property
     def subgraphs(self) -> tuple[Graph, ...]:
         """The graphs among the params (bodies of loops, branches)."""
@@ -124,7 +128,7 @@ class Node:
         for value in self.params.values():
             if isinstance(value, Graph):
                 found.append(value)
-            elif isinstance(value, tuple):
+            elif isinstance(value, tuple) and Graph in map(type, value):
                 found.extend(item for item in value if isinstance(item, Graph))
         return tuple(found)
 

@@ -95,7 +95,7 @@ class Primitive:
         in the result's memory already and writes only what changes
     lowers
         ``(*types, **params) -> bool``: whether ``lower`` takes these operands (None: it takes all);
-        where it does not, the node runs as its NumPy body between kernels
+        where it does not, the element rule serves, or the NumPy body between kernels
     scalar
         ``(*exprs) -> Expr``: definition by other scalar operations, for printers without a spelling
     spell

@@ -79,12 +79,18 @@ class TensorType:
     dtype: np.dtype
     shape: tuple[int, ...]
 
-    @cached_property
-    def _hash(self) -> int:
-        return hash((self.dtype.num, self.shape))
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_hash", hash((self.dtype.num, self.shape)))
 
     def __hash__(self) -> int:
-        return self._hash
+        return self._hash  # type: ignore[attr-defined, no-any-return]
+
+    def __eq__(self, other: object) -> bool:
+        return self is other or (
+            isinstance(other, TensorType)
+            and self.shape == other.shape
+            and self.dtype == other.dtype
+        )
 
     def __repr__(self) -> str:
         return f"{short(self.dtype)}[{','.join(map(str, self.shape))}]"

@@ -38,6 +38,7 @@ from tracejit.kernel.nodes import (
     Set,
     Stmt,
     Store,
+    Transpose,
     Var,
     While,
 )
@@ -253,6 +254,15 @@ class KernelBuilder:
         self._dtypes[buffer] = dtype_name(dtype)
         self.emit(Scratch(buffer, self._dtypes[buffer], tuple(shape)))
         return buffer
+
+    def transpose(
+        self, target: str, to: Index, source: str, at: Index, side: int, rows: int, columns: int
+    ) -> None:
+        """Copy a square block of one buffer into another, transposed."""
+        places = (tuple(map(ex.index, place)) for place in (to, at))
+        first, second = places
+        limits = (constant(rows, "i64"), constant(columns, "i64"))
+        self.emit(Transpose(target, first, source, second, side, *limits))
 
     def check(self, ok: Expr, code: int) -> None:
         """Record failure ``code`` when ``ok`` is false, and go on."""

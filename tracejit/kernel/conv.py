@@ -1,7 +1,7 @@
 """Direct convolution as a Kernel, its register tiles written out.
 
-Comes in: the types and params of a ``conv_general_dilated`` node without padding
-(``passes/contract.py``). Goes out: a Kernel over ``lhs``, ``rhs`` and ``out``.
+Comes in: the types and params of a ``conv_general_dilated`` node as ``passes/contract.py`` leaves
+it: padded only where the plan is ``features``. Goes out: a Kernel over ``lhs``, ``rhs``, ``out``.
 
     kernel = conv_kernel(x.type, w.type, out.type, params, width=16)
 
@@ -21,34 +21,26 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from tracejit.ir.expr import Expr, Var, iadd, idiv, imod, imul, isub
+from tracejit.errors import InternalError
+from tracejit.ir.expr import Expr, iadd, idiv, imod, imul, isub
 from tracejit.ir.types import DTYPES, TensorType, short
 from tracejit.kernel.build import Extent, KernelBuilder, operand, output
+from tracejit.kernel.conv_features import features
 from tracejit.kernel.conv_grad import window
 from tracejit.kernel.conv_parts import (
+    SCRATCH_BYTES,
+    TASKS,
     Conv,
-    Position,
     balanced,
     decoded,
     for_block,
+    sources,
+    unrolled,
     vector_lanes,
 )
 from tracejit.kernel.nodes import Kernel, Param
 from tracejit.ops.dot import accumulator
-from tracejit.passes.conv_plan import (
-    Geometry,
-    choose_plan,
-    features_inside,
-    geometry,
-    row_vectors,
-)
-
-#: bytes of scratch a task may use: it should stay in the first-level cache
-SCRATCH_BYTES = 40 << 10
-#: at least so many tasks where there are that many rows
-TASKS = 16
-#: bytes of the right operand beyond which it is walked through once, the left one many times
-STREAMED_BYTES = 1 << 19
+from tracejit.passes.conv_plan import choose_plan, geometry, row_vectors
 
 
 def conv_kernel(
@@ -60,12 +52,15 @@ def conv_kernel(
     name: str = "conv",
     plan: str | None = None,
 ) -> Kernel:
-    """The kernel of a convolution without padding; ``width`` lanes of the accumulators' dtype.
+    """The kernel of a convolution; ``width`` lanes of the accumulators' dtype.
 
-    Each plan computes every convolution; without one given, the cheapest is taken. Sums of 16-bit
+    Each plan computes every convolution without padding, ``features`` also padded ones; without a
+    plan given, the cheapest is taken. Sums of 16-bit
     floats are held in float32. The one ``par`` loop runs from 0 to a constant.
     """
     g = geometry(lhs, rhs, params)
+    if g.padded and (g.depthwise or plan not in (None, "features")):
+        raise InternalError("a convolution is padded by a node of its own before it gets a kernel")
     buffers = tuple(
         Param(label, short(type.dtype), type.shape, role)
         for label, type, role in (("lhs", lhs, "in"), ("rhs", rhs, "in"), ("out", out, "out"))
@@ -149,11 +144,6 @@ class _Rows:
     rows: Extent
 
 
-def unrolled(g: Geometry) -> int:
-    """How many kernel pixels are worth writing out: more where each is one multiplication."""
-    return 9 if g.depthwise else 3
-
-
 def _separate_rows(conv: Conv, tile: PixelTile, at: _Rows, outs: int) -> None:
     """One row after the other."""
     k, columns = conv.k, conv.g.out[2]
@@ -163,18 +153,12 @@ def _separate_rows(conv: Conv, tile: PixelTile, at: _Rows, outs: int) -> None:
         with k.loop("vec", columns, width=lanes, unroll=tile.unroll, name="x") as x:
             totals = conv.zeros(outs)
             with conv.taps(unrolled(conv.g)) as (c, tap):
-                place = _sources(conv, (at.depth, y, x), tap)
+                place = sources(conv, (at.depth, y, x), tap)
                 value = k.local(conv.dtype, conv.left(at.n, at.group, c, place), "v")
                 for o, total in enumerate(totals):
                     conv.multiply_add(total, value, conv.right(iadd(at.first, o), c, tap))
             for o, total in enumerate(totals):
                 conv.write(at.n, iadd(at.first, o), (at.depth, y, x), total)
-
-
-def _sources(conv: Conv, at: Position, tap: Position) -> Position:
-    """Where an output pixel meets a kernel pixel in the left operand."""
-    d, y, x = (conv.source(axis, at[axis], tap[axis]) for axis in range(3))
-    return d, y, x
 
 
 def _flat_rows(conv: Conv, tile: PixelTile, at: _Rows, outs: int) -> None:
@@ -209,190 +193,3 @@ def _flat_rows(conv: Conv, tile: PixelTile, at: _Rows, outs: int) -> None:
         with k.loop("vec", columns, width=lanes, name="x") as x:
             result = k.load_from(buffer, (out, iadd(imul(r, pitch), x)))
             conv.write(at.n, iadd(at.first, out), (at.depth, iadd(at.row, r), x), result)
-
-
-# ---- lanes over output features ------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class FeatureTile:
-    """``images`` by ``rows`` by ``columns`` output pixels, and ``unroll`` vectors of features.
-
-    ``strip``: columns that one task computes, tile after tile.
-    """
-
-    images: int
-    rows: int
-    columns: int
-    strip: int
-    lanes: int
-    unroll: int
-
-
-def feature_tile(conv: Conv) -> FeatureTile:
-    """As many pixels as accumulators allow; more vectors of features where pixels are few."""
-    g = conv.g
-    count = g.groups if g.depthwise else g.outs
-    lanes = vector_lanes(count, conv.width)
-    vectors = -(-count // lanes)
-    # one load of features and one of a pixel at a time are left besides the accumulators
-    room = conv.tile + conv.tile // 6
-    if g.depthwise:
-        # pixels are vectors too, and taps share them
-        columns, rows = balanced(g.out[2], 4), balanced(g.out[1], 4)
-        return FeatureTile(1, rows, columns, _strip(conv, rows * lanes, columns), lanes, 1)
-    unroll = min(2, vectors)
-    images = rows = columns = 1
-    if g.lhs_spec[0] == g.rank + 1:
-        images = balanced(g.batch, room // unroll)
-    else:
-        columns = balanced(g.out[2], room // unroll)
-    if columns == g.out[2]:
-        rows = balanced(g.out[1], room // unroll // (columns * images))
-    unroll = max(unroll, min(vectors, room // (images * rows * columns), 4))
-    unroll = balanced(vectors, unroll)
-    strip = _strip(conv, images * rows * lanes * unroll, columns)
-    return FeatureTile(images, rows, columns, strip, lanes, unroll)
-
-
-def _strip(conv: Conv, per_column: int, columns: int) -> int:
-    """Columns for one task, whole tiles, whose results fit scratch."""
-    fit = SCRATCH_BYTES // (per_column * columns * DTYPES[conv.dtype].itemsize)
-    tiles = -(-conv.g.out[2] // columns)
-    return columns * balanced(tiles, min(max(fit, 1), TASKS))
-
-
-@dataclass(frozen=True)
-class _Block:
-    """What one task computes: from image ``n``, ``row``, ``column`` and feature ``first`` on."""
-
-    n: Expr
-    group: Expr
-    first: Expr
-    depth: Expr
-    row: Expr
-    column: Expr
-
-
-def features(conv: Conv) -> None:
-    """``par`` over images, rows of pixel tiles and blocks of features; ``vec`` over features."""
-    k, g, tile = conv.k, conv.g, feature_tile(conv)
-    count = g.groups if g.depthwise else g.outs
-    groups = 1 if g.depthwise else g.groups
-    block = tile.lanes * tile.unroll
-    images, parts = -(-g.batch // tile.images), -(-g.out[1] // tile.rows)
-    blocks = -(-count // block)
-    strips = -(-g.out[2] // tile.strip)
-    extents = {"n": images, "g": groups, "d": g.out[0], "part": parts, "strip": strips}
-    extents["block"] = blocks
-    streamed = conv.rhs.type.nbytes > STREAMED_BYTES
-    order = "g block n d part strip" if streamed else "n g d part strip block"
-    with k.loop("par", math.prod(extents.values()), name="task") as task:
-        found = decoded(k, task, [extents[name] for name in order.split()], order)
-        at = dict(zip(order.split(), found, strict=True))
-        where = _Block(
-            imul(at["n"], tile.images),
-            at["g"],
-            k.local("i64", imul(at["block"], block), "o"),
-            at["d"],
-            k.local("i64", imul(at["part"], tile.rows), "row"),
-            k.local("i64", imul(at["strip"], tile.strip), "column"),
-        )
-        buffer = ""
-        if g.out_spec[1] != g.rank + 1:
-            buffer = k.scratch(conv.dtype, (tile.images, tile.rows, tile.strip, block))
-        axes = (
-            (at["n"], g.batch, tile.images),
-            (at["part"], g.out[1], tile.rows),
-            (at["strip"], g.out[2], tile.strip),
-            (at["block"], count, block),
-        )
-
-        def choose(sizes: tuple[int, ...]) -> None:
-            if len(sizes) == len(axes):
-                _feature_block(conv, tile, where, (sizes[0], sizes[1], sizes[2]), sizes[3], buffer)
-            else:
-                for_block(k, *axes[len(sizes)], lambda size: choose((*sizes, size)))
-
-        choose(())
-
-
-def _feature_block(
-    conv: Conv,
-    tile: FeatureTile,
-    at: _Block,
-    size: tuple[int, int, int],
-    count: int,
-    buffer: str,
-) -> None:
-    """Tiles that cover ``size`` images, rows and columns, for ``count`` features.
-
-    By way of ``buffer``, where the result does not have features side by side.
-    """
-    k = conv.k
-    images, rows, width = size
-    full, rest = divmod(width, tile.columns)
-    unroll = min(tile.unroll, -(-count // tile.lanes))
-    with k.loop("vec", count, width=tile.lanes, unroll=unroll, name="l") as lane:
-
-        def one(columns: int, x: Expr | int) -> None:
-            _feature_tile(conv, at, (images, rows, columns), x, lane, buffer)
-
-        if full > 1:
-            with k.loop("seq", full, name="t") as t:
-                one(tile.columns, imul(t, tile.columns))
-        elif full:
-            one(tile.columns, 0)
-        if rest:
-            one(rest, full * tile.columns)
-    if not buffer:
-        return
-    lanes = vector_lanes(width, conv.width)
-    with k.loop("seq", count, name="l") as feature, k.nest((images, rows), "seq") as (i, r):
-        with k.loop("vec", width, width=lanes, name="x") as x:
-            _write_feature(conv, at, i, r, x, feature, k.load_from(buffer, (i, r, x, feature)))
-
-
-def _write_feature(
-    conv: Conv,
-    at: _Block,
-    image: Expr | int,
-    row: Expr | int,
-    x: Expr | int,
-    lane: Expr,
-    value: Expr,
-) -> None:
-    feature = iadd(at.first, lane)
-    if not conv.g.depthwise:
-        feature = iadd(imul(at.group, conv.g.outs), feature)
-    place = (at.depth, iadd(at.row, row), iadd(at.column, x))
-    conv.write(iadd(at.n, image), feature, place, value)
-
-
-def _feature_tile(
-    conv: Conv,
-    at: _Block,
-    tile: tuple[int, int, int],
-    x: Expr | int,
-    lane: Var,
-    buffer: str,
-) -> None:
-    """One register tile, from column ``x`` of the task's on."""
-    k, g = conv.k, conv.g
-    spots = [(i, r, c) for i in range(tile[0]) for r in range(tile[1]) for c in range(tile[2])]
-    totals = conv.zeros(len(spots))
-    group: Expr = iadd(at.first, lane) if g.depthwise else at.group
-    feature = group if g.depthwise else iadd(imul(group, g.outs), iadd(at.first, lane))
-    # taps written out would share pixels, for which no registers are left
-    written = unrolled(g) if g.depthwise else 1
-    with conv.taps(written, features_inside=features_inside(g)) as (c, tap):
-        weight = k.local(conv.dtype, conv.right(feature, c, tap), "w")
-        for (i, r, column), total in zip(spots, totals, strict=True):
-            spot = (at.depth, iadd(at.row, r), iadd(at.column, iadd(x, column)))
-            place = _sources(conv, spot, tap)
-            conv.multiply_add(total, conv.left(iadd(at.n, i), group, c, place), weight)
-    for (i, r, column), total in zip(spots, totals, strict=True):
-        if buffer:
-            k.store_to(buffer, (i, r, iadd(x, column), lane), total)
-        else:
-            _write_feature(conv, at, i, r, iadd(x, column), lane, total)

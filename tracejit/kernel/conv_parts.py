@@ -14,12 +14,17 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from tracejit.ir.expr import Expr, Var, iadd, idiv, imod, imul
+from tracejit.ir.expr import Expr, Var, iadd, idiv, imod, imul, isub
 from tracejit.ir.types import DTYPES
-from tracejit.kernel.build import KernelBuilder, Operand, Output
+from tracejit.kernel.build import Extent, KernelBuilder, Operand, Output
 from tracejit.passes.conv_plan import Geometry
 
 Position = tuple[Expr | int, Expr | int, Expr | int]
+
+#: bytes of scratch a task may use: it should stay in the first-level cache
+SCRATCH_BYTES = 40 << 10
+#: at least so many tasks where there are that many rows
+TASKS = 16
 
 
 @dataclass(frozen=True)
@@ -39,13 +44,20 @@ class Conv:
         """Accumulators that fit the registers, with room for operands."""
         return 24 if self.width * DTYPES[self.dtype].itemsize != 32 else 12
 
-    def left(self, n: Expr | int, group: Expr | int, c: Expr | int, at: Position) -> Expr:
-        """Element of the left operand, as an accumulator holds it."""
+    def left(
+        self,
+        n: Expr | int,
+        group: Expr | int,
+        c: Expr | int,
+        at: Position,
+        guard: Expr | None = None,
+    ) -> Expr:
+        """Element of the left operand, as an accumulator holds it; zero where ``guard`` fails."""
         if self.g.batch_grouped:
             n = iadd(n, imul(group, self.g.batch))
         else:
             c = iadd(c, imul(group, self.g.features))
-        return self.wide(self.lhs(placed(self.g.lhs_spec, n, c, at)))
+        return self.wide(self.lhs(placed(self.g.lhs_spec, n, c, at), guard))
 
     def right(self, o: Expr | int, c: Expr | int, at: Position) -> Expr:
         """Element of the right operand; ``o`` counts through all groups."""
@@ -69,7 +81,21 @@ class Conv:
 
     def source(self, axis: int, at: Expr | int, tap: Expr | int) -> Expr:
         """Where output pixel ``at`` meets kernel pixel ``tap`` in the left operand."""
-        return iadd(imul(at, self.g.strides[axis]), imul(tap, self.g.dilation[axis]))
+        place = iadd(imul(at, self.g.strides[axis]), imul(tap, self.g.dilation[axis]))
+        return iadd(place, -self.g.padding[axis][0])
+
+    def inside(self, axis: int, at: Expr | int) -> tuple[Extent, Extent]:
+        """The kernel pixels of ``axis`` that meet an element, not padding, at output pixel ``at``:
+        from the first number to below the second.
+        """
+        g, k = self.g, self.k
+        if g.padding[axis] == (0, 0):
+            return 0, g.kernel[axis]
+        low, step = g.padding[axis][0], g.dilation[axis]
+        before = k.op("max", isub(low, imul(at, g.strides[axis])), 0)
+        room = k.op("max", isub(g.spatial[axis] + low, imul(at, g.strides[axis])), 0)
+        first, end = (idiv(iadd(n, step - 1), step) for n in (before, room))
+        return first, k.op("min", end, g.kernel[axis])
 
     @contextmanager
     def taps(
@@ -96,6 +122,17 @@ class Conv:
 def _three(values: Sequence[Expr]) -> Position:
     one, two, three = values
     return one, two, three
+
+
+def sources(conv: Conv, at: Position, tap: Position) -> Position:
+    """Where an output pixel meets a kernel pixel in the left operand."""
+    d, y, x = (conv.source(axis, at[axis], tap[axis]) for axis in range(3))
+    return d, y, x
+
+
+def unrolled(g: Geometry) -> int:
+    """How many kernel pixels are worth writing out: more where each is one multiplication."""
+    return 9 if g.depthwise else 3
 
 
 def placed(spec: tuple[int, ...], first: Any, second: Any, at: Position) -> tuple[Any, ...]:

@@ -47,6 +47,7 @@ from tracejit.kernel.nodes import (
     Set,
     Stmt,
     Store,
+    Transpose,
     Var,
     While,
 )
@@ -154,6 +155,8 @@ class _Machine:
                 cell[0] = _apply(stmt.fn, [cell[0], value], short(value.dtype))
             case Store():
                 self.store(stmt, scope)
+            case Transpose():
+                self.transpose(stmt, scope)
             case Check():
                 if not self.value(stmt.ok, scope) and not self.flag:
                     self.flag = stmt.code
@@ -166,6 +169,19 @@ class _Machine:
         if stmt.guard is None or self.value(stmt.guard, scope):
             array, place = _place(stmt.buffer, index, scope)
             array[place] = value
+
+    def transpose(self, stmt: Transpose, scope: _Scope) -> None:
+        to, at = ([self.value(x, scope) for x in index] for index in (stmt.to, stmt.at))
+        rows, columns = self.value(stmt.rows, scope), self.value(stmt.columns, scope)
+        for r in range(stmt.side):
+            for c in range(stmt.side):
+                target, place = _place(stmt.target, [*to[:-2], to[-2] + c, to[-1] + r], scope)
+                target[place] = 0
+                if r < rows and c < columns:
+                    place_of = [*at[:-1], at[-1] + c]
+                    place_of[stmt.axis] += r
+                    source, spot = _place(stmt.source, place_of, scope)
+                    target[place] = source[spot]
 
     def loop(self, loop: Loop, scope: _Scope) -> Iterator[None]:
         trips = range(int(self.value(loop.start, scope)), int(self.value(loop.stop, scope)))
@@ -233,6 +249,8 @@ def _apply(fn: str, args: list[Any], dtype: str) -> Any:
     """A scalar operation by its primitive's NumPy body; the result must have the declared dtype."""
     if fn in ("idiv", "irem"):
         return _index_division(fn, int(args[0]), int(args[1]))
+    if fn == "any_lane":  # one lane at a time runs here
+        return args[0]
     params = {"dtype": DTYPES[dtype]} if fn in ("convert", "bitcast") else {}
     if fn not in ops.PRIMS:
         raise _Bad(f"`{fn}` is not a scalar operation")

@@ -17,17 +17,23 @@ import numpy as np
 
 from tracejit.ir.expr import Const, Expr, Load, Op, Var, children, const, iadd, imul, rebuild, walk
 from tracejit.ir.graph import Value
+from tracejit.ir.types import TensorType
 from tracejit.kernel.nest import Axis, Item, Nest, collapse, make_nest
 from tracejit.kernel.nodes import Accumulate, Check, Kernel, Local, Loop, Param, Stmt, Store
 from tracejit.kernel.sizes import generalise
+from tracejit.kernel.split import split
+from tracejit.kernel.tiles import find_tiles
 from tracejit.kernel.unroll import unroll_short
 from tracejit.passes.groups import Group, Partition
 from tracejit.source import Position
 
 #: elements of a one-dimensional map that a thread takes at a time
 BLOCK = 4096
-#: operations of so many instructions that a loop around them gains nothing from unrolling, and that
-#: are rather stored than computed again
+#: a loop of so many trips has enough of them for threads to share
+ENOUGH = 16
+#: bodies of more operations than this are unrolled less
+MANY = 40
+#: operations of so many instructions that they are rather stored than computed again
 LONG = frozenset(
     "exp exp2 expm1 log log2 log10 log1p tanh sin cos tan erf erfc erf_inv pow logistic sinh cosh "
     "asin acos atan atan2 asinh acosh atanh lgamma digamma cbrt".split()
@@ -35,13 +41,16 @@ LONG = frozenset(
 #: expressions nested deeper than this are cut by a local: printers descend into them
 DEPTH = 12
 HALF = ("f16", "bf16")
+EIGHT_BYTES = ("f64", "i64", "u64")
 
 
 @dataclass(frozen=True)
 class Lowered:
     """A kernel and how a group's values bind to its parameters, in order.
 
-    ``checks[code - 1]`` is the user's position behind a Check of the kernel.
+    ``checks[code - 1]`` is the user's position behind a Check of the kernel. ``then``: the kernel
+    to run next; with it ``places`` says which of reads, writes and ``scratch`` (memory between the
+    kernels) each parameter is.
     """
 
     kernel: Kernel
@@ -49,6 +58,9 @@ class Lowered:
     writes: tuple[Value, ...]
     sizes: tuple[int, ...]
     checks: tuple[Position | None, ...] = ()
+    scratch: tuple[TensorType, ...] = ()
+    places: tuple[int, ...] | None = None
+    then: Lowered | None = None
 
 
 def lower_group(group: Group, partition: Partition, vector_bytes: int) -> Lowered:
@@ -61,10 +73,18 @@ def lower_group(group: Group, partition: Partition, vector_bytes: int) -> Lowere
         for role, names in (("in", nest.inputs), ("out", nest.outputs))
         for name in names
     )
-    lines = dict.fromkeys(n.at.short() for n in group.nodes if n.at is not None)
-    kernel, sizes = generalise(Kernel(kernel_name(group), (), params, body, ", ".join(lines)))
-    checked = tuple(n.at for n in group.nodes if n.params.get("mode") == "error")
-    return Lowered(kernel, group.inputs, group.outputs, sizes, checked)
+    kernel = Kernel(kernel_name(group), (), params, body, comment_of(group))
+    kernel, sizes = generalise(split(kernel))
+    return Lowered(kernel, group.inputs, group.outputs, sizes, checked_lines(group))
+
+
+def comment_of(group: Group) -> str:
+    """The user's lines that a group comes from."""
+    return ", ".join(dict.fromkeys(n.at.short() for n in group.nodes if n.at is not None))
+
+
+def checked_lines(group: Group) -> tuple[Position | None, ...]:
+    return tuple(n.at for n in group.nodes if n.params.get("mode") == "error")
 
 
 def kernel_name(group: Group) -> str:
@@ -101,14 +121,13 @@ class Writer:
 
     def __init__(self, nest: Nest, vector_bytes: int) -> None:
         self.nest = nest
+        self.vector_bytes = vector_bytes
         self.count = 0
         # by what reads the result
         self.accumulators: dict[Load, Var] = {}
         self.depths: dict[Expr, int] = {}
         self.spills: dict[int, list[tuple[Expr, Item]]] = {}
-        wide = {d for d in nest.dtypes.values() if d in ("f64", "i64", "u64")}
-        inside = {n.dtype for item in nest.items for n in walk(item.expr) if n.dtype == "f64"}
-        self.width = vector_bytes // (8 if wide or inside else 4)
+        self.width = vector_bytes // (8 if wide_lanes(nest) else 4)
 
     def write(self) -> tuple[Stmt, ...]:
         kept, inner = self.nest.kept, self.nest.inner
@@ -158,6 +177,9 @@ class Writer:
 
     def vector_along_kept(self, kept: Sequence[Axis], inner: Sequence[Axis]) -> tuple[Stmt, ...]:
         """The vector along the last kept axis; reductions run inside it, lane by lane."""
+        tiles = find_tiles(self.nest, self.vector_bytes)
+        if tiles is not None:
+            self.nest = tiles.nest
         outside = Block(None, 1, kept[:-1])
         lane = Block(outside, 2, kept[-1:])
         for stage in range(self.nest.stages + 1):
@@ -174,6 +196,10 @@ class Writer:
         if not kept:
             return tuple(outside.statements + lane.statements)
         times = self.unroll(self.nest.items)
+        if tiles is not None:
+            lanes = tiles.cut(tiles.along, lane.statements)
+            lanes = replace(lanes, how="vec", width=self.width, unroll=times)
+            return parallel(tiles.loops(kept, (*outside.statements, lanes)))
         if len(kept) > 1:
             vec = loops(kept[-1:], lane.statements, self.width, times)
             return parallel(loops(kept[:-1], outside.statements + vec))
@@ -199,13 +225,11 @@ class Writer:
         return tuple(i for i in self.nest.items if i.stage == stage and i.level == level)
 
     def unroll(self, items: Sequence[Item]) -> int:
-        """Vectors per trip: several where bodies are short, so that sums do not wait for each
-        other.
+        """Vectors per trip: several, so that neither sums nor long chains of operations (an
+        exponential takes some 20, one after the other) wait for each other.
         """
         ops = {n for item in items for n in walk(item.expr) if isinstance(n, Op)}
-        if any(op.fn in LONG for op in ops):
-            return 2 if len(ops) < 6 else 1
-        return 4 if len(ops) <= 12 else 2
+        return 4 if len(ops) <= MANY else 2
 
     # ---- statements ----
 
@@ -240,7 +264,7 @@ class Writer:
         self.bind_shared(block, [*(item.expr for item in (*folds, *stores)), *kept])
         for item in folds:
             value = self.bind(block, item.expr)
-            if item.dtype in HALF:
+            if value.dtype in HALF:
                 value = Op("convert", (value,), "f32")
             block.statements.append(Accumulate(self.accumulators[item.read].name, item.fn, value))
         for expr, into in self.spills.get(stage, ()):
@@ -351,6 +375,21 @@ class Writer:
         return Op("max", (Op("min", (var, last), "i64"), const(0)), "i64")
 
 
+def wide_lanes(nest: Nest) -> bool:
+    """Whether lanes hold values of eight bytes. One that is the same in all lanes is a scalar."""
+    lanes = {Var(axis.var, "i64") for axis in (*nest.axes[-1:], *nest.kept[-1:])}
+    differs: dict[Expr, bool] = {}
+    for item in nest.items:
+        if item.dtype in EIGHT_BYTES:
+            return True
+        for node in walk(item.expr):
+            differs[node] = node in lanes or any(differs[kid] for kid in children(node))
+            data = isinstance(node, Load) or node.dtype == "f64"
+            if data and node.dtype in EIGHT_BYTES and differs[node]:
+                return True
+    return False
+
+
 def unbound(block: Block, expr: Expr) -> Iterator[Expr]:
     """The parts of ``expr`` that nothing stands for yet, arguments first."""
     stack: list[tuple[Expr, bool]] = [(expr, False)]
@@ -379,11 +418,27 @@ def loops(axes: Sequence[Axis], body: list[Stmt], width: int = 0, times: int = 1
     return body
 
 
-def parallel(body: list[Stmt]) -> tuple[Stmt, ...]:
-    """The outermost loop split over threads."""
-    if len(body) == 1 and isinstance(body[0], Loop) and body[0].how == "seq":
-        return (replace(body[0], how="par"),)
-    return tuple(body)
+def parallel(body: Sequence[Stmt]) -> tuple[Stmt, ...]:
+    """The outermost loop split over threads; the two outermost as one where that one is short."""
+    if len(body) != 1 or not isinstance(body[0], Loop) or body[0].how != "seq":
+        return tuple(body)
+    outer = body[0]
+    inner = outer.body[0] if len(outer.body) == 1 else None
+    if isinstance(inner, Loop) and inner.how == "seq" and counted(outer) and counted(inner):
+        a, b = (int(loop.stop.value) for loop in (outer, inner))  # type: ignore[attr-defined]
+        if a < ENOUGH:
+            number = Var("number", "i64")
+            numbers = (
+                Local(outer.var, "i64", Op("idiv", (number, inner.stop), "i64")),
+                Local(inner.var, "i64", Op("irem", (number, inner.stop), "i64")),
+            )
+            return (Loop("par", "number", const(0), const(a * b), (*numbers, *inner.body)),)
+    return (replace(outer, how="par"),)
+
+
+def counted(loop: Loop) -> bool:
+    """Whether a loop runs over all of an axis that is not empty."""
+    return loop.start == const(0) and isinstance(loop.stop, Const) and bool(loop.stop.value)
 
 
 def as_python(value: Any, dtype: str) -> bool | int | float:

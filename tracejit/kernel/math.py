@@ -43,6 +43,7 @@ from tracejit.kernel.nodes import (
     Store,
     While,
 )
+from tracejit.kernel.split import nodes_of
 
 __all__ = ["EXPANSIONS", "INT_EXPANSIONS", "ULP", "expand_math", "widen_half"]
 
@@ -247,7 +248,10 @@ def expand_math(kernel: Kernel, native: frozenset[str]) -> Kernel:
 
     The values that an expansion uses more than once become locals just before the statement.
     """
-    return replace(kernel, body=Expander(kernel, native).body(kernel.body))
+    expander = Expander(kernel, native)
+    if not any(expander.expansion(node) for node in nodes_of(kernel.body)):
+        return kernel
+    return replace(kernel, body=expander.body(kernel.body))
 
 
 class Expander:
@@ -304,6 +308,8 @@ class Expander:
         """Statements to run first and the expanded roots; roots without mathematics stay as they
         are."""
         plain = [self.is_plain(root) for root in roots]
+        if all(plain):
+            return [], list(roots)
         statements, final = self.recorder.finish(
             [self.expand(root) for root, basic in zip(roots, plain, strict=True) if not basic]
         )

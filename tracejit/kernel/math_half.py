@@ -23,7 +23,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from tracejit.ir.expr import Const, Expr, Op, Var, children, rebuild, walk
+from tracejit.ir.expr import Const, Expr, Op, Var, children, rebuild, walk_new
 from tracejit.ir.types import DTYPES
 from tracejit.kernel.nodes import (
     Accumulate,
@@ -37,6 +37,7 @@ from tracejit.kernel.nodes import (
     Store,
     While,
 )
+from tracejit.kernel.split import nodes_of
 
 HALF = frozenset({"f16", "bf16"})
 #: what works on bits or only moves them
@@ -46,6 +47,8 @@ UNCHANGED = frozenset({"select", "convert", "bitcast"})
 def widen_half(kernel: Kernel) -> Kernel:
     """``kernel`` without arithmetic on f16 and bf16. Accumulators are kept in f32 and rounded
     where they are read."""
+    if not any(node.dtype in HALF for node in nodes_of(kernel.body)):
+        return kernel
     sums = accumulators(kernel.body)
     dtypes = {
         s.name: s.dtype for s in every(kernel.body) if isinstance(s, Local) and s.name in sums
@@ -54,9 +57,8 @@ def widen_half(kernel: Kernel) -> Kernel:
     done: dict[Expr, Expr] = {}
 
     def widened(expr: Expr) -> Expr:
-        for node in walk(expr):
-            if node not in done:
-                done[node] = widen_node(node, tuple(done[kid] for kid in children(node)), wide)
+        for node in walk_new(expr, done):
+            done[node] = widen_node(node, tuple(done[kid] for kid in children(node)), wide)
         return done[expr]
 
     def rewrite(statement: Stmt) -> Stmt:

@@ -1,4 +1,4 @@
-"""Matrix products that BLAS lacks or is slow at: integers, booleans, 16-bit floats, small ones.
+"""Products of integers, booleans and 16-bit floats, and of operands that are no matrices in memory.
 
 Comes in: the types and params of a ``dot_general`` node. Goes out: a Kernel over ``lhs``, ``rhs``
 and ``out``. With 16 columns to a vector:
@@ -20,10 +20,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from tracejit.ir.expr import Expr, Var, iadd, imul
-from tracejit.ir.types import DTYPES, TensorType, kind, short
+from tracejit.ir.types import DTYPES, TensorType, short
 from tracejit.kernel.build import KernelBuilder, Operand, Output, operand, output
 from tracejit.kernel.conv_parts import balanced, decoded, for_block, multiply_add, vector_lanes
 from tracejit.kernel.nodes import Kernel, Param
@@ -36,23 +34,6 @@ PANEL_BYTES = 1 << 18
 DIRECT_BYTES = 1 << 20
 #: at least so many tasks, where each has that many rows
 TASKS, CHUNK = 16, 64
-#: multiplications below which one call of BLAS costs more than the loops
-SMALL = 64**3
-#: the same for each of several products in one call
-SMALL_EACH = 128**3
-
-
-def prefers_kernel(matmul: Matmul, dtype: np.dtype) -> bool:
-    """Whether the generated loops beat BLAS, or BLAS lacks the dtype.
-
-    The loops keep up with BLAS beyond these limits, but each shape has to be compiled.
-    """
-    if not (kind(dtype) == "c" or (kind(dtype) == "f" and dtype.itemsize >= 4)):
-        return True
-    if kind(dtype) == "c" or matmul.lhs_view is None or matmul.rhs_view is None:
-        return False
-    each = matmul.m * matmul.n * matmul.k
-    return each <= (SMALL_EACH if matmul.b > 1 else SMALL)
 
 
 @dataclass(frozen=True)

@@ -221,7 +221,7 @@ def _rewrite(nest: Nest, change: object) -> Nest:
     return replace(nest, items=items)
 
 
-def _accesses(nest: Nest) -> Iterator[tuple[str, Index]]:
+def accesses(nest: Nest) -> Iterator[tuple[str, Index]]:
     for item in nest.items:
         yield item.out or item.fold, item.index
         for node in walk(item.expr):
@@ -239,7 +239,7 @@ def _together(nest: Nest, a: Axis, b: Axis) -> dict[str, int] | None:
             if isinstance(node, Op) and (va in node.args or vb in node.args):
                 return None
     places: dict[str, int] = {}
-    for name, index in _accesses(nest):
+    for name, index in accesses(nest):
         place = -1
         if va in index or vb in index:
             if index.count(va) != 1 or index.count(vb) != 1:

@@ -11,13 +11,14 @@ over threads (``par``, only outermost), which one is a vector (``vec`` with ``wi
 a reduction is free, so that a ``vec`` loop may keep one accumulator per lane and unrolled copy.
 
 A ``vec`` loop may hold ``seq`` loops, ``While`` and ``If``: its locals are then vectors and
-conditions masks.
+conditions masks. ``any_lane(c)`` holds where ``c`` does in some lane of the vectors at hand; a
+kernel must mean the same with each lane by itself, where it is ``c``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from tracejit.ir.expr import Const, Expr, Load, Op, Var
 
@@ -36,6 +37,7 @@ __all__ = [
     "Set",
     "Stmt",
     "Store",
+    "Transpose",
     "Var",
     "While",
     "Barrier",
@@ -135,6 +137,24 @@ class Store(Stmt):
 
 
 @dataclass(frozen=True, slots=True)
+class Transpose(Stmt):
+    """Copy a square block, transposed: ``target[.., i + c, j + r] = source[.., y + r, x + c]`` for
+    ``r`` and ``c`` below ``side``, where ``to`` ends in ``i, j`` and ``at`` in ``y, x``; zero where
+    ``r >= rows`` or ``c >= columns``, and nothing is read there. ``axis``: which axis of the source
+    ``r`` runs along, the last but one unless told. Not inside a ``vec`` loop.
+    """
+
+    target: str
+    to: tuple[Expr, ...]
+    source: str
+    at: tuple[Expr, ...]
+    side: int
+    rows: Expr
+    columns: Expr
+    axis: int = -2
+
+
+@dataclass(frozen=True, slots=True)
 class If(Stmt):
     cond: Expr
     then: tuple[Stmt, ...]
@@ -180,14 +200,16 @@ class Kernel:
     params: tuple[Param, ...]
     body: tuple[Stmt, ...]
     comment: str = ""
+    _hash: int = field(default=0, init=False, repr=False)
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Kernel) and (self.name, self.sizes, self.params, self.body) == (
-            other.name,
-            other.sizes,
-            other.params,
-            other.body,
-        )
+        if self is other or not isinstance(other, Kernel):
+            return self is other
+        mine = (self.name, self.sizes, self.params, self.body)
+        return mine == (other.name, other.sizes, other.params, other.body)
 
     def __hash__(self) -> int:
-        return hash((self.name, self.sizes, self.params, self.body))
+        if not self._hash:  # computed once: programs look their kernels up at every call
+            made = hash((self.name, self.sizes, self.params, self.body))
+            object.__setattr__(self, "_hash", made)
+        return self._hash

@@ -9,27 +9,46 @@ Nothing is decided after this: printers spell it.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property, lru_cache
+from typing import Any
 
 from tracejit.ir.expr import Const, Expr, Op, Var, walk
-from tracejit.ir.graph import Literal, Node, Value
+from tracejit.ir.graph import Literal, Node, Value, params_key
 from tracejit.ir.types import TensorType, kind
+from tracejit.kernel.alike import alike
 from tracejit.kernel.build import KernelBuilder, Operand, constant, operand, output
 from tracejit.kernel.conv import conv_kernel
-from tracejit.kernel.lower import Lowered, kernel_name, lower_group
-from tracejit.kernel.matmul import matmul_kernel, prefers_kernel
-from tracejit.kernel.nodes import Accumulate, Kernel, Local, Loop, Param, Set, Stmt, Store
+from tracejit.kernel.gemm import gemm_kernel, prefers_blas
+from tracejit.kernel.lower import Lowered, checked_lines, kernel_name, lower_group
+from tracejit.kernel.lower_loop import lower_loop
+from tracejit.kernel.matmul import matmul_kernel
+from tracejit.kernel.nodes import Accumulate, Kernel, Local, Loop, Param, Set, Stmt, Store, While
+from tracejit.kernel.partial import lower_parts
 from tracejit.kernel.sizes import generalise
+from tracejit.kernel.split import split
 from tracejit.ops.dot import Matmul, as_matmul
-from tracejit.passes.groups import Group
-from tracejit.passes.place import Branch, Plan, Run, ScanLoop, Step, WhileLoop
+from tracejit.passes.groups import Group, Partition
+from tracejit.passes.place import (
+    ALIGN,
+    Branch,
+    Plan,
+    Run,
+    ScanLoop,
+    Slot,
+    Step,
+    Storage,
+    WhileLoop,
+)
 from tracejit.source import Position
 
 #: a kernel is split over threads from so many scalar operations on; below, waking threads costs
 #: more than it saves
 PARALLEL_WORK = 60_000
-#: the same for BLAS products, which do some 50 operations a nanosecond
-PARALLEL_FLOPS = 4_000_000
+#: the same for matrix products, by estimated nanoseconds
+PARALLEL_TIME = 20_000
+#: how often a loop is taken to run that does not say so
+GUESSED_TRIPS = 16
 
 
 @dataclass(frozen=True)
@@ -37,6 +56,8 @@ class KernelCall:
     """Call ``kernel`` on ``slots`` (in the order of its parameters) with ``sizes``.
 
     ``rows``: extent of its ``par`` loop (1 without one), ``split``: whether threads share it.
+    ``then``: the call after it that finishes what it began. ``product``: the same as a call of a
+    library, for back ends whose loops over register tiles are slow.
     """
 
     kernel: Kernel
@@ -45,14 +66,21 @@ class KernelCall:
     rows: int
     split: bool
     checks: tuple[Position | None, ...] = ()
+    then: KernelCall | None = None
+    product: GemmCall | None = None
+
+    @property
+    def chain(self) -> tuple[KernelCall, ...]:
+        """This call and those that finish it."""
+        return (self, *(self.then.chain if self.then is not None else ()))
 
 
 @dataclass(frozen=True)
 class GemmCall:
-    """``out[b] = lhs[b] @ rhs[b]`` by BLAS; f32 or f64.
+    """``out[b] = lhs[b] @ rhs[b]`` by BLAS, the library of the back end; f32 or f64.
 
-    ``split``: what threads share, "batch", "m" (rows) or "n" (columns), ``units`` of it;
-    ``parallel``: whether they do.
+    ``split``: what threads share of a product that is alone, "m" (rows) or "n" (columns), ``units``
+    of it; ``parallel``: whether they do.
     """
 
     dtype: str
@@ -86,10 +114,20 @@ class Program:
     runs: tuple[Run, ...]
     calls: tuple[Call, ...]
 
-    @property
+    @cached_property
     def kernels(self) -> tuple[Kernel, ...]:
         """The distinct kernels, in order of first use."""
-        return tuple(dict.fromkeys(c.kernel for c in self.calls if isinstance(c, KernelCall)))
+        return tuple(dict.fromkeys(c.kernel for c in self.kernel_calls))
+
+    @cached_property
+    def loops(self) -> tuple[Kernel, ...]:
+        """The kernels of a back end that has a library for matrix products."""
+        return tuple(dict.fromkeys(c.kernel for c in self.kernel_calls if c.product is None))
+
+    @property
+    def kernel_calls(self) -> tuple[KernelCall, ...]:
+        """Every call of a kernel, in order."""
+        return tuple(c for call in self.calls if isinstance(call, KernelCall) for c in call.chain)
 
 
 def all_runs(steps: tuple[Step, ...]) -> Iterator[Run]:
@@ -111,59 +149,139 @@ def all_runs(steps: tuple[Step, ...]) -> Iterator[Run]:
 def lower_program(plan: Plan, vector_bytes: int) -> Program:
     """Lower every group of the plan."""
     runs = tuple(all_runs(plan.steps))
-    return Program(plan, runs, tuple(_lower_run(run, vector_bytes) for run in runs))
+    scratch = _Scratch(plan)
+    known: dict[Any, Lowered] = {}
+    calls = tuple(_lower_run(run, vector_bytes, scratch, known) for run in runs)
+    return Program(scratch.plan, runs, calls)
 
 
-def _lower_run(run: Run, vector_bytes: int) -> Call:
+class _Scratch:
+    """Memory at the end of the arena that a call's kernels hand results on in."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.start = -(-plan.arena // ALIGN) * ALIGN
+        self.before = plan
+        self.plan = plan
+        self.last = max((s.last for s in plan.storages), default=0)
+
+    def slots(self, types: tuple[TensorType, ...]) -> tuple[int, ...]:
+        """Slots for values of these types; those of the next call may lie in the same place."""
+        plan, end = self.plan, self.start
+        slots, storages = list(plan.slots), list(plan.storages)
+        for type in types:
+            storage = Storage("arena", 0, -(-type.nbytes // ALIGN) * ALIGN, offset=end)
+            storage.last = self.last
+            storage.names.append(f"partial results: {type}")
+            slots.append(Slot(len(slots), type, len(storages), (len(storages),)))
+            storages.append(storage)
+            end += storage.nbytes
+        live = max(plan.live, self.before.live + end - self.start)
+        self.plan = replace(
+            plan,
+            slots=tuple(slots),
+            storages=tuple(storages),
+            arena=max(plan.arena, end),
+            live=live,
+        )
+        return tuple(range(len(plan.slots), len(slots)))
+
+
+def _lower_run(run: Run, vector_bytes: int, scratch: _Scratch, known: dict[Any, Lowered]) -> Call:
+    """``known``: what groups of this program have become, by ``alike``."""
     group = run.group
     if group.kind == "fused":
-        lowered = lower_group(group, run.partition, vector_bytes)
-        return _kernel_call(lowered, (*run.reads, *run.writes))
+        lowered = _lower_fused(group, run.partition, vector_bytes, known)
+        more = scratch.slots(lowered.scratch) if lowered.scratch else ()
+        return _kernel_call(lowered, (*run.reads, *run.writes, *more))
+    if group.kind == "loop":
+        return _kernel_call(
+            lower_loop(group, run.partition, vector_bytes), (*run.reads, *run.writes)
+        )
     if group.kind == "library":
-        return _library_call(run, vector_bytes)
+        return _library_call(run, vector_bytes, known)
     if group.kind == "lower":
         return _kernel_call(_lower_custom(group, vector_bytes), (*run.reads, *run.writes))
     return HostCall(group.node, group.inputs, run.reads, run.writes)
 
 
+def _lower_fused(
+    group: Group, partition: Partition, vector_bytes: int, known: dict[Any, Lowered]
+) -> Lowered:
+    key = alike(group, partition.graph)
+    found = known.get(key)
+    if found is None:
+        found = lower_parts(group, partition, vector_bytes)
+        if found is None:
+            found = lower_group(group, partition, vector_bytes)
+        known[key] = found
+        return found
+    lines = checked_lines(group)
+    return found if lines == found.checks else _with_checks(found, lines)
+
+
+def _with_checks(lowered: Lowered, lines: tuple[Position | None, ...]) -> Lowered:
+    then = None if lowered.then is None else _with_checks(lowered.then, lines)
+    return replace(lowered, checks=lines, then=then)
+
+
 def _kernel_call(lowered: Lowered, slots: tuple[int, ...]) -> KernelCall:
-    kernel = lowered.kernel
-    sizes = dict(zip(kernel.sizes, lowered.sizes, strict=True))
-    rows = par_extent(kernel, sizes)
-    split = rows > 1 and work(kernel, sizes) >= PARALLEL_WORK
-    return KernelCall(kernel, slots, lowered.sizes, rows, split, lowered.checks)
+    """``slots`` in the order of the kernel's parameters, or of what its ``places`` count."""
+    kernel, own = lowered.kernel, slots
+    if lowered.places is not None:
+        own = tuple(slots[place] for place in lowered.places)
+    rows, split = _shares(kernel, lowered.sizes)
+    then = None if lowered.then is None else _kernel_call(lowered.then, slots)
+    return KernelCall(kernel, own, lowered.sizes, rows, split, lowered.checks, then)
+
+
+@lru_cache(maxsize=4096)
+def _shares(kernel: Kernel, sizes: tuple[int, ...]) -> tuple[int, bool]:
+    """How many rows the kernel's ``par`` loop has, and whether threads share them."""
+    of = dict(zip(kernel.sizes, sizes, strict=True))
+    rows = par_extent(kernel, of)
+    return rows, rows > 1 and work(kernel, of) >= PARALLEL_WORK
 
 
 def _operand_slots(run: Run) -> dict[Value, int]:
     return dict(zip(run.group.inputs, run.reads, strict=True))
 
 
-def _library_call(run: Run, vector_bytes: int) -> Call:
+def _library_call(run: Run, vector_bytes: int, known: dict[Any, Lowered]) -> Call:
     node = run.group.node
     slot = _operand_slots(run)
     lhs, rhs = (x.type for x in node.inputs)
     slots = (*(slot[x] for x in node.inputs if isinstance(x, Value)), *run.writes)
     out = node.outputs[0].type
     lanes = vector_bytes // max(out.dtype.itemsize, lhs.dtype.itemsize, 4)
+    key = (node.prim, lhs, rhs, out, params_key(node.params))
+    if key in known:
+        return _kernel_call(known[key], slots)
     if node.prim.library == "conv":
         kernel = conv_kernel(lhs, rhs, out, dict(node.params), lanes)
-        return _kernel_call(_constant_sizes(kernel), slots)
+        known[key] = _constant_sizes(kernel)
+        return _kernel_call(known[key], slots)
     matmul = as_matmul(lhs, rhs, node.params["dimension_numbers"])
     blas = kind(lhs.dtype) == "f" and lhs.dtype.itemsize >= 4 and lhs.dtype == out.dtype
-    if not blas or prefers_kernel(matmul, lhs.dtype):
+    if not blas or matmul.lhs_view is None or matmul.rhs_view is None:
         kernel = matmul_kernel(lhs, rhs, out, dict(node.params), lanes)
-        return _kernel_call(_constant_sizes(kernel), slots)
-    return _gemm_call("f32" if lhs.dtype.itemsize == 4 else "f64", matmul, slots)
+        known[key] = _constant_sizes(kernel)
+        return _kernel_call(known[key], slots)
+    call = _gemm_call(_short(lhs), matmul, slots)
+    if prefers_blas(matmul, lhs.dtype.itemsize):
+        return call
+    made = gemm_kernel(matmul, lhs.size, rhs.size, call.dtype, lanes)
+    # nanoseconds: some 100 operations each, or 80 bytes
+    time = max(matmul.flops / 100, (lhs.nbytes + rhs.nbytes + out.nbytes) / 80)
+    split = made.tasks > 1 and time >= PARALLEL_TIME
+    return KernelCall(made.kernel, slots, made.sizes, made.tasks, split, product=call)
 
 
 def _gemm_call(dtype: str, matmul: Matmul, slots: tuple[int, ...]) -> GemmCall:
-    """Threads share the products of a batch, or the longer side of the result."""
-    choices = {"batch": matmul.b, "m": matmul.m, "n": matmul.n}
-    split = "batch" if matmul.batch_shape else "m" if matmul.m >= matmul.n else "n"
-    flops = 2 * matmul.b * matmul.m * matmul.n * matmul.k
-    parallel = choices[split] > 1 and flops >= PARALLEL_FLOPS
+    """Threads share the longer side of the result."""
+    split, units = ("m", matmul.m) if matmul.m >= matmul.n else ("n", matmul.n)
+    parallel = units > 1 and matmul.flops >= 100 * PARALLEL_TIME
     lhs, rhs, out = slots
-    return GemmCall(dtype, matmul, lhs, rhs, out, split, choices[split], parallel)
+    return GemmCall(dtype, matmul, lhs, rhs, out, split, units, parallel)
 
 
 def _constant_sizes(kernel: Kernel) -> Lowered:
@@ -193,9 +311,9 @@ def _lower_custom(group: Group, vector_bytes: int) -> Lowered:
         **node.params,
     )
     comment = node.at.short() if node.at is not None else ""
-    kernel, sizes = generalise(
-        Kernel(kernel_name(group), (), (*table.values(), *outs), builder.finish(), comment)
-    )
+    params = (*table.values(), *outs)
+    kernel = Kernel(kernel_name(group), (), params, builder.finish(), comment)
+    kernel, sizes = generalise(split(kernel))
     return Lowered(kernel, group.reads, group.outputs, sizes, (node.at,))
 
 
@@ -250,10 +368,13 @@ def work(kernel: Kernel, sizes: dict[str, int]) -> float:
         total = 0.0
         for stmt in stmts:
             if isinstance(stmt, Loop):
+                # a block of a longer loop counts as its first one
                 trips = evaluate_size(stmt.stop, sizes) - evaluate_size(stmt.start, sizes)
-                if isinstance(stmt.start, Op) or isinstance(stmt.stop, Op) and stmt.how != "par":
-                    trips = 4096  # a block of a longer loop
+                if isinstance(stmt.stop, Var) and stmt.stop.name not in sizes:
+                    trips = GUESSED_TRIPS
                 total += max(trips, 0) * body(stmt.body)
+            elif isinstance(stmt, While):
+                total += GUESSED_TRIPS * body(stmt.body)
             else:
                 total += sum(_weight(e) for e in _values(stmt)) + sum(
                     body(b) for b in _bodies(stmt)

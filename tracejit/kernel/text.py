@@ -17,11 +17,12 @@ Loops print as ``vec(16x4) j in n`` (width x unroll), ``seq(unroll 8) j in 2..n`
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 from tracejit.errors import InternalError
-from tracejit.ir.expr import show_scalar, walk
+from tracejit.ir.expr import show_scalar, walk_new
 from tracejit.ir.types import DTYPES
 from tracejit.kernel.nodes import (
     Accumulate,
@@ -40,6 +41,7 @@ from tracejit.kernel.nodes import (
     Set,
     Stmt,
     Store,
+    Transpose,
     Var,
     While,
 )
@@ -79,7 +81,7 @@ def show(kernel: Kernel) -> str:
     params = ", ".join(map(show_param, kernel.params))
     comment = " ".join(kernel.comment.split())
     head = f"kernel {kernel.name}{sizes}({params})" + (f"       # {comment}" if comment else "")
-    return "\n".join([head, *_block(kernel.body, 1)]) + "\n"
+    return "\n".join([head, *_block(kernel.body, 1, {})]) + "\n"
 
 
 def show_param(param: Param) -> str:
@@ -87,38 +89,47 @@ def show_param(param: Param) -> str:
     return f"{param.role} {param.name}: {param.dtype}[{','.join(map(str, param.shape))}]"
 
 
-def show_statement(stmt: Stmt) -> str:
-    """The first line of a statement, without its body: how messages name it."""
+def show_statement(stmt: Stmt, done: dict[Expr, str] | None = None) -> str:
+    """The first line of a statement, without its body: how messages name it. ``done``: texts of
+    expressions, kept from one statement to the next.
+    """
+    text = partial(show_expr, done={} if done is None else done)
     match stmt:
         case Loop():
-            return f"{stmt.how}{_vectors(stmt)} {stmt.var} in {_range(stmt)}:"
+            return f"{stmt.how}{_vectors(stmt)} {stmt.var} in {_range(stmt, text)}:"
         case Local():
-            return f"{stmt.name}: {stmt.dtype} = {show_expr(stmt.value)}"
+            return f"{stmt.name}: {stmt.dtype} = {text(stmt.value)}"
         case Scratch():
             return f"{stmt.name}: {stmt.dtype}[{','.join(map(str, stmt.shape))}] scratch"
         case Set():
-            return f"{stmt.name} = {show_expr(stmt.value)}"
+            return f"{stmt.name} = {text(stmt.value)}"
         case Accumulate():
-            return f"{stmt.name} {stmt.fn}= {show_expr(stmt.value)}"
+            return f"{stmt.name} {stmt.fn}= {text(stmt.value)}"
         case Store():
-            index = ", ".join(map(show_expr, stmt.index))
-            guard = "" if stmt.guard is None else f" if {show_expr(stmt.guard)}"
-            return f"{stmt.buffer}[{index}] = {show_expr(stmt.value)}{guard}"
+            index = ", ".join(map(text, stmt.index))
+            guard = "" if stmt.guard is None else f" if {text(stmt.guard)}"
+            return f"{stmt.buffer}[{index}] = {text(stmt.value)}{guard}"
+        case Transpose():
+            to, at = (", ".join(map(text, index)) for index in (stmt.to, stmt.at))
+            block = f"{stmt.target}[{to}] = {stmt.source}[{at}]"
+            limits = f"{text(stmt.rows)}, {text(stmt.columns)}"
+            axis = "" if stmt.axis == -2 else f", axis {stmt.axis}"
+            return f"transpose({stmt.side}{axis}) {block} in {limits}"
         case If():
-            return f"if {show_expr(stmt.cond)}:"
+            return f"if {text(stmt.cond)}:"
         case While():
-            return f"while {show_expr(stmt.cond)}:"
+            return f"while {text(stmt.cond)}:"
         case Check():
-            return f"check {show_expr(stmt.ok)}, code {stmt.code}"
+            return f"check {text(stmt.ok)}, code {stmt.code}"
         case Barrier():
             return "barrier"
     raise InternalError(f"not a statement of the Kernel IR: {stmt!r}")
 
 
-def show_expr(expr: Expr) -> str:
+def show_expr(expr: Expr, done: dict[Expr, str] | None = None) -> str:
     """An expression, with every dtype that would not be inferred."""
-    done: dict[Expr, str] = {}
-    for node in walk(expr):
+    done = {} if done is None else done
+    for node in walk_new(expr, done):
         match node:
             case Const():
                 suffix = "" if node.dtype == _looks(node.value) else f":{node.dtype}"
@@ -144,20 +155,20 @@ def _looks(value: bool | int | float | complex) -> str:
     return "f32" if isinstance(value, float) else "c64"
 
 
-def _block(body: Sequence[Stmt], level: int) -> Iterator[str]:
+def _block(body: Sequence[Stmt], level: int, done: dict[Expr, str]) -> Iterator[str]:
     indent = "  " * level
     if not body:
         yield f"{indent}pass"
     for stmt in body:
-        yield indent + show_statement(stmt)
+        yield indent + show_statement(stmt, done)
         match stmt:
             case Loop() | While():
-                yield from _block(stmt.body, level + 1)
+                yield from _block(stmt.body, level + 1, done)
             case If():
-                yield from _block(stmt.then, level + 1)
+                yield from _block(stmt.then, level + 1, done)
                 if stmt.orelse:
                     yield f"{indent}else:"
-                    yield from _block(stmt.orelse, level + 1)
+                    yield from _block(stmt.orelse, level + 1, done)
 
 
 def _vectors(loop: Loop) -> str:
@@ -168,9 +179,9 @@ def _vectors(loop: Loop) -> str:
     return f"({loop.width}x{loop.unroll})"
 
 
-def _range(loop: Loop) -> str:
-    start = "" if loop.start == Const(0, "i64") else f"{show_expr(loop.start)}.."
-    return start + show_expr(loop.stop)
+def _range(loop: Loop, text: Callable[[Expr], str]) -> str:
+    start = "" if loop.start == Const(0, "i64") else f"{text(loop.start)}.."
+    return start + text(loop.stop)
 
 
 # ---- reading -------------------------------------------------------------------------------------
@@ -190,6 +201,7 @@ _KERNEL = re.compile(rf"kernel ({_NAME})(?:\[([\w,]*)\])?\((.*)\)\s*$")
 _PARAM = re.compile(rf"(\w+) ({_NAME}): (\w+)\[([\w,]*)\]")
 _LOOP = re.compile(rf"({'|'.join(HOWS)})(?:\((?:(\d+)x(\d+)|unroll (\d+))\))? ({_NAME}) in (.*):$")
 _SCRATCH = re.compile(rf"({_NAME}): (\w+)\[([\d,]*)\] scratch$")
+_TRANSPOSE = re.compile(r"transpose\((\d+)(?:, axis (-\d+))?\) (.*)$")
 _LOCAL = re.compile(rf"({_NAME}): (\w+) = (.*)$")
 _UPDATE = re.compile(rf"({_NAME}) (\w*)= (.*)$")
 
@@ -284,6 +296,8 @@ class _Lines:
             return _read_check(line[len(word) :], scope)
         if found := _LOOP.match(line):
             return self.loop(found, scope, level)
+        if found := _TRANSPOSE.match(line):
+            return _read_transpose(int(found[1]), int(found[2] or -2), found[3], scope)
         return _read_assignment(line, scope)
 
     def orelse(self, scope: _Scope, level: int) -> tuple[Stmt, ...]:
@@ -335,6 +349,23 @@ def _read_check(text: str, scope: _Scope) -> Check:
     if not isinstance(code, Const) or not isinstance(code.value, int):
         raise _Bad("the code of a check is a number")
     return Check(ok, code.value)
+
+
+def _read_transpose(side: int, axis: int, text: str, scope: _Scope) -> Transpose:
+    target, _, rest = text.partition(" = ")
+    place = _Tokens(target, scope).whole()
+    tokens = _Tokens(rest, scope)
+    source = tokens.expr()
+    tokens.expect("in")
+    rows = tokens.expr()
+    tokens.expect(",")
+    columns = tokens.expr()
+    tokens.finish()
+    if not isinstance(place, Load) or not isinstance(source, Load):
+        raise _Bad("expected `transpose(side) target[index] = source[index] in rows, columns`")
+    return Transpose(
+        place.buffer, place.index, source.buffer, source.index, side, rows, columns, axis
+    )
 
 
 def _read_assignment(line: str, scope: _Scope) -> Stmt:

@@ -17,6 +17,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 
 from tracejit import ops
 from tracejit.errors import InternalError
@@ -38,6 +39,7 @@ from tracejit.kernel.nodes import (
     Set,
     Stmt,
     Store,
+    Transpose,
     Var,
     While,
 )
@@ -100,6 +102,7 @@ def statements(body: Iterable[Stmt]) -> Iterator[Stmt]:
                 yield from statements(stmt.orelse)
 
 
+@lru_cache(maxsize=4096)
 def has_check(kernel: Kernel) -> bool:
     """Whether the kernel takes a flag cell: it holds a Check."""
     return any(isinstance(stmt, Check) for stmt in statements(kernel.body))
@@ -189,6 +192,8 @@ class _Checker:
                 self.accumulate(stmt, scope)
             case Store():
                 self.store(stmt, scope)
+            case Transpose():
+                self.transpose(stmt, scope)
             case If():
                 _expect(stmt.cond, "bool", scope)
                 self.block(stmt.then, scope)
@@ -233,6 +238,23 @@ class _Checker:
         _expect(stmt.value, buffer.dtype, scope)
         if stmt.guard is not None:
             _expect(stmt.guard, "bool", scope)
+
+    def transpose(self, stmt: Transpose, scope: _Scope) -> None:
+        target, source = _buffer(stmt.target, scope), _buffer(stmt.source, scope)
+        if not target.writable:
+            raise _Bad(f"stores to `{stmt.target}`, an `in` parameter")
+        if target.dtype != source.dtype or target is source:
+            raise _Bad("source and target are two buffers of one dtype")
+        if min(target.rank, source.rank) < 2 or stmt.side < 1 or stmt.side & (stmt.side - 1):
+            raise _Bad("blocks have two axes, and their side is a power of two")
+        if not -source.rank <= stmt.axis < -1:
+            raise _Bad("the rows of a block run along another axis than the last")
+        _check_index(stmt.target, stmt.to, target, scope)
+        _check_index(stmt.source, stmt.at, source, scope)
+        for limit in (stmt.rows, stmt.columns):
+            _expect(limit, "i64", scope)
+        if any(loop.how == "vec" for loop in scope.loops):
+            raise _Bad("a transpose inside a vec loop")
 
 
 def _loop_fits(loop: Loop, around: tuple[Loop, ...]) -> None:
@@ -365,6 +387,8 @@ def _check_op(node: Op) -> None:
     arity = ARITY.get(node.fn)
     if arity is not None and len(dtypes) != arity:
         raise _Bad(f"`{node.fn}` takes {arity} operands, not {len(dtypes)}")
+    if node.fn == "any_lane" and dtypes != ["bool"]:
+        raise _Bad(f"`any_lane` takes a bool, not {', '.join(dtypes)}")
     if node.fn == "select" and dtypes[0] != "bool":
         raise _Bad(f"condition `{show_expr(node.args[0])}` of select is {dtypes[0]}, not bool")
     alike = dtypes[1:] if node.fn == "select" else dtypes
@@ -382,7 +406,7 @@ def _arities() -> dict[str, int]:
     one = """neg abs sign sqrt rsqrt cbrt square reciprocal exp exp2 expm1 log log2 log10 log1p
         logistic sin cos tan asin acos atan sinh cosh tanh asinh acosh atanh erf erfc erf_inv lgamma
         digamma floor ceil round trunc is_finite is_nan not population_count clz convert bitcast
-        real imag conj"""
+        real imag conj any_lane"""
     two = """add sub mul div rem idiv irem pow max min atan2 copysign nextafter and or xor
         shift_left shift_right_logical shift_right_arithmetic eq ne lt le gt ge complex"""
     three = "fma select clamp"

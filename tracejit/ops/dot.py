@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -142,7 +143,13 @@ class Matmul:
         """How many matrix products there are."""
         return math.prod(self.batch_shape)
 
+    @property
+    def flops(self) -> int:
+        """Multiplications and additions."""
+        return 2 * self.b * self.m * self.n * self.k
 
+
+@lru_cache(maxsize=1024)
 def as_matmul(lhs: TensorType, rhs: TensorType, dimension_numbers: DimensionNumbers) -> Matmul:
     """How ``dot_general`` on contiguous operands of these types maps onto matrix products.
 

@@ -2,22 +2,25 @@
 
     lower_running("add", identity)(k, (x,), (y,), axis=0, reverse=False)
 
-Along the last axis several rows go side by side, as each one waits for its own last result; along
-another axis the lanes of a vector do.
+Along another axis than the last the lanes of a vector go side by side. Along the last one rows do,
+as each one waits for its own last result: in the lanes of a vector too, by tiles that are
+transposed on their way in and out; where rows are few or short, a few at a time.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from math import log, prod
 from typing import Any
 
-from tracejit.ir.expr import Expr, iadd, imul, isub
+from tracejit.ir.expr import Expr, Load, iadd, imul, isub
 from tracejit.ops.lower_parts import (
     arithmetic_dtype,
     lane_axes,
     lane_width,
     rows_and_lanes,
+    spread,
     unflatten,
 )
 
@@ -25,6 +28,8 @@ from tracejit.ops.lower_parts import (
 TOGETHER = 4
 #: rows that are worth a vector
 FULL = 8
+#: columns of a tile
+TILE = 64
 
 Combine = Callable[[Any, Expr, Expr], Expr]
 
@@ -39,6 +44,87 @@ def log_add_exp(k: Any, a: Expr, b: Expr) -> Expr:
     away = k.op("exp", k.op("neg", k.op("abs", k.op("sub", a, b))))
     total = k.op("add", k.op("max", a, b), k.op("log1p", away))
     return k.op("select", k.op("eq", a, b), k.op("add", a, log(2.0)), total)  # type: ignore[no-any-return]
+
+
+@dataclass(frozen=True)
+class Fold:
+    """What is done along a row: from its end to its beginning if ``reverse``."""
+
+    combine: Combine
+    dtype: str
+    start: Any
+    reverse: bool
+
+    def over(self, k: Any, count: int, carry: str, lane: Expr, access: Callable[..., Any]) -> None:
+        """``count`` steps in one lane, from and to its place in ``carry``; ``access(c)`` reads
+        column ``c``, ``access(c, value)`` writes it.
+        """
+        total = k.local(self.dtype, k.load_from(carry, (lane,)), "total")
+        with k.loop("seq", count, name="c") as step:
+            c = isub(count - 1, step) if self.reverse else step
+            value = k.local(self.dtype, k.op("convert", access(c), dtype=self.dtype), "value")
+            k.set(total, self.combine(k, total, value))
+            access(c, total)
+        k.store_to(carry, (lane,), total)
+
+
+def by_tiles(k: Any, x: Any, y: Any, axis: int, fold: Fold) -> bool:
+    """Rows in the lanes of a vector, where there are as many; whether it was done."""
+    *lead, rows, n = x.type.shape
+    side = lane_width(k, x.type)
+    first_load = x((*[0] * axis, 0))
+    if rows < side or n < TILE or side < 4 or not isinstance(first_load, Load):
+        return False
+    source, narrow, rest = first_load.buffer, x.dtype, n % side
+
+    with spread(k, (*lead, -(-rows // side))) as (*outer, block):
+        # the last block may hold rows of the one before: each writes the same
+        row = k.local("i64", k.op("min", imul(block, side), rows - side), "row")
+        carry, tile = (
+            k.scratch(fold.dtype, (side,), "carry"),
+            k.scratch(narrow, (TILE, side), "tile"),
+        )
+        with k.loop("vec", side, width=side) as lane:
+            k.store_to(carry, (lane,), k.const(fold.start, fold.dtype))
+
+        def inside(lane: Expr) -> Callable[..., Any]:
+            def access(c: Expr, value: Any = None) -> Any:
+                if value is None:
+                    return k.load_from(tile, (c, lane))
+                return k.store_to(tile, (c, lane), k.op("convert", value, dtype=narrow))
+
+            return access
+
+        def direct(lane: Expr) -> Callable[..., Any]:
+            def access(c: Expr, value: Any = None) -> Any:
+                index = (*outer, iadd(row, lane), c if fold.reverse else iadd(c, n - rest))
+                if value is None:
+                    return x(index)
+                return k.store(y, index, k.op("convert", value, dtype=narrow))
+
+            return access
+
+        def tiles(before: int, count: int, width: int) -> None:
+            """``count`` tiles of ``width`` columns, behind so many columns."""
+            with k.loop("seq", count, name="t") as t:
+                begin = iadd(imul(t, width), before)
+                begin = isub(n - width, begin) if fold.reverse else begin
+                for q in range(0, width, side):
+                    at = (*outer, row, iadd(begin, q))
+                    k.transpose(tile, (q, 0), source, at, side, side, side)
+                with k.loop("vec", side, width=side) as lane:
+                    fold.over(k, width, carry, lane, inside(lane))
+                for q in range(0, width, side):
+                    to = (*outer, row, iadd(begin, q))
+                    k.transpose(y.buffer, to, tile, (q, 0), side, side, side)
+
+        tiles(0, n // TILE, TILE)
+        if n % TILE >= side:
+            tiles(n // TILE * TILE, n % TILE // side, side)
+        if rest:
+            with k.loop("vec", side, width=side) as lane:
+                fold.over(k, rest, carry, lane, direct(lane))
+    return True
 
 
 def lower_running(
@@ -70,7 +156,10 @@ def lower_running(
                 with k.loop("seq", n, name="i") as i:
                     step(total, (*row[:axis], place(i), *row[axis:], *lane))
             return
-        rows, ones = prod(shape[:axis]), (0,) * (len(shape) - axis - 1)
+        ones = (0,) * (len(shape) - axis - 1)
+        if not ones and axis > 0 and by_tiles(k, x, y, axis, Fold(combine, dtype, start, reverse)):
+            return
+        rows = prod(shape[:axis])
         if heavy and rows >= FULL:
             with rows_and_lanes(k, (), (rows,), lane_width(k, x.type), 2) as (_, (number,)):
                 total = k.local(dtype, start, "total")

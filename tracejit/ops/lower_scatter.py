@@ -18,7 +18,7 @@ from tracejit.ops.index_windows import Windows
 from tracejit.ops.lower_parts import lane_width
 
 #: columns that a thread takes at least, and how many parts there are at most
-COLUMNS = 128
+COLUMNS = 32
 PARTS = 4
 
 

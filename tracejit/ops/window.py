@@ -26,6 +26,14 @@ from tracejit.ops import layout
 from tracejit.ops.broadcast import with_batch_axis
 from tracejit.ops.family import same_dtype
 from tracejit.ops.layout import both, compare, padded_size, read_where
+from tracejit.ops.lower_window import (
+    beats,
+    fill_of,
+    lower_dilated_sum,
+    lower_select_scatter,
+    lowers_dilated_sum,
+    lowers_select_scatter,
+)
 from tracejit.ops.reduce import highest, lowest
 
 WINDOW_PARAMS = (
@@ -138,6 +146,8 @@ def _window_fold(
     *,
     jvp: Callable[..., Any],
     transpose: Callable[..., Any] | None = None,
+    lower: Callable[..., None] | None = None,
+    lowers: Callable[..., bool] | None = None,
     kinds: str = "biuf",
     doc: str,
 ) -> Primitive:
@@ -175,6 +185,8 @@ def _window_fold(
         transpose=transpose,
         batch=lambda size, mask, xs, **p: record(xs[0], **batched(p)),
         element=element,
+        lower=lower,
+        lowers=lowers,
         kinds=kinds,
         cases=lambda: [((TensorType(DTYPES["f32"], shape),), p) for shape, p in window_cases()],
         doc=doc,
@@ -230,6 +242,8 @@ reduce_window_sum = _window_fold(
     lambda dtype: 0,
     jvp=lambda dxs, ys, xs, **p: (reduce_window_sum(dxs[0], **p),),
     transpose=_transpose_window_sum,
+    lower=lower_dilated_sum,
+    lowers=lowers_dilated_sum,
     kinds="iufc",
     doc="Sum over each position of a sliding window; padding counts as zero.",
 )
@@ -254,14 +268,10 @@ reduce_window_min = _window_fold(
 # ---- the place of the extremum: gather there and scatter there -----------------------------------
 
 
-def _fill(select: str, dtype: np.dtype) -> Any:
-    return lowest(dtype) if select == "ge" else highest(dtype)
-
-
 def winners(x: Any, select: str, p: dict[str, Any]) -> tuple[Any, Any]:
     """Flat index into ``x`` of the extremum of every window, and whether it lies in ``x``."""
     wide = x.astype(np.float32) if kind(x.dtype) == "f" and x.dtype.itemsize == 2 else x
-    view = sliding(wide, _fill(select, wide.dtype), p)
+    view = sliding(wide, fill_of(select, wide.dtype), p)
     positions = view.shape[: x.ndim]
     inside = np.ones(positions, np.bool_)
     flat = np.zeros(positions, np.int64)
@@ -294,17 +304,6 @@ def _numpy_scatter_add(source: Any, operand: Any, *, select: str, **p: Any) -> A
     return total.reshape(operand.shape)
 
 
-def _beats(value: Expr, best: Expr, select: str) -> Expr:
-    """Whether ``value`` takes the place of ``best``; the first nan stays."""
-    wins: Expr = Op("gt" if select == "ge" else "lt", (value, best), "bool")
-    if value.dtype in ("f16", "bf16", "f32", "f64"):
-        enters = Op(
-            "and", (Op("ne", (value, value), "bool"), Op("eq", (best, best), "bool")), "bool"
-        )
-        wins = Op("or", (wins, enters), "bool")
-    return wins
-
-
 def _choose(condition: Expr, on_true: Expr, on_false: Expr) -> Expr:
     return Op("select", (condition, on_true, on_false), on_true.dtype)
 
@@ -312,12 +311,12 @@ def _choose(condition: Expr, on_true: Expr, on_false: Expr) -> Expr:
 def _element_gather_add(xs: Any, index: Any, *, select: str, **p: Any) -> Expr:
     tangents, operand = xs
     check_length("select_and_gather_add", 2 * prod(p["window_dimensions"]))
-    fill = Const(_fill(select, operand.type.dtype), short(operand.type.dtype))
+    fill = Const(fill_of(select, operand.type.dtype), short(operand.type.dtype))
     values = reads(operand, index, fill, p)
     parts = reads(tangents, index, Const(_zero(tangents), short(tangents.type.dtype)), p)
     best, found = values[0], parts[0]
     for value, part in zip(values[1:], parts[1:], strict=True):
-        wins = _beats(value, best, select)
+        wins = beats(value, best, select)
         best, found = _choose(wins, value, best), _choose(wins, part, found)
     return found
 
@@ -358,7 +357,7 @@ def _element_scatter_add(xs: Any, index: Any, *, select: str, **p: Any) -> Expr:
     dtype, zero = short(source.type.dtype), Const(_zero(source), short(source.type.dtype))
     if 0 in source.type.shape:
         return zero
-    fill = Const(_fill(select, operand.type.dtype), short(operand.type.dtype))
+    fill = Const(fill_of(select, operand.type.dtype), short(operand.type.dtype))
     total: Expr = zero
     for choice in product(*axes):
         windows = tuple(window for window, _, _ in choice)
@@ -368,7 +367,7 @@ def _element_scatter_add(xs: Any, index: Any, *, select: str, **p: Any) -> Expr:
         best: Expr = values[0]
         winner: Expr = const(0)
         for place, value in enumerate(values[1:], 1):
-            wins = _beats(value, best, select)
+            wins = beats(value, best, select)
             best, winner = _choose(wins, value, best), _choose(wins, const(place), winner)
         hit = both(valid, compare("eq", winner, mine))
         part = read_where(source, windows, hit, zero)
@@ -455,6 +454,8 @@ select_and_scatter_add = Primitive(
     transpose=_adjoint(lambda: select_and_gather_add),
     batch=_batch_select(lambda: select_and_scatter_add),
     element=_element_scatter_add,
+    lower=lower_select_scatter,
+    lowers=lowers_select_scatter,
     cases=lambda: _select_cases(True),
     doc="Add each element of source at the place of its window's extremum; zero elsewhere.",
 )

@@ -2,7 +2,8 @@
 
 Comes in: any graph. Goes out: an equal one in which every ``dot_general`` has operands that are
 matrices as they lie in memory (``ops/dot.py: as_matmul`` finds both views) and of the dtype of
-the result, and every ``conv_general_dilated`` has neither padding nor a dilated left operand:
+the result, and every ``conv_general_dilated`` has no dilated left operand, and padding only where
+its kernel leaves it out (``conv_plan.py: takes_padding``):
 
     conv_general_dilated(x, w, padding=((1, 1), (1, 1)))  ->  conv_general_dilated(pad(x, 0), w)
 
@@ -28,7 +29,13 @@ from tracejit.ops.broadcast import broadcast_in_dim, reduce_sum
 from tracejit.ops.conv import conv_general_dilated, dilated
 from tracejit.ops.dot import accumulator, as_matmul, dot_general, free_axes, narrowed, permuted
 from tracejit.ops.fill import full
-from tracejit.passes.conv_plan import Geometry, geometry, packed_spec, wants_packed
+from tracejit.passes.conv_plan import (
+    Geometry,
+    geometry,
+    packed_spec,
+    takes_padding,
+    wants_packed,
+)
 from tracejit.passes.merge import merge_equal
 from tracejit.passes.subgraphs import map_subgraphs
 from tracejit.passes.upsampling import is_upsampling, upsampled
@@ -193,17 +200,28 @@ def _conv(xs: tuple[Any, ...], out: TensorType, params: dict[str, Any]) -> Any:
 
 
 def _padded_conv(lhs: Any, rhs: Any, params: dict[str, Any]) -> Any:
-    """A convolution of operands of one dtype, as a product or with its padding in another node."""
+    """A convolution of operands of one dtype: as a product, or with its padding in another node
+    where its kernel takes none.
+    """
+    if any(pair != (0, 0) for pair in params["padding"]) and max(params["lhs_dilation"]) == 1:
+        g = geometry(lhs.type, rhs.type, params)
+        if takes_padding(g):
+            return _packed_conv(lhs, rhs, params, g)
     lhs, params = _sampled(*_padded(lhs, params, rhs.type), rhs.type)
     out = conv_general_dilated.infer(lhs.type, rhs.type, **params)
     g = geometry(lhs.type, rhs.type, params)
     found = _as_product(lhs, rhs, out, g)
     if found is not None:
         return found
+    return _packed_conv(lhs, rhs, params, g)
+
+
+def _packed_conv(lhs: Any, rhs: Any, params: dict[str, Any], g: Geometry) -> Any:
+    """A convolution, its right operand copied to the order in which the kernel reads it."""
     if wants_packed(g):
         spec = packed_spec(g)
         rhs = permuted(rhs, tuple(g.rhs_spec[spec.index(axis)] for axis in range(rhs.type.ndim)))
-        params["dimension_numbers"] = (g.lhs_spec, spec, g.out_spec)
+        params = {**params, "dimension_numbers": (g.lhs_spec, spec, g.out_spec)}
     return conv_general_dilated(lhs, rhs, **params)
 
 

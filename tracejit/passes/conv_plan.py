@@ -1,7 +1,7 @@
 """The extents of a convolution by role, and which loop nest computes it.
 
-Comes in: the types and params of a ``conv_general_dilated`` node without padding and without
-dilation of its left operand (``contract.py`` makes them so). Goes out: a Geometry, and a plan:
+Comes in: the types and params of a ``conv_general_dilated`` node without dilation of its left
+operand (``contract.py`` makes them so). Goes out: a Geometry, and a plan:
 
     pixels    lanes are output pixels that lie side by side; the tile is output features
     features  lanes are output features; the tile is output pixels
@@ -13,7 +13,7 @@ dilation of its left operand (``contract.py`` makes them so). Goes out: a Geomet
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from tracejit.errors import InternalError
@@ -27,8 +27,16 @@ Triple = tuple[int, int, int]
 LANES = 16
 #: cycles for a vector of elements that lie apart
 JUMP = 25
+#: cycles to write a vector of results that lie apart, by way of scratch
+APART = 12
 #: cycles lost where a tile of so many vectors moves to another cache line
-LINE, TILE = 7, 28
+LINE, TILE = 2, 28
+#: cycles to copy an element of an image that is padded
+COPY = 0.7
+#: images side by side from here on fill a tile
+MANY = 28
+#: kernel columns beyond this meet too many columns of padding to write each case out
+BORDER = 12
 #: cycles to move one element of the right operand to where the lanes want it
 PACK = 3
 
@@ -51,6 +59,7 @@ class Geometry:
     out: Triple
     strides: Triple
     dilation: Triple
+    padding: tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
     rank: int
     lhs_spec: Ints
     rhs_spec: Ints
@@ -62,6 +71,11 @@ class Geometry:
         return self.groups > 1 and self.outs == 1
 
     @property
+    def padded(self) -> bool:
+        """Whether kernel pixels meet padding: elements that are not in memory."""
+        return self.padding != ((0, 0),) * 3
+
+    @property
     def flops(self) -> int:
         """Multiplications and additions."""
         pixels = self.batch * math.prod(self.out)
@@ -69,11 +83,9 @@ class Geometry:
 
 
 def geometry(lhs: TensorType, rhs: TensorType, params: dict[str, Any]) -> Geometry:
-    """The extents of a convolution by role. Raises InternalError where padding is left."""
-    if any(pair != (0, 0) for pair in params["padding"]) or any(
-        step != 1 for step in params["lhs_dilation"]
-    ):
-        raise InternalError("a convolution is padded by a node of its own before it gets a kernel")
+    """The extents of a convolution by role. Raises InternalError where gaps are left."""
+    if any(step != 1 for step in params["lhs_dilation"]):
+        raise InternalError("a convolution has its gaps filled before it gets a kernel")
     size = sizes(lhs, rhs, params)
     lhs_spec, rhs_spec, out_spec = params["dimension_numbers"]
     groups = params["feature_group_count"] * params["batch_group_count"]
@@ -88,6 +100,7 @@ def geometry(lhs: TensorType, rhs: TensorType, params: dict[str, Any]) -> Geomet
         out=_triple(size.out_spatial),
         strides=_triple(params["window_strides"]),
         dilation=_triple(params["rhs_dilation"]),
+        padding=((0, 0),) * (3 - len(size.spatial)) + tuple(params["padding"]),
         rank=len(size.spatial),
         lhs_spec=tuple(lhs_spec),
         rhs_spec=tuple(rhs_spec),
@@ -105,12 +118,69 @@ def _triple(values: Ints) -> Triple:
 
 def choose_plan(g: Geometry) -> str:
     """The plan that takes the fewest cycles: multiplications, and what surrounds them."""
-    costs = {
+    if g.padded:
+        return "features"  # no other takes padding
+    costs = _costs(g)
+    return min(costs, key=lambda plan: costs[plan])
+
+
+def _costs(g: Geometry) -> dict[str, float]:
+    return {
         "pixels": _pixel_cycles(g),
         "features": _feature_cycles(g),
         "window": _window_cycles(g),
     }
-    return min(costs, key=lambda plan: costs[plan])
+
+
+def takes_padding(g: Geometry) -> bool:
+    """Whether the kernel leaves out products with padding, so that nothing is copied to pad it.
+
+    ``g`` is padded. Only the plan ``features`` does; few columns of pixels may stand at a border,
+    since those are written out.
+    """
+    if g.depthwise:
+        return False
+    inside, copied = _padded_cycles(g)
+    if inside > copied:
+        return False
+    if g.lhs_spec[0] == g.rank + 1 and g.batch > MANY:
+        return True  # a tile is images: pixels are taken one by one
+    reach = (g.kernel[2] - 1) * g.dilation[2]
+    return max(g.padding[2]) <= max(reach, 0) <= BORDER
+
+
+def cycles(g: Geometry) -> float:
+    """Roughly what a convolution costs."""
+    if not g.padded:
+        return min(_costs(g).values())
+    inside, copied = _padded_cycles(g)
+    return inside if takes_padding(g) else copied
+
+
+def _padded_cycles(g: Geometry) -> tuple[float, float]:
+    """With the plan ``features`` leaving padding out, and with another on a padded copy."""
+    spatial = _triple(
+        tuple(max(n + low + high, 1) for n, (low, high) in zip(g.spatial, g.padding, strict=True))
+    )
+    costs = _costs(replace(g, spatial=spatial, padding=((0, 0),) * 3))
+    images = g.groups * g.batch if g.batch_grouped else g.batch
+    features = g.features if g.batch_grouped else g.groups * g.features
+    others = min(cost for plan, cost in costs.items() if plan != "features")
+    copied = COPY * images * features * math.prod(spatial)
+    return costs["features"] * _inner_share(g), others + copied
+
+
+def _inner_share(g: Geometry) -> float:
+    """The share of products whose element is not padding."""
+    share = 1.0
+    for axis in range(3):
+        met = sum(
+            0 <= x * g.strides[axis] + tap * g.dilation[axis] - g.padding[axis][0] < g.spatial[axis]
+            for x in range(g.out[axis])
+            for tap in range(g.kernel[axis])
+        )
+        share *= met / (g.out[axis] * g.kernel[axis])
+    return share
 
 
 def row_vectors(g: Geometry, lanes: int) -> tuple[int, bool]:
@@ -171,7 +241,7 @@ def _feature_cycles(g: Geometry) -> float:
         # each feature of a tile is in another plane of memory, each kernel row in another line
         cycles += pixels * vectors * g.features * g.kernel[0] * g.kernel[1] * LINE / TILE
     if g.out_spec[1] != g.rank + 1:
-        cycles += pixels * vectors * JUMP
+        cycles += pixels * vectors * APART
     if g.rhs_spec[0] != g.rank + 1:
         cycles += PACK * lanes_of * _taps(g)
     return cycles

@@ -15,14 +15,16 @@ arises and when the elements it reads there are the ones at hand. Spaces:
 
 from __future__ import annotations
 
-import heapq
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from tracejit.ir.expr import Load, walk
+from tracejit.ir.expr import Expr, Load, walk
 from tracejit.ir.graph import Graph, Node, Value
 from tracejit.passes.groups import Group, Partition
+from tracejit.passes.loop_form import LoopForm
+from tracejit.passes.loop_operands import buffers
+from tracejit.passes.loops import recognise
 from tracejit.passes.pull import Puller
 from tracejit.passes.small import FEW, STEPS, feeds_fold
 from tracejit.passes.space import index_for, is_trailing, pull_root, space_index
@@ -74,16 +76,16 @@ def partition(graph: Graph, can_fuse: Callable[[Node], bool]) -> Partition:
 
 
 def classify(node: Node, can_fuse: Callable[[Node], bool]) -> str:
-    """constant, view, map, reduce, library, lower, host or control."""
+    """constant, view, map, reduce, library, lower, host, loop or control."""
     prim = node.prim
     if prim.name == "constant":
         return "constant"
     if prim.name in VIEWS and isinstance(node.inputs[0], Value):
         return "view"
     if prim.name in CONTROL:
-        return "control"
+        return "control" if isinstance(_loop_form(node, can_fuse), str) else "loop"
     if can_fuse(node):
-        if prim.updates and _updates_little(node):
+        if _prefers_lower(node):
             return "lower"
         if prim.reduce is not None:
             return "reduce"
@@ -96,10 +98,19 @@ def classify(node: Node, can_fuse: Callable[[Node], bool]) -> str:
     return "host"
 
 
-def _updates_little(node: Node) -> bool:
-    """Whether changing its operand in place is worth more than fusing an element rule."""
-    types = (x.type for x in node.inputs)
-    return node.prim.lowers is None or node.prim.lowers(*types, **node.params)
+def _prefers_lower(node: Node) -> bool:
+    """Whether a kernel of its own is worth more than fusing an element rule: changing the operand
+    in place, or loops that compute once what each element would.
+    """
+    prim, types = node.prim, (x.type for x in node.inputs)
+    if prim.lowers is None:
+        return prim.updates
+    return prim.element is not None and bool(prim.lowers(*types, **node.params))
+
+
+def _loop_form(node: Node, can_fuse: Callable[[Node], bool]) -> LoopForm | str:
+    """How a loop becomes one kernel, or why it does not; a branch has neither."""
+    return recognise(node, can_fuse) if node.prim.name in ("scan", "while") else ""
 
 
 class _Partitioner:
@@ -125,6 +136,9 @@ class _Partitioner:
         self.drafts: list[Draft] = []
         self.owner: dict[Value, Draft] = {}
         self.readers: dict[Value, list[Draft]] = {}
+        self.awaited = 0  # bit set of the drafts that others come after
+        self.position = {node: k for k, node in enumerate(graph.nodes)}
+        self.results = {self.base(x) for x in graph.outputs if isinstance(x, Value)}
 
     def base(self, value: Value) -> Value:
         return self.views.get(value, value)
@@ -139,12 +153,14 @@ class _Partitioner:
         roots.update(map(self.base, self.stored))
         for node in self.graph.nodes:
             kind = self.kinds[node]
-            if kind not in ("constant", "view", "map", "reduce"):
+            if kind not in ("constant", "view", "map", "reduce", "loop"):
                 roots.update(self.base(x) for x in node.inputs if isinstance(x, Value))
             if kind not in ("view", "map"):
                 roots.update(node.outputs)
         uses = {value: len(users) for value, users in self.graph.users.items()}
         for node in self.graph.nodes:
+            if self.kinds[node] == "loop":
+                roots.update(self.base(x) for x in self._loop_buffers(node, roots))
             if self.kinds[node] not in ("map", "view", "reduce"):
                 continue
             if _expands(node) and not self._unrolled(node):
@@ -166,6 +182,24 @@ class _Partitioner:
                     if shared or cost > EXPRESSION_LIMIT or depth > DEPTH_LIMIT:
                         roots.add(out)
         return roots
+
+    def _loop_buffers(self, node: Node, roots: set[Value]) -> Iterable[Value]:
+        """The operands that a loop in one kernel reads from memory."""
+        form = _loop_form(node, self.can_fuse)
+        assert isinstance(form, LoopForm)
+
+        def is_buffer(value: Value) -> bool:
+            return self.base(value) in roots or value not in self.graph.producer
+
+        puller = Puller(self.graph.producer, stop=is_buffer, name=lambda v: "x")
+
+        def pull(value: Value, index: tuple[Expr, ...]) -> Expr | None:
+            cost = self.cost.get(self.base(value), RECOMPUTE_LIMIT)
+            if is_buffer(value) or cost >= RECOMPUTE_LIMIT:
+                return None
+            return puller.read(value, index)
+
+        return buffers(node, form, pull)
 
     def _unrolled(self, node: Node) -> bool:
         """Whether ``node`` repeats elements only along a short last axis of what is folded next: a
@@ -212,12 +246,17 @@ class _Partitioner:
 
     def place_opaque(self, node: Node, kind: str) -> None:
         draft = self.new_draft(kind, node=node, roots=list(node.outputs))
-        for x in node.inputs:
-            if isinstance(x, Value):
-                self.note_read(draft, self.base(x))
+        if kind == "loop" and node.outputs:
+            for value in self.boundary(node.outputs[0]):
+                self.note_read(draft, value)
+        else:
+            for x in node.inputs:
+                if isinstance(x, Value):
+                    self.note_read(draft, self.base(x))
         for out in node.outputs:
             self.owner[out] = draft
         draft.before |= self._effects_before(node)
+        self.awaited |= draft.before
 
     def _effects_before(self, node: Node) -> int:
         """Nodes with effects stay in order."""
@@ -245,9 +284,11 @@ class _Partitioner:
             return
         mine = 1 << draft.number
         draft.before |= bits
-        for other in self.drafts:
-            if other.before & mine:
-                other.before |= bits
+        self.awaited |= bits
+        if self.awaited & mine:  # seldom: nothing comes after the newest draft
+            for other in self.drafts:
+                if other.before & mine:
+                    other.before |= bits
 
     def boundary(self, root: Value) -> dict[Value, None]:
         """Buffers that the expression of ``root`` reads, in order of first use."""
@@ -391,25 +432,20 @@ class _Partitioner:
 
     def order(self) -> list[Draft]:
         """Drafts in an order that respects ``before``, close to the order of the graph."""
-        position = {out: k for k, node in enumerate(self.graph.nodes) for out in node.outputs}
-        last = {d.number: max((position[r] for r in d.roots), default=0) for d in self.drafts}
-        waiting = {
-            d.number: {k for k in range(len(self.drafts)) if d.before >> k & 1} for d in self.drafts
+        at = self.position
+        last = {
+            d.number: max((at[self.graph.producer[r]] for r in d.roots), default=0)
+            for d in self.drafts
         }
-        after: dict[int, list[int]] = {}
-        for number, sources in waiting.items():
-            for source in sources:
-                after.setdefault(source, []).append(number)
-        ready = [(last[n], n) for n, sources in waiting.items() if not sources]
-        heapq.heapify(ready)
+        waiting = sorted(self.drafts, key=lambda d: (last[d.number], d.number))
         found: list[Draft] = []
-        while ready:
-            _, number = heapq.heappop(ready)
-            found.append(self.drafts[number])
-            for later in after.get(number, ()):
-                waiting[later].discard(number)
-                if not waiting[later]:
-                    heapq.heappush(ready, (last[later], later))
+        done = 0
+        while waiting:
+            # nearly always the first one
+            ready = (k for k, d in enumerate(waiting) if not d.before & ~done)
+            draft = waiting.pop(next(ready))
+            done |= 1 << draft.number
+            found.append(draft)
         return found
 
     def finish(self, draft: Draft) -> Group:
@@ -417,17 +453,26 @@ class _Partitioner:
             node = draft.node
             assert node is not None
             inputs = tuple(dict.fromkeys(x for x in node.inputs if isinstance(x, Value)))
+            form = _loop_form(node, self.can_fuse) if draft.kind in ("loop", "control") else ""
+            if isinstance(form, LoopForm):
+                used = {*self.graph.users, *self.graph.outputs}
+                outputs = tuple(out for out in node.outputs if out in used)
+                nodes, inputs = self.members(draft)
+                nodes = (node, *(n for n in nodes if n is not node))
+                return Group("loop", nodes, inputs, outputs, outputs, form.space, form=form)
             parts = (
                 tuple(partition(sub, self.can_fuse) for sub in node.subgraphs)
                 if draft.kind == "control"
                 else ()
             )
-            return Group(draft.kind, (node,), inputs, node.outputs, node.outputs, parts=parts)
-        outside = {self.base(x) for x in self.graph.outputs if isinstance(x, Value)}
-        for other in self.drafts:
-            if other is not draft:
-                outside.update(other.reads)
-        outputs = tuple(root for root in draft.roots if root in outside)
+            return Group(
+                draft.kind, (node,), inputs, node.outputs, node.outputs, parts=parts, reason=form
+            )
+        outputs = tuple(
+            root
+            for root in draft.roots
+            if root in self.results or any(d is not draft for d in self.readers.get(root, ()))
+        )
         nodes, inputs = self.members(draft)
         return Group(
             "fused", nodes, inputs, outputs, tuple(draft.roots), draft.space, draft.reduced
@@ -453,7 +498,7 @@ class _Partitioner:
             node = self.graph.producer[value]
             inside.add(node)
             stack.extend(x for x in reversed(node.inputs) if isinstance(x, Value))
-        return tuple(n for n in self.graph.nodes if n in inside), tuple(inputs)
+        return tuple(sorted(inside, key=self.position.__getitem__)), tuple(inputs)
 
     def reasons(self) -> tuple[tuple[Value, str, str], ...]:
         """For each edge between groups, why its ends are not one group."""

@@ -8,15 +8,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tracejit.ir.graph import Graph, Node, Value
+from tracejit.passes.loop_form import LoopForm
 
 
 @dataclass(frozen=True)
 class Group:
-    """One kernel or call. ``kind``: fused, library, lower, host, control.
+    """One kernel or call. ``kind``: fused, library, lower, host, loop, control.
 
     ``inputs``: values read from buffers; ``outputs``: values written to buffers. For "fused":
     ``roots`` in order (outputs and inner reductions), ``space`` and its ``reduced`` axes. For
-    "control": ``parts`` partition the sub-graphs.
+    "loop": the ``form`` of a loop inside one kernel. "control": ``parts`` partition the sub-graphs,
+    and ``reason`` says why a loop is none of the former.
     """
 
     kind: str
@@ -27,6 +29,8 @@ class Group:
     space: tuple[int, ...] = ()
     reduced: tuple[int, ...] = ()
     parts: tuple[Partition, ...] = ()
+    form: LoopForm | None = None
+    reason: str = ""
 
     @property
     def node(self) -> Node:
@@ -63,10 +67,15 @@ class Group:
         if self.kind == "fused":
             axes = f" reducing {list(self.reduced)}" if self.reduced else ""
             over = f" over {list(self.space)}{axes}"
+        elif self.form is not None:
+            over = f" over {list(self.space)}"
+            names += f" of {', '.join(self.form.names) or 'nothing'}"
         lines = [
             f"{self.kind}{over}: {names}",
             f"    reads {ins or 'nothing'}; writes {outs}; {self.nbytes} bytes",
         ]
+        if self.reason:
+            lines.append(f"    not one kernel: {self.reason}")
         for part in self.parts:
             lines += ["    " + line for line in str(part).splitlines()]
         return "\n".join(lines)

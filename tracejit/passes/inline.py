@@ -9,7 +9,6 @@ a checkpoint computes twice stays apart from the first time by its barriers.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 
 from tracejit.ir.build import Builder
 from tracejit.ir.graph import Atom, Graph, Node, Value
@@ -51,7 +50,7 @@ def inlined(graph: Graph, inside: Callable[[Graph], Graph]) -> Graph:
             env.update(zip(node.outputs, outs, strict=True))
             continue
         if env and ins != node.inputs:
-            node = replace(node, inputs=ins)
+            node = node.reading(ins)
         deeper = map_subgraphs(node, inside) if node.params else node
         changed = changed or deeper is not node
         builder.nodes.append(deeper)

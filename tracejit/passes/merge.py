@@ -9,7 +9,6 @@ from the first one.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 from tracejit.ir.graph import Atom, Graph, Literal, Node, Value, params_key
@@ -26,7 +25,7 @@ def merge_equal(graph: Graph) -> Graph:
     changed = False
     for node in graph.nodes:
         if env and any(x in env for x in node.inputs if isinstance(x, Value)):
-            node = replace(node, inputs=renamed(node.inputs, env))
+            node = node.reading(renamed(node.inputs, env))
         deeper = map_subgraphs(node, merge_equal) if node.params else node
         changed = changed or deeper is not node
         node = deeper

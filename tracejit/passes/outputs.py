@@ -16,6 +16,8 @@ from tracejit.ir import build
 from tracejit.ir.graph import Atom, ConstArray, Graph, Literal, Node, Value
 from tracejit.ops.fill import copy, full
 from tracejit.passes.group import VIEWS, classify
+from tracejit.passes.lift import lift_constants
+from tracejit.passes.spread import spread_sums
 
 
 def own_outputs(
@@ -26,12 +28,13 @@ def own_outputs(
     ``carry``: inputs of a loop's body that its first outputs take the place of; one handed on as it
     is stays.
     """
+    graph = spread_sums(lift_constants(graph), can_fuse)
     with build.building() as builder:
         env: dict[Value, Atom] = {v: v for v in graph.inputs}
         for node in graph.nodes:
             builder.at = node.at
             kind = classify(node, can_fuse)
-            opaque = kind not in ("constant", "view", "map", "reduce", "lower")
+            opaque = kind not in ("constant", "view", "map", "reduce", "lower", "loop")
             ins = tuple(
                 fill(x) if isinstance(x, Literal) and (opaque or is_updated(node, kind, k)) else x
                 for k, x in enumerate(build.subst(node.inputs, env))

@@ -15,7 +15,9 @@ from tracejit.ir.graph import Graph
 from tracejit.passes.contract import canonicalise
 from tracejit.passes.dead import drop_dead
 from tracejit.passes.fold import fold_constants
+from tracejit.passes.hoist import hoist_products
 from tracejit.passes.inline import inline_calls
+from tracejit.passes.layouts import keep_layouts
 from tracejit.passes.merge import merge_equal
 from tracejit.passes.products import swap_transposed
 from tracejit.passes.simplify import RULES, simplify
@@ -32,8 +34,11 @@ OPTIMISE: tuple[Pass, ...] = (
     merge_equal,  # rules make equal nodes of different ones,
     simplify,  # and merged operands make rules apply
     drop_dead,
+    swap_transposed,  # before products are fixed in their forms, and loops are asked for theirs
+    hoist_products,  # after the rules: they would fold the transposes it takes out of loops back in
+    drop_dead,  # of the loops before, and what is only read by them
     write_out_small,  # after the rules, which know reductions
-    swap_transposed,  # before products are fixed in their forms
+    keep_layouts,  # what is left of transposes around convolutions
     canonicalise,  # last: the rules would fold the transposes it writes back into the products
 )
 

@@ -11,6 +11,7 @@ arena get offsets by their lifetimes, largest first.
 
 from __future__ import annotations
 
+from bisect import insort
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -223,11 +224,13 @@ class _Planner:
                 self.new_slot(out, storage)
                 self.constants.append(node)
         self.share_with_results(partition)
-        last = self.last_uses(partition)
+        ends: dict[int, set[Value]] = {}
+        for value, use in self.last_uses(partition).items():
+            ends.setdefault(use, set()).add(value)
         steps: list[Step] = []
         for k, group in enumerate(partition.groups):
             self.tick()
-            dying = {b for b, use in last.items() if use == k}
+            dying = ends.get(k, set())
             if group.kind == "control":
                 steps += getattr(self, "visit_" + group.node.prim.name)(group, partition, dying)
                 continue
@@ -538,17 +541,18 @@ def lay_out(storages: Sequence[Storage]) -> tuple[int, dict[int, int]]:
     After Pisarchyk and Lee, "Efficient Memory Management for Deep Neural Net Inference", 2020.
     """
     offsets: dict[int, int] = {}
-    placed: list[Storage] = []
+    placed: list[tuple[int, int, Storage]] = []  # by offset
     size = 0
-    for storage in storages:
-        near = [o for o in placed if o.first <= storage.last and storage.first <= o.last]
+    for k, storage in enumerate(storages):
         offset = 0
-        for other in sorted(near, key=lambda o: offsets[id(o)]):
-            if offsets[id(other)] - offset >= storage.nbytes:
+        for start, _, other in placed:
+            if other.first > storage.last or storage.first > other.last:
+                continue
+            if start - offset >= storage.nbytes:
                 break
-            offset = max(offset, offsets[id(other)] + other.nbytes)
+            offset = max(offset, start + other.nbytes)
         offsets[id(storage)] = offset
-        placed.append(storage)
+        insort(placed, (offset, k, storage))
         size = max(size, offset + storage.nbytes)
     return size, offsets
 

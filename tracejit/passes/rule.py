@@ -19,7 +19,7 @@ fixes neither its sign nor its payload).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import product
 from typing import Any
 
@@ -303,7 +303,7 @@ class Rewriter:
         ins = node.inputs
         if env and not env.keys().isdisjoint(values(ins)):
             ins = tuple(env.get(x, x) if isinstance(x, Value) else x for x in ins)
-            node = replace(node, inputs=ins)
+            node = node.reading(ins)
         outs = self.settle(node, ())
         if outs is not node.outputs:
             self.env.update(zip(node.outputs, outs, strict=True))
@@ -366,7 +366,7 @@ class Rewriter:
         for new in b.nodes:
             if local:
                 ins = tuple(local.get(x, x) if isinstance(x, Value) else x for x in new.inputs)
-                new = replace(new, inputs=ins)
+                new = new.reading(ins)
             new = map_subgraphs(new, self.inside)
             local.update(zip(new.outputs, self.settle(new, chain), strict=True))
         results = result if isinstance(result, tuple) else (result,)

@@ -19,7 +19,9 @@ from tracejit.ops.broadcast import broadcast_in_dim
 from tracejit.ops.layout import reshape
 from tracejit.passes.rule import Family, Hole, P, Rest, Rule
 from tracejit.passes.rules_layout import repeated
+from tracejit.passes.subgraphs import has_effect
 from tracejit.transform.branch import cond
+from tracejit.transform.forward import reachable
 from tracejit.transform.loops import Scan, scan, while_
 
 Atoms = tuple[Atom, ...]
@@ -37,7 +39,7 @@ def fixed(graph: Graph, known: Mapping[int, Atom]) -> Graph:
 
     def again(node: Node) -> Node:
         touched = any(x in env for x in node.inputs if isinstance(x, Value))
-        return replace(node, inputs=subst(node.inputs)) if touched else node
+        return node.reading(subst(node.inputs)) if touched else node
 
     inputs = tuple(v for k, v in enumerate(graph.inputs) if k not in known)
     return Graph(inputs, tuple(map(again, graph.nodes)), subst(graph.outputs), graph.name)
@@ -169,6 +171,33 @@ def scan_known_results(xs: Atoms, **params: Any) -> Any:
     kept = dict(zip(without(range(len(s.body.outputs)), gone), outs, strict=True))
     kept.update(known)
     return tuple(kept[twice.get(j, j)] for j in range(len(s.body.outputs)))
+
+
+def scan_same_results(xs: Atoms, **params: Any) -> Any:
+    """Stacked results that no step changes are computed once, and repeated."""
+    s = Scan(**params)
+    c, k = s.n_consts, s.n_carry
+    changing: set[Atom] = set(s.body.inputs[c:])
+    for node in s.body.nodes:
+        if has_effect(node):
+            return None
+        if not changing.isdisjoint(node.inputs):
+            changing.update(node.outputs)
+    made = s.body.producer
+    same = [j for j, y in enumerate(s.body.outputs) if j >= k and y in made and y not in changing]
+    if not same:
+        return None
+    ys = tuple(s.body.outputs[j] for j in same)
+    part = Graph(s.body.inputs[:c], tuple(reachable(s.body.nodes, ys)), ys, s.body.name)
+    rows = build.current().inline(part, xs[:c])
+    known = {
+        j: broadcast_in_dim(
+            y, shape=(s.length, *y.type.shape), dims=tuple(range(1, y.type.ndim + 1))
+        )
+        for j, y in zip(same, rows, strict=True)
+    }
+    body = replace(s.body, outputs=without(s.body.outputs, known))
+    return with_known(replace(s, body=body)(*xs), known)
 
 
 def scan_repeated_operands(node: Node, producers: dict[Value, Node]) -> Any:
@@ -306,6 +335,7 @@ RULES = (
     Rule("scan_known_operands", find=_SCAN, put=scan_known_operands),
     Rule("scan_unchanged_carry", find=_SCAN, put=scan_unchanged_carry),
     Rule("scan_known_results", find=_SCAN, put=scan_known_results),
+    Rule("scan_same_results", find=_SCAN, put=scan_same_results),
     Rule(
         "scan_repeated_operands",
         find=Family((scan,), "broadcast_in_dim"),

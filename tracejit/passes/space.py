@@ -6,6 +6,8 @@ index_for((60,), index, (60, 10), reduced=(1,))      (i0,)
 
 from __future__ import annotations
 
+from weakref import WeakKeyDictionary
+
 from tracejit.ir.expr import Expr, Load, Var, walk
 from tracejit.ir.graph import Graph, Value
 from tracejit.passes.groups import Group, Partition
@@ -21,21 +23,42 @@ def reads_in_place(group: Group, partition: Partition, value: Value, out: Value)
     base = partition.base(value)
     if any(v is not value and partition.base(v) is base for v in group.inputs):
         return False  # the same memory is read in another shape too
-    known = {v: ("it" if v is value else "other") for v in (*group.inputs, *group.roots)}
-    graph, index = partition.graph, space_index(group.space)
-    puller = Puller(graph.producer, stop=lambda v: v in known, name=lambda v: known[v])
+    index, name = space_index(group.space), _name(group, value)
     # a kernel reads once what several roots read: what is first read by a root after ``out`` is
     # read too late
     read = written = False
-    for root in group.roots:
-        expr = pull_root(puller, graph, root, index, group.space, ())
-        reads = [node for node in walk(expr) if isinstance(node, Load) and node.buffer == "it"]
-        if any(node.index != index or node.guard is not None for node in reads):
+    for root, loads in zip(group.roots, root_reads(group, partition.graph), strict=True):
+        reads = [load for load in loads if load.buffer == name]
+        if any(load.index != index or load.guard is not None for load in reads):
             return False
         if reads and written and not read:
             return False
         read, written = read or bool(reads), written or root is out
     return True
+
+
+def _name(group: Group, value: Value) -> str:
+    return f"x{group.inputs.index(value)}"
+
+
+#: what ``root_reads`` found: it is asked for every operand and result of a group
+_reads: WeakKeyDictionary[Group, tuple[tuple[Load, ...], ...]] = WeakKeyDictionary()
+
+
+def root_reads(group: Group, graph: Graph) -> tuple[tuple[Load, ...], ...]:
+    """For each root of a map, what it reads of the group's inputs (``x0``, ``x1`` ...) and of roots
+    before it.
+    """
+    found = _reads.get(group)
+    if found is None:
+        names = {v: f"root{k}" for k, v in enumerate(group.roots)}
+        names.update((v, f"x{k}") for k, v in enumerate(group.inputs))
+        puller = Puller(graph.producer, names.__contains__, names.__getitem__)
+        index = space_index(group.space)
+        exprs = [pull_root(puller, graph, root, index, group.space, ()) for root in group.roots]
+        found = tuple(tuple(n for n in walk(e) if isinstance(n, Load)) for e in exprs)
+        _reads[group] = found
+    return found
 
 
 def is_trailing(space: tuple[int, ...], axes: tuple[int, ...]) -> bool:

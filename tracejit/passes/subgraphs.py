@@ -14,6 +14,8 @@ from tracejit.ir.graph import Graph, Node, walk_nodes
 
 def map_subgraphs(node: Node, function: Callable[[Graph], Graph]) -> Node:
     """``node`` with ``function`` applied to its graphs; the same object when none changed."""
+    if not node.subgraphs:
+        return node
     changed: dict[str, Any] = {}
     for name, value in node.params.items():
         if isinstance(value, Graph):

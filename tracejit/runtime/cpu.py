@@ -6,30 +6,56 @@ main = compile_main(program, threads=2)      Main(call, ...)
 from __future__ import annotations
 
 import ctypes
-import glob
-import hashlib
-import importlib.util
 import threading
-from dataclasses import dataclass, replace
-from functools import lru_cache
+import time
+from dataclasses import replace
+from functools import lru_cache, partial
 from typing import Any
 
-from tracejit.codegen.llvm import print_module
-from tracejit.codegen.llvm_ops import NATIVE
 from tracejit.codegen.main import Env, make_env, print_main
 from tracejit.ir.expr import Op, Var, const, walk
 from tracejit.ir.graph import Node
 from tracejit.ir.prim import Primitive
 from tracejit.ir.types import short
-from tracejit.kernel.math import EXPANSIONS, expand_math
-from tracejit.kernel.math_half import widen_half
 from tracejit.kernel.nodes import Kernel
 from tracejit.kernel.program import Program
 from tracejit.kernel.text import show
-from tracejit.runtime.native import Code, compile_llvm, host_target, load_extension, thread_pool
+from tracejit.lazy import lazy
+from tracejit.passes.place import Copy, Run
+from tracejit.record import dataclass
+from tracejit.runtime.blas import blas, blas_threads
+from tracejit.runtime.cache import key_of
+from tracejit.runtime.emit import BEST, QUICK
+from tracejit.runtime.native import (
+    Code,
+    Job,
+    compile_objects,
+    host_target,
+    load_object,
+    text_job,
+    thread_pool,
+)
 
-#: scalar operations that kernels may hold
-KNOWN = NATIVE | frozenset(EXPANSIONS) | {"idiv", "irem", "check_index"}
+__all__ = ["Main", "blas", "blas_threads", "can_fuse", "compile_main", "compile_program", "sources"]
+
+# the printers load when something is not in the disk cache
+_llvm = lazy("tracejit.codegen.llvm")
+_llvm_ops = lazy("tracejit.codegen.llvm_ops")
+_math = lazy("tracejit.kernel.math")
+_half = lazy("tracejit.kernel.math_half")
+
+#: scalar operations that kernels may hold: those LLVM has and those that are written in these.
+#: Listed, since the modules that spell them load only when something is compiled
+KNOWN = frozenset(
+    "abs acos acosh add and asin asinh atan atan2 atanh bitcast cbrt ceil check_index clamp clz "
+    "convert copysign cos cosh digamma div eq erf erf_inv erfc exp exp2 expm1 floor fma ge gt idiv "
+    "irem is_finite is_nan le lgamma log log10 log1p log2 logistic lt max min mul ne neg nextafter "
+    "not or population_count pow probe reciprocal rem round rsqrt select shift_left "
+    "shift_right_arithmetic shift_right_logical sign sin sinh sqrt square sub tan tanh trunc "
+    "xor".split()
+)
+#: about how much longer LLVM text is than a kernel's: for the order of compilation
+KERNEL_WEIGHT = 10
 
 _lock = threading.RLock()
 _kernels: dict[Kernel, tuple[int, Code]] = {}
@@ -42,10 +68,11 @@ def can_fuse(node: Node) -> bool:
     types = (*(x.type for x in node.inputs), *(out.type for out in node.outputs))
     if any(t.dtype.kind == "c" for t in types):
         return False
-    if node.prim.element is None and node.prim.lowers is not None:
-        if not node.prim.lowers(*types[: len(node.inputs)], **node.params):
-            return False
+    prim = node.prim
+    if prim.lowers is not None and prim.lowers(*types[: len(node.inputs)], **node.params):
         return all(can_fuse(inner) for graph in node.subgraphs for inner in graph.nodes)
+    if prim.element is None and prim.lowers is not None:
+        return False
     if node.prim.element is None:
         return True
     return _element_known(
@@ -58,7 +85,7 @@ class _Params:
 
     def __init__(self, params: Any) -> None:
         self.params = params
-        self.key = tuple((k, v if not isinstance(v, dict) else None) for k, v in params.items())
+        self.key = tuple(params.items())
 
     def __hash__(self) -> int:
         return hash(self.key)
@@ -88,68 +115,53 @@ def _element_known(prim: Primitive, types: tuple[Any, ...], params: _Params) -> 
     except NotImplementedError:
         return False
     exprs = found if isinstance(found, tuple) else (found,)
-    return all(
-        n.fn in KNOWN or n.fn == "probe" for e in exprs for n in walk(e) if isinstance(n, Op)
-    )
+    return all(n.fn in KNOWN for e in exprs for n in walk(e) if isinstance(n, Op))
 
 
-def prepared(kernel: Kernel) -> Kernel:
+def prepared(kernel: Kernel, name: str = "") -> Kernel:
     """The kernel in operations LLVM has, under a name of its own."""
-    digest = hashlib.sha256(show(replace(kernel, comment="")).encode()).hexdigest()[:10]
-    return replace(expand_math(widen_half(kernel), NATIVE), name=f"{kernel.name}_{digest}")
+    ready = _math.expand_math(_half.widen_half(kernel), _llvm_ops.NATIVE)
+    return replace(ready, name=name or _content(kernel)[0])  # type: ignore[no-any-return]
+
+
+def _content(kernel: Kernel) -> tuple[str, str]:
+    """A name for the kernel that no other has, and the text that says all about it."""
+    text = show(replace(kernel, comment=""))
+    return f"{kernel.name}_{key_of(text).hex()[:10]}", text
+
+
+def kernel_job(kernel: Kernel) -> tuple[str, Job]:
+    """The function's name and the module of a kernel, which is known by the kernel's text: where
+    there is object code of it, it is not printed.
+    """
+    name, text = _content(kernel)
+    make = partial(_kernel_text, kernel, name)
+    return name, Job(key_of("kernel", text), make, KERNEL_WEIGHT * len(text))
+
+
+def _kernel_text(kernel: Kernel, name: str) -> str:
+    return _llvm.print_module([prepared(kernel, name)], host_target())  # type: ignore[no-any-return]
+
+
+def _main_level(program: Program) -> int:
+    """``main`` only fills tables and calls: where it does so once, it need not be quick."""
+    once = all(isinstance(step, Run | Copy) for step in program.plan.steps)
+    return QUICK if once else BEST
 
 
 def compile_program(program: Program, threads: int) -> tuple[Code, dict[Kernel, int]]:
-    """Compile ``main`` and the kernels not seen before, in one module; addresses of all kernels."""
-    target = host_target()
+    """Compile ``main`` and the kernels not seen before, side by side; addresses of all kernels."""
     with _lock:
-        new = {k: prepared(k) for k in program.kernels if k not in _kernels}
-        text = print_main(program, target, threads)
-        if new:
-            text += without_header(print_module(list(new.values()), target))
-        code = compile_llvm(text, ["main", *(k.name for k in new.values())])
-        for kernel, made in new.items():
-            _kernels[kernel] = (code.addresses[made.name], code)
+        start = time.perf_counter()
+        new = [k for k in program.kernels if k not in _kernels]
+        named = [kernel_job(k) for k in new]
+        main = text_job(print_main(program, host_target(), threads), _main_level(program))
+        *made, data = compile_objects([*(job for _, job in named), main], threads)
+        for kernel, (name, _), code in zip(new, named, made, strict=True):
+            loaded = load_object(code, [name])
+            _kernels[kernel] = (loaded.addresses[name], loaded)
+        code = replace(load_object(data, ["main"]), seconds=time.perf_counter() - start)
         return code, {k: _kernels[k][0] for k in program.kernels}
-
-
-def without_header(text: str) -> str:
-    """A module's text without its target lines and declarations that ``main`` has too."""
-    again = ("target ", "declare void @llvm.memcpy.p0.p0.i64")
-    return "\n".join(line for line in text.splitlines() if not line.startswith(again)) + "\n"
-
-
-@lru_cache(maxsize=1)
-def blas() -> dict[str, int]:
-    """Addresses of BLAS functions, from the pointers that SciPy publishes for Cython."""
-    cython_blas = load_extension("scipy", "linalg/cython_blas")
-    name = ctypes.pythonapi.PyCapsule_GetName
-    name.restype, name.argtypes = ctypes.c_char_p, [ctypes.py_object]
-    get = ctypes.pythonapi.PyCapsule_GetPointer
-    get.restype, get.argtypes = ctypes.c_void_p, [ctypes.py_object, ctypes.c_char_p]
-    table = cython_blas.__pyx_capi__
-    return {f: int(get(table[f], name(table[f]))) for f in ("sgemm", "dgemm")}
-
-
-@lru_cache(maxsize=1)
-def blas_threads() -> tuple[int, int]:
-    """The address of a function that sets how many threads SciPy's BLAS uses, and how many it uses
-    now.
-
-    Zeros for a BLAS that has no such function.
-    """
-    spec = importlib.util.find_spec("scipy")
-    for place in () if spec is None else spec.submodule_search_locations or ():
-        for file in sorted(
-            glob.glob(f"{place}.libs/*openblas*") + glob.glob(f"{place}/.dylibs/*openblas*")
-        ):
-            library = ctypes.CDLL(file)
-            for form in ("scipy_openblas_{}_num_threads", "openblas_{}_num_threads"):
-                setter = getattr(library, form.format("set"), None)
-                getter = getattr(library, form.format("get"), None)
-                if setter is not None and getter is not None:
-                    return ctypes.cast(setter, ctypes.c_void_p).value or 0, int(getter())
-    return 0, 0
 
 
 @dataclass(frozen=True)
@@ -177,4 +189,4 @@ def sources(program: Program, threads: int) -> str:
     """All LLVM text of a program."""
     ready = [prepared(k) for k in program.kernels]
     target = host_target()
-    return print_module(ready, target) + "\n" + print_main(program, target, threads)
+    return _llvm.print_module(ready, target) + "\n" + print_main(program, target, threads)

@@ -106,19 +106,25 @@ class _Driver:
 
     def run(self, call: Call) -> None:
         match call:
+            case KernelCall(product=GemmCall() as product):
+                self.gemm(product)
             case KernelCall():
-                sizes = dict(zip(call.kernel.sizes, call.sizes, strict=True))
-                buffers = []
-                for slot, param in zip(call.slots, call.kernel.params, strict=True):
-                    shape = param.extents(sizes)
-                    buffers.append(self.view(slot, TensorType(DTYPES[param.dtype], shape)))
-                code = self.kernels[call.kernel](buffers, call.sizes)
-                if code:
-                    self.failed.append((call, code))
+                for part in call.chain:
+                    self.kernel(part)
             case GemmCall():
                 self.gemm(call)
             case HostCall():
                 run_host(call, self.view)
+
+    def kernel(self, call: KernelCall) -> None:
+        sizes = dict(zip(call.kernel.sizes, call.sizes, strict=True))
+        buffers = []
+        for slot, param in zip(call.slots, call.kernel.params, strict=True):
+            shape = param.extents(sizes)
+            buffers.append(self.view(slot, TensorType(DTYPES[param.dtype], shape)))
+        code = self.kernels[call.kernel](buffers, call.sizes)
+        if code:
+            self.failed.append((call, code))
 
     def gemm(self, call: GemmCall) -> None:
         m, dtype = call.matmul, DTYPES[call.dtype]

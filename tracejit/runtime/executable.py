@@ -21,7 +21,6 @@ from tracejit.codegen.main import (
     BLAS_SET,
     BLAS_THREADS,
     DGEMM,
-    FIRST,
     FLAGS,
     HOST,
     PARALLEL_FOR,
@@ -32,17 +31,20 @@ from tracejit.errors import BackendError, OutOfBoundsError
 from tracejit.ir import interp
 from tracejit.ir.graph import Graph, walk_nodes
 from tracejit.ir.text import show as show_graph
-from tracejit.kernel.program import GemmCall, HostCall, KernelCall, Program, lower_program
+from tracejit.ir.types import DTYPES, TensorType
+from tracejit.kernel.program import GemmCall, HostCall, KernelCall, Program, lower_program, work
 from tracejit.kernel.text import show as show_kernel
 from tracejit.lazy import lazy
+from tracejit.passes.donate import reused
 from tracejit.passes.group import partition
 from tracejit.passes.groups import Partition
 from tracejit.passes.outputs import own_outputs
 from tracejit.passes.pipeline import OPTIMISE, check_names, run_passes
-from tracejit.passes.place import Plan, place_buffers
+from tracejit.passes.place import Plan, Run, place_buffers
 from tracejit.runtime import cpu, driver, report
-from tracejit.runtime.buffers import ALIGN, empty, pointer, ready
+from tracejit.runtime.buffers import Place, empty, fresh, place_of, pointer, ready
 from tracejit.runtime.native import host_target, thread_pool
+from tracejit.runtime.trampoline import caller, trampoline
 
 # the printers of Python load when they are asked for
 _module = lazy("tracejit.codegen.module")
@@ -135,32 +137,33 @@ class Workspace:
     Runs in several threads, or a run within a host call of another, have one each.
     """
 
-    arena: np.ndarray
-    address: int
+    arena: Place
     flags: np.ndarray
-    env: np.ndarray
-    env_address: int
+    env: Place
 
 
 class Executable:
     """A graph compiled for the CPU."""
 
-    def __init__(self, stages: Stages, backend: str) -> None:
+    def __init__(self, stages: Stages, backend: str, donated: frozenset[int] = frozenset()) -> None:
         self.stages = stages
         self.backend = backend
+        #: whether ``launch`` runs it, on addresses
+        self.native = backend != "numba"
         self.program = stages.program
         self.spaces: list[Workspace] = []
         #: what a host call raised, by the thread it ran in
         self.failures: dict[int, BaseException] = {}
         plan = self.program.plan
         self.output_types = self.stages.graph.output_types
-        self.args_table = ctypes.c_void_p * max(len(stages.graph.inputs), 1)
-        self.outs_table = ctypes.c_void_p * max(len(self.output_types), 1)
         self.constants = [node.params["value"].array for node in plan.constants]
         if backend == "numba":
-            self.numba = {k: _numba.compile_numba(k) for k in self.program.kernels}
+            self.numba = {k: _numba.compile_numba(k) for k in self.program.loops}
         else:
             self._prepare_native(stages.threads)
+            #: results that may lie where a donated argument does; not where the interpreter, asked
+            #: which index failed, reads the arguments once more
+            self.reused = () if self.main.env.flags else reused(plan, donated)
 
     @property
     def graph(self) -> Graph:
@@ -169,39 +172,44 @@ class Executable:
     def run(self, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
         """The results on ``arrays``, which must have the graph's input types."""
         inputs = [ready(a) for a in arrays]
-        return [array for array, _ in self.launch(inputs, [pointer(a) for a in inputs])]
-
-    def launch(
-        self, arrays: Sequence[np.ndarray], pointers: Sequence[int]
-    ) -> list[tuple[np.ndarray, int]]:
-        """Run on contiguous arrays at known addresses; results come with theirs."""
         results = [empty(t) for t in self.output_types]
+        if not self.native:
+            arena = empty(TensorType(DTYPES["u8"], (self.program.plan.arena,)))
+            failed = driver.run_plan(
+                self.program, inputs, results, arena, self.constants, self.numba
+            )
+            self._check_flags(failed, inputs)
+            return results
+        space = self.launch([pointer(a) for a in inputs], [pointer(a) for a in results])
+        if space is not None:
+            self.raise_failure(space, inputs)
+        return results
+
+    def launch(self, operands: Sequence[int], results: Sequence[int]) -> Workspace | None:
+        """Run on memory at known addresses. Where something fails: the workspace that says what,
+        for ``raise_failure``.
+        """
+        space = self.shared
+        if space is not None:
+            self.call(space.arena, space.env, *operands, *results)
+            return None
         try:
             space = self.spaces.pop()
         except IndexError:
             space = self._new_space()
-        if self.backend == "numba":
-            outs = [array for array, _ in results]
-            failed = driver.run_plan(
-                self.program, arrays, outs, space.arena, self.constants, self.numba
-            )
-            self._check_flags(failed, arrays)
-        else:
-            args = self.args_table(*pointers)
-            outs_table = self.outs_table(*[address for _, address in results])
-            self.main.call(args, outs_table, space.address, space.env_address)
-            if self.failures or self.main.env.flags:
-                self._raise_failures(space, arrays)
+        self.call(space.arena, space.env, *operands, *results)
+        if self.failures and threading.get_ident() in self.failures:
+            return space
+        if self.main.env.flags and space.flags.any():
+            return space
         self.spaces.append(space)
-        return results
+        return None
 
     def _new_space(self) -> Workspace:
-        raw = np.empty(self.program.plan.arena + ALIGN, np.uint8)
-        start = -pointer(raw) % ALIGN
-        flags = np.zeros(len(self.main.env.flags) + 1 if self.backend != "numba" else 1, np.int64)
-        env = self.env_table.copy() if self.backend != "numba" else np.zeros(FIRST, np.uint64)
+        flags = np.zeros(len(self.main.env.flags), np.int64)
+        env = self.env_table.copy()
         env[FLAGS] = pointer(flags)
-        return Workspace(raw[start:], pointer(raw) + start, flags, env, pointer(env))
+        return Workspace(fresh(self.program.plan.arena), flags, place_of(env))
 
     # ---- native ----
 
@@ -220,15 +228,24 @@ class Executable:
         for k, constant in enumerate(self.constants):
             table[env.constants + k] = pointer(constant)
         self.env_table = table
+        self.call = caller(
+            self.main.code.addresses["main"],
+            operands=len(self.graph.inputs),
+            results=len(self.output_types),
+            release=takes_long(self.program),
+        )
+        hosts = any(isinstance(call, HostCall) for call in self.program.calls)
+        stateless = not self.program.plan.arena and not env.flags and not hosts
+        #: what all runs use together, where they write to nothing of it
+        self.shared = self._new_space() if stateless else None
 
-    def _raise_failures(self, space: Workspace, arrays: Sequence[np.ndarray]) -> None:
+    def raise_failure(self, space: Workspace, arrays: Sequence[np.ndarray]) -> None:
         """Raise what a host call raised, or what a kernel's flag says."""
         failure = self.failures.pop(threading.get_ident(), None)
         if failure is not None:
             raise failure
-        if space.flags.any():
-            flags = zip(self.main.env.flags, space.flags.tolist(), strict=False)
-            self._check_flags(list(flags), arrays)
+        flags = zip(self.main.env.flags, space.flags.tolist(), strict=True)
+        self._check_flags(list(flags), arrays)
 
     def _check_flags(
         self, failed: Sequence[tuple[KernelCall, int]], arrays: Sequence[np.ndarray]
@@ -271,18 +288,40 @@ def view_at(address: int, type: Any) -> np.ndarray:
     return np.frombuffer(raw, type.dtype).reshape(type.shape)
 
 
+#: scalar operations, a microsecond or two of them, from which other Python threads may run beside
+LONG = 10_000
+
+
+def takes_long(program: Program) -> bool:
+    """Whether a run takes so long that Python's lock is given up for it, or may call Python."""
+    if any(not isinstance(call, KernelCall) or call.split for call in program.calls):
+        return True
+    if any(not isinstance(step, Run) for step in program.plan.steps):  # loops, or memory to copy
+        return True
+    sizes = [dict(zip(c.kernel.sizes, c.sizes, strict=True)) for c in program.kernel_calls]
+    works = (work(c.kernel, n) for c, n in zip(program.kernel_calls, sizes, strict=True))
+    return sum(works) > LONG
+
+
 def warm_up() -> None:
-    """Load what the first compilation needs: LLVM and the threads."""
+    """Load what the first compilation needs: LLVM, the way into programs, and the threads."""
     host_target()
+    trampoline()
     if config.current().threads > 1:
         thread_pool()
 
 
 def compile_graph(
-    graph: Graph, *, backend: str, mode: str, threads: int, settings: Settings | None = None
+    graph: Graph,
+    *,
+    backend: str,
+    mode: str,
+    threads: int,
+    settings: Settings | None = None,
+    donated: frozenset[int] = frozenset(),
 ) -> Executable | Interpreted:
     """Compile ``graph``. ``backend``: llvm, numba or numpy; ``mode``: default, fast_compile or
-    debug.
+    debug; ``donated``: inputs whose memory results may take.
     """
     if backend == "numpy" or mode == "fast_compile":
         return Interpreted(graph)
@@ -291,7 +330,7 @@ def compile_graph(
     settings = settings or config.current()
     stages = make_stages(graph, threads=threads, settings=settings)
     start = time.perf_counter()
-    executable = Executable(stages, backend)
+    executable = Executable(stages, backend, donated)
     stages.seconds["machine code"] = time.perf_counter() - start
     report.finish(stages, settings)
     return executable

@@ -3,7 +3,8 @@
     code = compile_llvm(print_llvm(kernel, host_target()), [kernel.name])
     call_kernel(code.addresses[kernel.name], [x, y], [1000], 0, 1000, threads=2)
 
-``code.object_bytes`` can be kept on disk: ``load_object(object_bytes, names)`` needs no compiler.
+Object code comes from the disk cache where it is there; then LLVM is not even loaded.
+``load_object(code.object_bytes, names)`` loads it again.
 """
 
 from __future__ import annotations
@@ -16,9 +17,8 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import lru_cache
+from collections.abc import Callable, Sequence
+from functools import wraps
 from typing import Any
 
 import numpy as np
@@ -26,14 +26,19 @@ import numpy as np
 from tracejit.codegen.pool import print_pool
 from tracejit.codegen.target import Target
 from tracejit.config import config
-from tracejit.errors import BackendError
+from tracejit.record import dataclass
+from tracejit.runtime.cache import SOURCES, key_of, object_cache
+from tracejit.runtime.emit import BEST, Emitter, Text
+from tracejit.runtime.loader import Unsupported, load_image
 
 __all__ = [
     "Code",
+    "Job",
     "Target",
     "ThreadPool",
     "call_kernel",
     "compile_llvm",
+    "compile_objects",
     "host_target",
     "load_object",
     "thread_pool",
@@ -62,48 +67,120 @@ class ThreadPool:
     code: Code
 
 
-class _Engine:
-    """LLVM's two halves: a machine that compiles and a JIT that only links."""
+def once(make: Callable[[], Any]) -> Callable[[], Any]:
+    """``make`` called at the first use and in one thread only, unlike with ``lru_cache``: the
+    prefetching thread and a caller may meet.
+    """
+    found: list[Any] = []
 
-    def __init__(self) -> None:
-        import llvmlite.binding as llvm
+    @wraps(make)
+    def get() -> Any:
+        if not found:
+            with _lock:
+                if not found:
+                    found.append(make())
+        return found[0]
 
-        llvm.initialize_native_target()
-        llvm.initialize_native_asmprinter()
-        self.llvm = llvm
-        cpu, features = llvm.get_host_cpu_name(), llvm.get_host_cpu_features().flatten()
-        # the small code model: constants are addressed relative to the code
-        self.machine = llvm.Target.from_default_triple().create_target_machine(
-            cpu=cpu, features=features, opt=2, reloc="pic", codemodel="small"
-        )
-        # the JIT takes possession of the machine it is given, so it gets one of its own
-        self.linker = llvm.create_lljit_compiler(
-            llvm.Target.from_default_triple().create_target_machine(
-                cpu=cpu, features=features, opt=2, reloc="pic", codemodel="small", jit=True
-            )
-        )
-        on = set(features.split(","))
-        width = (
-            64
-            if {"+avx512f", "+avx512dq", "+avx512bw", "+avx512vl"} <= on
-            else 32
-            if "+avx2" in on
-            else 16
-        )
-        self.target = Target(
-            cpu, features, width, self.machine.triple, str(self.machine.target_data)
-        )
+    return get
 
 
-@lru_cache(maxsize=1)
-def _engine() -> _Engine:
-    return _Engine()
+# ---- the CPU -------------------------------------------------------------------------------------
 
 
+@once
 def host_target() -> Target:
     """The CPU this process runs on."""
-    with _lock:
-        return _engine().target
+    cache, identity = object_cache(), _cpu_identity()
+    key = key_of("target", identity, llvm_identity(), SOURCES.key) if identity else b""
+    if cache is not None and identity:
+        known = cache.get(key)
+        if known is not None:
+            cpu, features, width, triple, layout = known.decode().split("\n")
+            return Target(cpu, features, int(width), triple, layout)
+    found = _emitter().target
+    if cache is not None and identity:
+        fields = (found.cpu, found.features, found.vector_bytes, found.triple, found.layout)
+        cache.put(key, "\n".join(map(str, fields)).encode())
+    return found
+
+
+#: lines of /proc/cpuinfo that say what a CPU can do
+_CPU_LINES = ("vendor_id", "cpu family", "model", "stepping", "flags")
+
+
+def _cpu_identity() -> str:
+    """What LLVM's view of the CPU depends on; empty where that is not known without asking it."""
+    try:
+        with open("/proc/cpuinfo", "rb", buffering=0) as file:
+            first = file.read(8192).decode("utf-8", "replace").split("\n\n")[0]
+    except OSError:
+        return ""
+    lines = [line for line in first.splitlines() if line.startswith(_CPU_LINES)]
+    if not any(line.startswith("flags") for line in lines):
+        return ""
+    return "\n".join([*lines, *os.uname()[2:]])
+
+
+@once
+def llvm_identity() -> str:
+    """Which LLVM compiles: size and time of llvmlite's library, which is not loaded for it."""
+    spec = importlib.util.find_spec("llvmlite")
+    for place in () if spec is None else spec.submodule_search_locations or ():
+        for name in ("libllvmlite.so", "libllvmlite.dylib", "llvmlite.dll"):
+            path = os.path.join(place, "binding", name)
+            if os.path.exists(path):
+                status = os.stat(path)
+                return f"{status.st_size} {status.st_mtime_ns}"
+    return f"{_emitter().version}"
+
+
+@once
+def _emitter() -> Emitter:
+    return Emitter()
+
+
+# ---- object code ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Job:
+    """A module to compile. ``key`` stands for its content, ``text()`` is asked for where the disk
+    cache has no object code, ``weight`` is about how long LLVM takes, ``level`` how much it does.
+    """
+
+    key: bytes
+    text: Text
+    weight: int
+    level: int = BEST
+
+
+def text_job(text: str, level: int = BEST) -> Job:
+    """A module that is known by its text."""
+    weight = len(text) if level == BEST else len(text) // 5
+    return Job(key_of("text", text), lambda: text, weight, level)
+
+
+def compile_objects(jobs: Sequence[Job], threads: int) -> list[bytes]:
+    """Object code of each module, from the disk cache or compiled, on up to ``threads`` threads.
+
+    Raises BackendError when LLVM rejects a text.
+    """
+    cache = object_cache()
+    target = host_target()
+    host = (target.triple, target.cpu, target.features, llvm_identity())
+    keys = [key_of(job.key, str(job.level), *host, SOURCES.key) for job in jobs]
+    found = [None if cache is None else cache.get(key) for key in keys]
+    missing = [k for k, data in enumerate(found) if data is None]
+    missing.sort(key=lambda k: -jobs[k].weight)  # the longest first: then threads end together
+    if missing:
+        wanted = ((jobs[k].text, jobs[k].level) for k in missing)
+        made = _emitter().emit_all(wanted, min(threads, len(missing)))
+        keep = cache is not None and SOURCES.unchanged()
+        for k, data in zip(missing, made, strict=True):
+            found[k] = data
+            if keep:
+                cache.put(keys[k], data)
+    return found  # type: ignore[return-value]
 
 
 def compile_llvm(text: str, names: Sequence[str]) -> Code:
@@ -112,52 +189,39 @@ def compile_llvm(text: str, names: Sequence[str]) -> Code:
     Raises BackendError when LLVM rejects the text.
     """
     start = time.perf_counter()
-    with _lock:
-        engine = _engine()
-        try:
-            module = engine.llvm.parse_assembly(text)
-            data = engine.machine.emit_object(module)
-        except RuntimeError as error:
-            raise BackendError(f"LLVM rejects a generated module: {error}") from error
-        module.close()
+    [data] = compile_objects([text_job(text)], 1)
     code = load_object(data, names)
     return Code(code.addresses, data, time.perf_counter() - start, code.tracker)
 
 
 def load_object(data: bytes, names: Sequence[str]) -> Code:
-    """Load what ``compile_llvm`` made before, on the same kind of CPU."""
+    """Load object code made on the same kind of CPU."""
     start = time.perf_counter()
-    with _lock:
-        engine = _engine()
-        builder = engine.llvm.JITLibraryBuilder().add_object_img(data).add_current_process()
-        for name in names:
-            builder.export_symbol(name)
-        try:
-            tracker = builder.link(engine.linker, f"tracejit_{next(_count)}")
-        except RuntimeError as error:
-            raise BackendError(f"a compiled kernel cannot be loaded: {error}") from error
-        addresses = {name: tracker[name] for name in names}
+    tracker: Any
+    try:
+        tracker = load_image(data, names)
+        addresses = tracker.addresses
+    except Unsupported:
+        with _lock:
+            tracker, addresses = _emitter().link(data, names, f"tracejit_{next(_count)}")
     return Code(addresses, data, time.perf_counter() - start, tracker)
 
 
 def assembly(text: str) -> str:
     """The machine code of a module as text, to look at."""
-    with _lock:
-        engine = _engine()
-        return str(engine.machine.emit_assembly(engine.llvm.parse_assembly(text)))
+    return _emitter().assembly(text)
 
 
 # ---- threads -------------------------------------------------------------------------------------
 
 
-@lru_cache(maxsize=1)
+@once
 def thread_pool() -> ThreadPool:
     """The threads that share kernels, started: as many as the setting ``threads`` says."""
-    with _lock:
-        threads = config.current().threads
-        code = compile_llvm(print_pool(host_target()), ["parallel_for", "pool_start"])
-        ctypes.CFUNCTYPE(None, ctypes.c_int64)(code.addresses["pool_start"])(threads - 1)
-        return ThreadPool(code.addresses["parallel_for"], threads, code)
+    threads = config.current().threads
+    code = compile_llvm(print_pool(host_target()), ["parallel_for", "pool_start"])
+    ctypes.CFUNCTYPE(None, ctypes.c_int64)(code.addresses["pool_start"])(threads - 1)
+    return ThreadPool(code.addresses["parallel_for"], threads, code)
 
 
 def load_extension(package: str, path: str) -> Any:
