@@ -5,11 +5,14 @@ from __future__ import annotations
 import copy
 import dataclasses
 import pickle
+import re
 from dataclasses import FrozenInstanceError, field
+from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
 
+import tracejit
 from tracejit.record import dataclass as quick
 
 
@@ -147,3 +150,10 @@ def test_mutable_defaults_are_refused() -> None:
         @quick
         class Wrong:
             x: list[int] = []
+
+
+def test_the_package_uses_it() -> None:
+    root = Path(tracejit.__file__).parent
+    slow = re.compile(r"^from dataclasses import (.*, )?dataclass\b", re.MULTILINE)
+    found = [p.name for p in root.rglob("*.py") if slow.search(p.read_text())]
+    assert found == ["record.py"] or found == []

@@ -19,7 +19,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import field, fields, replace
 from functools import cache
 from typing import Any
 
@@ -28,6 +28,7 @@ import numpy as np
 
 from tracejit import source
 from tracejit.errors import ArgumentError, user_traceback
+from tracejit.record import dataclass
 
 STAGES = ("graph", "passes", "groups", "plan", "kernel", "source")
 BACKENDS = ("llvm", "numba", "numpy", "cuda")

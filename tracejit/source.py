@@ -14,11 +14,12 @@ import os
 import re
 import sys
 import unicodedata
-from dataclasses import dataclass
 from functools import lru_cache
 from types import CodeType, FrameType
 
 import numpy as np
+
+from tracejit.record import dataclass
 
 _PACKAGE = os.path.dirname(os.path.abspath(__file__)) + os.sep
 _NUMPY = os.path.dirname(os.path.abspath(np.__file__)) + os.sep

@@ -9,9 +9,8 @@ Row-major C = A B is column-major C' = B' A'.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from tracejit.kernel.program import GemmCall
+from tracejit.record import dataclass
 
 GEMM_TYPE = "void (ptr, ptr, ptr, ptr, ptr, ptr, ptr, ptr, ptr, ptr, ptr, ptr, ptr)"
 

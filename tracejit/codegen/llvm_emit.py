@@ -14,11 +14,12 @@ from __future__ import annotations
 
 import ctypes
 import struct
-from dataclasses import dataclass, field
+from dataclasses import field
 
 import numpy as np
 
 from tracejit.ir.types import DTYPES
+from tracejit.record import dataclass
 
 #: names of the types in registers; in memory a bool is an i8 and a bfloat an i16 (LLVM 22 aborts on
 #: some masked loads, shuffles and selects of bfloat vectors)

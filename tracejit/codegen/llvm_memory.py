@@ -12,14 +12,13 @@ Every index becomes a sum of scalars, a multiple of the lane number, and vectors
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from tracejit.codegen.llvm_emit import Emitter, is_constant, memory, reg
 from tracejit.codegen.llvm_ops import Spelling
 from tracejit.codegen.llvm_strided import LONGEST_STEP, lane_masks, merged, starts
 from tracejit.ir.expr import Const, Expr, Load, Op, Var
 from tracejit.ir.types import DTYPES
 from tracejit.kernel.nodes import Store
+from tracejit.record import dataclass
 
 #: a scalar's text, or one text per unrolled vector
 Value = str | tuple[str, ...]

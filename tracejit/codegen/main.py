@@ -10,14 +10,13 @@ the text is an address, so its object code can be kept.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from tracejit.codegen.gemm import print_gemm
 from tracejit.codegen.target import Target
 from tracejit.kernel.nodes import Kernel
 from tracejit.kernel.program import Call, GemmCall, HostCall, KernelCall, Program
 from tracejit.kernel.verify import has_check
 from tracejit.passes.place import Branch, Copy, Run, ScanLoop, Step, WhileLoop
+from tracejit.record import dataclass
 
 PARALLEL_FOR, SGEMM, DGEMM, BLAS_SET, BLAS_THREADS, HOST, FLAGS, FIRST = range(8)
 

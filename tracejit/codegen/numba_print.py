@@ -26,7 +26,7 @@ import builtins
 import keyword
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from tracejit.codegen.numba_helpers import needed
@@ -67,6 +67,7 @@ from tracejit.kernel.nodes import (
 from tracejit.kernel.text import show
 from tracejit.kernel.verify import statements
 from tracejit.ops import PRIMS
+from tracejit.record import dataclass
 
 #: a longer expression is split into several statements
 _LONG = 72

@@ -22,7 +22,6 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -32,6 +31,7 @@ from tracejit.errors import MissingRule
 from tracejit.ir.expr import Const, Expr, Op
 from tracejit.ir.types import DTYPES
 from tracejit.ops import PRIMS
+from tracejit.record import dataclass
 
 NARROW = ("f16", "bf16")
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import optree
@@ -21,6 +20,7 @@ from tracejit.frontend.trace import Trace, Traced, current_trace, run_trace
 from tracejit.ir import build, interp
 from tracejit.ir.graph import Graph
 from tracejit.ir.types import TensorType
+from tracejit.record import dataclass
 from tracejit.transform.branch import call as call_primitive
 from tracejit.tree_util import NAMESPACE, keystr, tree_leaves_with_path
 

@@ -6,7 +6,6 @@ y = pure_callback(scipy_function, ShapeDtypeStruct(x.shape, x.dtype), x)
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,6 +17,7 @@ from tracejit.frontend.array import apply, as_array
 from tracejit.frontend.call import check_function, flatten
 from tracejit.ir.types import TensorType
 from tracejit.ops import callback as ops
+from tracejit.record import dataclass
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,6 @@ import functools
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 from tracejit.errors import ArgumentError, GradError, TracejitError
@@ -43,6 +42,7 @@ from tracejit.ir.build import full_like
 from tracejit.ir.graph import Graph, Value
 from tracejit.ir.types import is_inexact
 from tracejit.ops import parts
+from tracejit.record import dataclass
 from tracejit.source import here
 from tracejit.transform import custom
 from tracejit.tree_util import (

@@ -14,7 +14,7 @@ import operator
 import types
 import weakref
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -37,6 +37,7 @@ from tracejit.frontend.compiled import Compiled, kind_of
 from tracejit.frontend.structure import Read, reader
 from tracejit.frontend.trace import Traced, current_trace
 from tracejit.lazy import lazy, prefetch
+from tracejit.record import dataclass
 from tracejit.tree_util import NAMESPACE
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -24,6 +24,7 @@ from tracejit.frontend import array as core
 from tracejit.frontend import elementwise, promotion
 from tracejit.frontend.promotion import operand_notes
 from tracejit.ir.types import DTYPES, kind
+from tracejit.record import dataclass
 from tracejit.source import here
 
 I64 = DTYPES["i64"]

@@ -13,7 +13,6 @@ the index.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -27,6 +26,7 @@ from tracejit.frontend.promotion import filled, operand_notes, reshaped, spread
 from tracejit.ir.types import DTYPES, kind
 from tracejit.ops import indexing as windows
 from tracejit.ops import layout
+from tracejit.record import dataclass
 from tracejit.source import here
 
 BOOL = DTYPES["bool"]

@@ -9,7 +9,6 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from tracejit.errors import ArgumentError
@@ -20,6 +19,7 @@ from tracejit.frontend.call import arrays_of, flatten, function_name, leaf_names
 from tracejit.frontend.trace import Traced, current_trace
 from tracejit.ir.graph import Value
 from tracejit.ir.types import TensorType, is_inexact
+from tracejit.record import dataclass
 from tracejit.source import here
 from tracejit.tree_util import tree_unflatten
 

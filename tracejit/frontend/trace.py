@@ -13,7 +13,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -25,6 +24,7 @@ from tracejit.ir.build import Builder
 from tracejit.ir.graph import Atom, ConstArray, Graph, Node, Value, literal
 from tracejit.ir.types import TensorType, type_of
 from tracejit.ops.layout import constant
+from tracejit.record import dataclass
 
 #: concrete arrays of at most this many elements become constants of the graph; larger ones are
 #: passed in

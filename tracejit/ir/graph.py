@@ -8,7 +8,7 @@ it needs no node, no buffer and no broadcast, so ``x * 2`` is one node and a zer
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,7 @@ import numpy as np
 
 from tracejit.ir.types import TensorType, short
 from tracejit.lazy import lazy
+from tracejit.record import dataclass
 from tracejit.source import Position
 
 if TYPE_CHECKING:

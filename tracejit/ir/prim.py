@@ -14,12 +14,12 @@ of the type of the first Value.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from tracejit import hints
 from tracejit.errors import MissingRule
 from tracejit.ir import build
+from tracejit.record import dataclass
 
 
 @dataclass(frozen=True)

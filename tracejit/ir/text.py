@@ -22,7 +22,6 @@ import math
 import re
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -32,6 +31,7 @@ from tracejit.ir.expr import show_scalar
 from tracejit.ir.graph import Atom, ConstArray, Graph, Literal, Node, Value
 from tracejit.ir.prim import Primitive
 from tracejit.ir.types import DTYPES, TensorType, kind, parse_type, real_dtype, short
+from tracejit.record import dataclass
 
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 #: column of the comments, where the line is shorter

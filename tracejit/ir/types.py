@@ -9,11 +9,12 @@ dtype('complex64')
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from functools import cached_property
 
 import ml_dtypes
 import numpy as np
+
+from tracejit.record import dataclass
 
 bfloat16 = np.dtype(ml_dtypes.bfloat16)
 

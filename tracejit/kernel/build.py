@@ -15,7 +15,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -43,6 +42,7 @@ from tracejit.kernel.nodes import (
     While,
 )
 from tracejit.kernel.text import RESERVED, result_dtype
+from tracejit.record import dataclass
 
 #: an operand of an expression: a Python number becomes a constant
 Scalar = Expr | bool | int | float | complex

@@ -18,7 +18,6 @@ Which axis the lanes of a vector run along is the plan (``passes/conv_plan.py``)
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import Any
 
 from tracejit.errors import InternalError
@@ -41,6 +40,7 @@ from tracejit.kernel.conv_parts import (
 from tracejit.kernel.nodes import Kernel, Param
 from tracejit.ops.dot import accumulator
 from tracejit.passes.conv_plan import choose_plan, geometry, row_vectors
+from tracejit.record import dataclass
 
 
 def conv_kernel(

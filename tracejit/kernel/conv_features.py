@@ -23,7 +23,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from tracejit.ir.expr import Expr, Var, const, iadd, imul
 from tracejit.ir.types import DTYPES
@@ -41,6 +41,7 @@ from tracejit.kernel.conv_parts import (
     vector_lanes,
 )
 from tracejit.passes.conv_plan import Geometry, features_inside
+from tracejit.record import dataclass
 
 #: kernel columns from the first number to below the second, and the pixels that meet them
 Run = tuple[Extent, Extent, range]

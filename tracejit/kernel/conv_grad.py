@@ -16,10 +16,10 @@ of its own over all images and rows, and the lanes are added once, at the end:
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 from tracejit.ir.expr import Expr, Var, iadd, imul
 from tracejit.kernel.conv_parts import Conv, Position, balanced, decoded, for_block, vector_lanes
+from tracejit.record import dataclass
 
 
 @dataclass(frozen=True)

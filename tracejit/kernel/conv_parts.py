@@ -11,13 +11,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 from tracejit.ir.expr import Expr, Var, iadd, idiv, imod, imul, isub
 from tracejit.ir.types import DTYPES
 from tracejit.kernel.build import Extent, KernelBuilder, Operand, Output
 from tracejit.passes.conv_plan import Geometry
+from tracejit.record import dataclass
 
 Position = tuple[Expr | int, Expr | int, Expr | int]
 

@@ -11,9 +11,10 @@ keep it far from the limits of i64.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
 from tracejit.ir.expr import Const, Expr, Load, Op, Var, children, rebuild, walk
+from tracejit.record import dataclass
 
 #: an interval, both ends included
 Range = tuple[float, float]

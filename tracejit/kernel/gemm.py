@@ -26,7 +26,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
@@ -37,6 +37,7 @@ from tracejit.kernel.conv_parts import balanced, vector_lanes
 from tracejit.kernel.nodes import Kernel, Load, Param, Store, Transpose
 from tracejit.kernel.sizes import SMALL
 from tracejit.ops.dot import Matmul
+from tracejit.record import dataclass
 
 #: rows of a panel: 1024 by 48 float32 are 192 KB, which a second-level cache holds
 DEPTH = 1024

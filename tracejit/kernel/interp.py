@@ -21,7 +21,7 @@ against the shape; scratch starts as garbage. Threads of a block take turns from
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 import numpy as np
@@ -52,6 +52,7 @@ from tracejit.kernel.nodes import (
     While,
 )
 from tracejit.kernel.text import show_statement
+from tracejit.record import dataclass
 
 
 class _Bad(Exception):

@@ -10,7 +10,7 @@ depend on the inner loop is computed before it. The last axis of the space is th
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -25,6 +25,7 @@ from tracejit.kernel.split import split
 from tracejit.kernel.tiles import find_tiles
 from tracejit.kernel.unroll import unroll_short
 from tracejit.passes.groups import Group, Partition
+from tracejit.record import dataclass
 from tracejit.source import Position
 
 #: elements of a one-dimensional map that a thread takes at a time

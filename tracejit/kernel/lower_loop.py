@@ -16,7 +16,7 @@ Where nothing moves any more (``LoopForm.moving``), the steps that are left are 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from tracejit.ir.expr import Const, Expr, Load, Op, Var, children, const, rebuild, walk
 from tracejit.ir.graph import Node, Value, walk_nodes
@@ -31,6 +31,7 @@ from tracejit.passes.exprs import substituted
 from tracejit.passes.groups import Group, Partition
 from tracejit.passes.loop_form import Cell, LoopForm, space_var
 from tracejit.passes.pull import Puller, guarded
+from tracejit.record import dataclass
 from tracejit.source import Position
 
 

@@ -18,7 +18,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from decimal import Decimal, localcontext
 
 import numpy as np
@@ -26,6 +25,7 @@ import numpy as np
 from tracejit.ir.expr import Const, Expr, Op, Var, children, rebuild
 from tracejit.kernel.math_coeffs import COEFFICIENTS
 from tracejit.kernel.nodes import If, Local, Set, Stmt
+from tracejit.record import dataclass
 
 Number = float | int
 Value = Expr | float | int

@@ -17,7 +17,6 @@ Where the rows of both operands are what is contracted (``x @ w.T``), lanes run 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 from tracejit.ir.expr import Expr, Var, iadd, imul
@@ -27,6 +26,7 @@ from tracejit.kernel.conv_parts import balanced, decoded, for_block, multiply_ad
 from tracejit.kernel.nodes import Kernel, Param
 from tracejit.ops.dot import Matmul, accumulator, as_matmul
 from tracejit.ops.layout import split_index
+from tracejit.record import dataclass
 
 #: bytes of a copied panel: part of a second-level cache, and little on the stack of a thread
 PANEL_BYTES = 1 << 18

@@ -10,7 +10,7 @@ together, so that an elementwise kernel over (64, 3, 7) is one loop over 1344 el
 from __future__ import annotations
 
 from collections.abc import Container, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
 from tracejit.ir.expr import Expr, Load, Op, Var, children, rebuild, walk
 from tracejit.ir.graph import Graph, Value
@@ -18,6 +18,7 @@ from tracejit.ir.types import short
 from tracejit.passes.groups import Group, Partition
 from tracejit.passes.pull import Puller
 from tracejit.passes.space import index_for, pull_root, space_index
+from tracejit.record import dataclass
 
 Index = tuple[Expr, ...]
 

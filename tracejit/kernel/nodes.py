@@ -18,9 +18,10 @@ kernel must mean the same with each lane by itself, where it is ``c``.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from tracejit.ir.expr import Const, Expr, Load, Op, Var
+from tracejit.record import dataclass
 
 __all__ = [
     "Accumulate",
@@ -51,7 +52,7 @@ class Stmt:
     __slots__ = ()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Param:
     """A buffer argument. ``role``: ``in`` is only read, ``out`` only written before it is read,
     ``inout`` both.
@@ -67,7 +68,7 @@ class Param:
         return tuple(sizes[n] if isinstance(n, str) else n for n in self.shape)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Loop(Stmt):
     """``for var in range(start, stop)``; ``var`` is an i64. ``how``: seq, par, vec, block, thread.
 
@@ -85,7 +86,7 @@ class Loop(Stmt):
     unroll: int = 1
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Local(Stmt):
     """Declare a scalar (a vector inside ``vec``) and give it its first value."""
 
@@ -94,7 +95,7 @@ class Local(Stmt):
     value: Expr
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Scratch(Stmt):
     """Declare a small local array of constant shape, uninitialised (stack or registers). Used like
     a buffer.
@@ -105,7 +106,7 @@ class Scratch(Stmt):
     shape: tuple[int, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Set(Stmt):
     """Assign to a local declared earlier."""
 
@@ -113,7 +114,7 @@ class Set(Stmt):
     value: Expr
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Accumulate(Stmt):
     """``name = fn(name, value)`` with ``fn`` associative and commutative, in any order.
 
@@ -126,7 +127,7 @@ class Accumulate(Stmt):
     value: Expr
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Store(Stmt):
     """``buffer[index] = value``; with ``guard``, only where it holds."""
 
@@ -136,7 +137,7 @@ class Store(Stmt):
     guard: Expr | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Transpose(Stmt):
     """Copy a square block, transposed: ``target[.., i + c, j + r] = source[.., y + r, x + c]`` for
     ``r`` and ``c`` below ``side``, where ``to`` ends in ``i, j`` and ``at`` in ``y, x``; zero where
@@ -154,14 +155,14 @@ class Transpose(Stmt):
     axis: int = -2
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class If(Stmt):
     cond: Expr
     then: tuple[Stmt, ...]
     orelse: tuple[Stmt, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class While(Stmt):
     """``while cond: body``. Inside ``vec``: runs until no lane's condition holds; finished lanes
     keep their locals.
@@ -171,7 +172,7 @@ class While(Stmt):
     body: tuple[Stmt, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Check(Stmt):
     """Record failure number ``code`` (>= 1) in the kernel's flag when ``ok`` is false (in any
     lane); go on.
@@ -181,12 +182,12 @@ class Check(Stmt):
     code: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Barrier(Stmt):
     """All threads of a block meet (GPU)."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Kernel:
     """A function over buffers. ``sizes``: names of run-time i64 arguments used in shapes and
     expressions.

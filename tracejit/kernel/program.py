@@ -9,7 +9,7 @@ Nothing is decided after this: printers spell it.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property, lru_cache
 from typing import Any
 
@@ -40,6 +40,7 @@ from tracejit.passes.place import (
     Storage,
     WhileLoop,
 )
+from tracejit.record import dataclass
 from tracejit.source import Position
 
 #: a kernel is split over threads from so many scalar operations on; below, waking threads costs

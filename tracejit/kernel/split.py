@@ -18,7 +18,7 @@ Comes in: a kernel whose extents are still numbers. Goes out: the same kernel wi
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from tracejit.ir.expr import Const, Expr, Load, Op, Var, children, walk
 from tracejit.kernel.facts import COMPARISONS, FALSE, TRUE, Facts, Form
@@ -36,6 +36,7 @@ from tracejit.kernel.nodes import (
     Transpose,
     While,
 )
+from tracejit.record import dataclass
 
 #: pieces of a loop that are free of guards, at most
 MOST = 3

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import partial
 
 from tracejit.errors import InternalError
@@ -45,6 +45,7 @@ from tracejit.kernel.nodes import (
     Var,
     While,
 )
+from tracejit.record import dataclass
 
 HOWS = ("par", "seq", "vec", "block", "thread")
 #: words no variable or buffer may be called

@@ -20,12 +20,13 @@ and read from there. Loops over tiles stand around the loops over elements:
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from tracejit.ir.expr import Expr, Load, Op, Var, children, const, iadd, imul, isub, rebuild, walk
 from tracejit.ir.types import DTYPES
 from tracejit.kernel.nest import Axis, Nest
 from tracejit.kernel.nodes import Loop, Scratch, Stmt, Transpose
+from tracejit.record import dataclass
 
 #: bytes of a source's row in a tile: two cache lines
 ROW_BYTES = 128

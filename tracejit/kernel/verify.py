@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from functools import lru_cache
 
 from tracejit import ops
@@ -44,6 +44,7 @@ from tracejit.kernel.nodes import (
     While,
 )
 from tracejit.kernel.text import HOWS, RESERVED, result_dtype, show_expr, show_statement
+from tracejit.record import dataclass
 
 #: what Accumulate may fold with: associative and commutative
 ACCUMULATORS = frozenset("add mul max min and or xor".split())

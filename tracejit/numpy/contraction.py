@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -17,6 +16,7 @@ import numpy as np
 from tracejit.errors import ArgumentError, ShapeError
 from tracejit.frontend import elementwise, linear, promotion, reductions, shaping
 from tracejit.frontend.array import as_array
+from tracejit.record import dataclass
 from tracejit.source import here
 
 LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"

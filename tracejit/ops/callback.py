@@ -8,7 +8,6 @@ Both run on the host, between kernels.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,6 +16,7 @@ from tracejit.errors import ArgumentError
 from tracejit.ir.prim import Primitive
 from tracejit.ir.types import DTYPES, TensorType
 from tracejit.ops.broadcast import with_batch_axis
+from tracejit.record import dataclass
 
 
 def _numpy_callback(*arrays: Any, function: Any, types: tuple[TensorType, ...]) -> tuple[Any, ...]:

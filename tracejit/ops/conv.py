@@ -12,7 +12,6 @@ feature and spatial axes of the result. The kernel is not flipped. Both adjoints
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -25,6 +24,7 @@ from tracejit.ir.types import DTYPES, TensorType
 from tracejit.ops import layout
 from tracejit.ops.dot import accumulator, narrowed, permuted, result_dtype, wide_pair
 from tracejit.ops.family import ADD, same_dtype
+from tracejit.record import dataclass
 
 Ints = tuple[int, ...]
 

@@ -10,7 +10,6 @@ The axes of the result are the batch axes, the free axes of the left operand, th
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -22,6 +21,7 @@ from tracejit.ir.types import DTYPES, TensorType, kind, short
 from tracejit.ops import layout, parts
 from tracejit.ops.broadcast import shifted
 from tracejit.ops.family import ADD, same_dtype
+from tracejit.record import dataclass
 
 Axes = tuple[int, ...]
 #: ((left contracted, right contracted), (left batch, right batch))

@@ -10,7 +10,6 @@ reads rows of a 5x4 matrix: axis 0 starts at the index and is not in the result,
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from math import prod
 from typing import Any
 
@@ -20,6 +19,7 @@ from tracejit.errors import ArgumentError, DTypeError, OutOfBoundsError, ShapeEr
 from tracejit.ir.expr import Expr, Op, const, iadd
 from tracejit.ir.types import TensorType, kind, short
 from tracejit.ops.layout import both, compare
+from tracejit.record import dataclass
 
 MODES = ("error", "clip", "fill", "drop", "promise")
 

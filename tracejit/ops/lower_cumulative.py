@@ -10,7 +10,6 @@ transposed on their way in and out; where rows are few or short, a few at a time
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from math import log, prod
 from typing import Any
 
@@ -23,6 +22,7 @@ from tracejit.ops.lower_parts import (
     spread,
     unflatten,
 )
+from tracejit.record import dataclass
 
 #: rows that are folded at the same time
 TOGETHER = 4

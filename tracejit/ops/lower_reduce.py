@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from math import prod
 from typing import Any
 
@@ -24,6 +23,7 @@ from tracejit.ops.lower_parts import (
     rows_and_lanes,
     spread,
 )
+from tracejit.record import dataclass
 
 #: elements whose extremum is taken before looking where it is
 BLOCK = 256

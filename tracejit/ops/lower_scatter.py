@@ -10,12 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 from tracejit.ir.expr import Expr, iadd, imul
 from tracejit.ops.index_windows import Windows
 from tracejit.ops.lower_parts import lane_width
+from tracejit.record import dataclass
 
 #: columns that a thread takes at least, and how many parts there are at most
 COLUMNS = 32

@@ -13,13 +13,13 @@ over a distance below R compare rows of the scratch, and only the last few merge
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from math import prod
 from typing import Any
 
 from tracejit.ir.expr import Expr, Var, iadd, idiv, imod, imul, isub
 from tracejit.ir.types import TensorType, kind
 from tracejit.ops.lower_parts import lane_width, spread, unflatten
+from tracejit.record import dataclass
 
 #: columns of the scratch; a power of two
 LANES = 8

@@ -18,7 +18,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from itertools import product
 from math import prod
 from typing import Any
@@ -28,6 +27,7 @@ from tracejit.ir.types import TensorType, kind, short
 from tracejit.ops.layout import both, compare, linear_index, read_where
 from tracejit.ops.lower_parts import PARTS, lane_width, spread, unflatten
 from tracejit.ops.reduce import highest, lowest
+from tracejit.record import dataclass
 
 Index = tuple[Expr, ...]
 

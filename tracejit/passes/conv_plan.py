@@ -13,12 +13,13 @@ operand (``contract.py`` makes them so). Goes out: a Geometry, and a plan:
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from tracejit.errors import InternalError
 from tracejit.ir.types import TensorType
 from tracejit.ops.conv import sizes
+from tracejit.record import dataclass
 
 Ints = tuple[int, ...]
 Triple = tuple[int, int, int]

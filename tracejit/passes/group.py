@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from tracejit.ir.expr import Expr, Load, walk
 from tracejit.ir.graph import Graph, Node, Value
@@ -29,6 +29,7 @@ from tracejit.passes.pull import Puller
 from tracejit.passes.small import FEW, STEPS, feeds_fold
 from tracejit.passes.space import index_for, is_trailing, pull_root, space_index
 from tracejit.passes.weigh import bytes_moved, worth_storing
+from tracejit.record import dataclass
 
 #: operations whose result is their operand's memory read in another shape
 VIEWS = frozenset(("reshape", "barrier", "stop_gradient"))

@@ -5,10 +5,9 @@ print(partition)      groups with bytes before and after, and why edges were not
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from tracejit.ir.graph import Graph, Node, Value
 from tracejit.passes.loop_form import LoopForm
+from tracejit.record import dataclass
 
 
 @dataclass(frozen=True)

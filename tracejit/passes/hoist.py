@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from tracejit.ir.build import Builder, building
@@ -24,6 +24,7 @@ from tracejit.ops.broadcast import reduce_sum
 from tracejit.ops.dot import dot_general, free_axes
 from tracejit.ops.layout import transpose
 from tracejit.passes.subgraphs import map_subgraphs
+from tracejit.record import dataclass
 from tracejit.transform.loops import Scan, scan, while_
 
 #: a product before the loop is kept for all steps: at most so many times what it is made from

@@ -15,10 +15,11 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from tracejit.ir.expr import Expr, Var, const
 from tracejit.passes.pull import ZERO, Index
+from tracejit.record import dataclass
 
 #: so many elements at most along axes that are no part of the space, in one carry
 MOST_PARTS = 16

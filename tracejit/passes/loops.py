@@ -12,7 +12,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import lru_cache
 
 from tracejit.errors import InternalError, MissingRule
@@ -31,6 +31,7 @@ from tracejit.passes.loop_form import (
     squeezed,
 )
 from tracejit.passes.pull import Index, Puller
+from tracejit.record import dataclass
 from tracejit.transform.loops import Scan
 
 __all__ = ["LoopForm", "recognise"]

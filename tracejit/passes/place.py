@@ -13,12 +13,13 @@ from __future__ import annotations
 
 from bisect import insort
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from tracejit.ir.graph import Node, Value
 from tracejit.ir.types import TensorType
 from tracejit.passes.groups import Group, Partition
 from tracejit.passes.inplace import Chains, carried, operands_in_place
+from tracejit.record import dataclass
 from tracejit.source import Position
 
 ALIGN = 64

@@ -9,13 +9,13 @@ Reading stops at the values in ``stop``, which become Loads.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from tracejit.errors import InternalError
 from tracejit.ir.expr import Const, Expr, Load, Op, children, rebuild, walk
 from tracejit.ir.graph import Atom, Literal, Node, Value
 from tracejit.ir.types import TensorType, short
+from tracejit.record import dataclass
 
 Index = tuple[Expr, ...]
 ZERO = Const(0, "i64")

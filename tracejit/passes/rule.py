@@ -19,7 +19,7 @@ fixes neither its sign nor its payload).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from itertools import product
 from typing import Any
 
@@ -32,6 +32,7 @@ from tracejit.ir.prim import Primitive
 from tracejit.ir.types import TensorType, kind, parse_type, type_of
 from tracejit.ops.layout import constant
 from tracejit.passes.subgraphs import map_subgraphs
+from tracejit.record import dataclass
 
 #: operations whose operands may change places without changing a bit of the result
 COMMUTATIVE = frozenset("add mul and or xor eq ne".split())

@@ -14,7 +14,7 @@ changes. The sum is the same, but for the order of its terms.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from tracejit.ir import build
 from tracejit.ir.build import full_like
@@ -23,6 +23,7 @@ from tracejit.ir.types import kind
 from tracejit.ops.arith import add
 from tracejit.ops.broadcast import reduce_sum
 from tracejit.passes.loops import recognise
+from tracejit.record import dataclass
 from tracejit.transform.forward import reachable
 from tracejit.transform.loops import Scan, scan
 

@@ -11,13 +11,13 @@ results interleaved. With dilation 2 along one axis:
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
 from tracejit.ir.build import full_like
 from tracejit.ops import layout
 from tracejit.ops.conv import conv_general_dilated
+from tracejit.record import dataclass
 
 Conv = Callable[[Any, Any, dict[str, Any]], Any]
 

@@ -11,7 +11,6 @@ import ctypes
 import threading
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -41,6 +40,7 @@ from tracejit.passes.groups import Partition
 from tracejit.passes.outputs import own_outputs
 from tracejit.passes.pipeline import OPTIMISE, check_names, run_passes
 from tracejit.passes.place import Plan, Run, place_buffers
+from tracejit.record import dataclass
 from tracejit.runtime import cpu, driver, report
 from tracejit.runtime.buffers import Place, empty, fresh, place_of, pointer, ready
 from tracejit.runtime.native import host_target, thread_pool

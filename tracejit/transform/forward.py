@@ -13,7 +13,6 @@ Algorithm: Radul et al., "You Only Linearize Once" (POPL 2023).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from tracejit.errors import TracejitError
@@ -21,6 +20,7 @@ from tracejit.ir import build
 from tracejit.ir.build import full_like
 from tracejit.ir.graph import Atom, Graph, Literal, Node, Value
 from tracejit.ir.types import is_inexact
+from tracejit.record import dataclass
 
 Tangent = Atom | None
 

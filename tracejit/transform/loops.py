@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -28,6 +27,7 @@ from tracejit.ir.types import TensorType
 from tracejit.ops.arith import add
 from tracejit.ops.broadcast import with_batch_axis
 from tracejit.ops.layout import transpose as permute
+from tracejit.record import dataclass
 from tracejit.transform.backward import Live, live_input, pull_back
 from tracejit.transform.batch import batch_graph
 from tracejit.transform.branch import (
