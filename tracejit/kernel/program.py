@@ -26,6 +26,7 @@ from tracejit.kernel.matmul import matmul_kernel
 from tracejit.kernel.nodes import Accumulate, Kernel, Local, Loop, Param, Set, Stmt, Store, While
 from tracejit.kernel.partial import lower_parts
 from tracejit.kernel.sizes import generalise
+from tracejit.kernel.unify import unify
 from tracejit.kernel.split import split
 from tracejit.ops.dot import Matmul, as_matmul
 from tracejit.passes.groups import Group, Partition
@@ -258,8 +259,7 @@ def _library_call(run: Run, vector_bytes: int, known: dict[Any, Lowered]) -> Cal
     if key in known:
         return _kernel_call(known[key], slots)
     if node.prim.library == "conv":
-        kernel = conv_kernel(lhs, rhs, out, dict(node.params), lanes)
-        known[key] = _constant_sizes(kernel)
+        known[key] = _lower_conv(lhs, rhs, out, dict(node.params), lanes)
         return _kernel_call(known[key], slots)
     matmul = as_matmul(lhs, rhs, node.params["dimension_numbers"])
     blas = kind(lhs.dtype) == "f" and lhs.dtype.itemsize >= 4 and lhs.dtype == out.dtype
@@ -283,6 +283,33 @@ def _gemm_call(dtype: str, matmul: Matmul, slots: tuple[int, ...]) -> GemmCall:
     parallel = units > 1 and matmul.flops >= 100 * PARALLEL_TIME
     lhs, rhs, out = slots
     return GemmCall(dtype, matmul, lhs, rhs, out, split, units, parallel)
+
+
+def _lower_conv(
+    lhs: TensorType, rhs: TensorType, out: TensorType, params: dict[str, Any], lanes: int
+) -> Lowered:
+    """A convolution's kernel, with the extent of the first axis of ``lhs`` as a parameter where it
+    is the batch, or is summed over: the batch, in the gradient of weights.
+    """
+    kernel = conv_kernel(lhs, rhs, out, params, lanes)
+    (batch, features, *_), (_, summed, *_), (batches, *_) = params["dimension_numbers"]
+    grouped = params["feature_group_count"] * params["batch_group_count"] > 1
+    extent = lhs.shape[0]
+    if 0 not in (batch, features) or grouped or extent < 2:
+        return _constant_sizes(kernel)
+    longer = lhs.with_shape((extent + 1, *lhs.shape[1:]))
+    if batch == 0:
+        other = conv_kernel(longer, rhs, _one_more(out, batches), params, lanes)
+    else:
+        other = conv_kernel(longer, _one_more(rhs, summed), out, params, lanes)
+    general = unify(kernel, other, extent, extent + 1, "batch")
+    if general is None or not general.sizes:
+        return _constant_sizes(kernel)
+    return Lowered(general, (), (), (extent,))
+
+
+def _one_more(type: TensorType, axis: int) -> TensorType:
+    return type.with_shape(tuple(n + (k == axis) for k, n in enumerate(type.shape)))
 
 
 def _constant_sizes(kernel: Kernel) -> Lowered:
