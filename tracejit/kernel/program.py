@@ -26,8 +26,8 @@ from tracejit.kernel.matmul import matmul_kernel
 from tracejit.kernel.nodes import Accumulate, Kernel, Local, Loop, Param, Set, Stmt, Store, While
 from tracejit.kernel.partial import lower_parts
 from tracejit.kernel.sizes import generalise
-from tracejit.kernel.unify import unify
 from tracejit.kernel.split import split
+from tracejit.kernel.unify import unify
 from tracejit.ops.dot import Matmul, as_matmul
 from tracejit.passes.groups import Group, Partition
 from tracejit.passes.place import (

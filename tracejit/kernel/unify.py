@@ -63,14 +63,16 @@ class _Both:
             raise _Apart
         return a
 
-    def expression(self, a: Expr, b: Any) -> Expr:
+    def expression(self, a: Expr, b: object) -> Expr:
+        if not isinstance(b, Expr):
+            raise _Apart
         if a is b:
             return a
         if (a, b) not in self.done:
             self.done[a, b] = self.joined(a, b)
         return self.done[a, b]
 
-    def joined(self, a: Expr, b: Any) -> Expr:
+    def joined(self, a: Expr, b: Expr) -> Expr:
         match a, b:
             case Const(value=int(x)), Const(value=int(y)) if a.dtype == b.dtype == "i64":
                 factor, rest = divmod(y - x, self.nb - self.na)
