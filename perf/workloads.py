@@ -16,6 +16,7 @@ from workload import Workload
 
 WARM_UP = workloads_arrays.WARM_UP
 FOUR_ARGUMENTS = workloads_arrays.FOUR_ARGUMENTS
+TWELVE_BLOCKS_STEP = workloads_nets.TWELVE_BLOCKS_STEP
 WORKLOADS: tuple[Workload, ...] = (
     *workloads_arrays.FIRST_FIVE,
     *workloads_arrays.REDUCTIONS,
@@ -30,7 +31,7 @@ WORKLOADS: tuple[Workload, ...] = (
 
 def find(name: str) -> Workload:
     """The workload of that name; ValueError where there is none."""
-    for workload in (*WORKLOADS, WARM_UP, FOUR_ARGUMENTS):
+    for workload in (*WORKLOADS, WARM_UP, FOUR_ARGUMENTS, TWELVE_BLOCKS_STEP):
         if workload.name == name:
             return workload
     raise ValueError(f"no workload {name!r}; there are: {', '.join(w.name for w in WORKLOADS)}")
@@ -41,10 +42,11 @@ def select(patterns: Sequence[str]) -> tuple[Workload, ...]:
     ``all`` the whole table, and so do no patterns.
     ValueError for a pattern that matches nothing.
     """
-    for pattern in patterns:
+    found = [w for w in WORKLOADS if not patterns or any(_matches(w, p) for p in patterns)]
+    for pattern in patterns:  # rows beside the table go by their whole names
         if not any(_matches(workload, pattern) for workload in WORKLOADS):
-            find(pattern)
-    return tuple(w for w in WORKLOADS if not patterns or any(_matches(w, p) for p in patterns))
+            found.append(find(pattern))
+    return tuple(found)
 
 
 def _matches(workload: Workload, pattern: str) -> bool:

@@ -202,6 +202,17 @@ def blocks_array(api: Any) -> Callable[..., Any]:
     return forward
 
 
+def blocks_step_array(api: Any) -> Callable[..., Any]:
+    forward = blocks_array(api)
+
+    def loss(flat: Any, x: Any) -> Any:
+        size = len(flat) // 12
+        layers = [flat[k * size : (k + 1) * size] for k in range(12)]
+        return api.numpy.mean(forward(layers, x) ** 2)
+
+    return array_step(api, loss)
+
+
 def blocks_torch(torch: Any, wrap: Any) -> Callable[..., Any]:
     block = block_torch(torch)
 
@@ -358,4 +369,14 @@ WORKLOADS = (
         rtol=1e-4,
         training=True,
     ),
+)
+
+#: for the stages of its first call: the largest program here
+TWELVE_BLOCKS_STEP = Workload(
+    "blocks_step",
+    "12 transformer blocks training step",
+    0,
+    lambda rng: (lambda layers, x: ([p for layer in layers for p in layer], x))(*blocks_inputs(rng)),
+    blocks_step_array,
+    rtol=1e-3,
 )
