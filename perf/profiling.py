@@ -34,7 +34,7 @@ def stage_seconds(
     found = {"trace": time.perf_counter() - start - sum(stages.seconds.values())}
     found.update(stages.seconds)
     start = time.perf_counter()
-    code = cpu.compile_program(stages.program, threads)[0]
+    code = cpu.compile_program(stages.program, threads, cpu.tiers_on())[0]
     seconds = time.perf_counter() - start
     found["print"] = seconds - code.seconds
     found["llvm"] = code.seconds

@@ -33,9 +33,12 @@ hypothesis.settings.load_profile("default")
 
 
 def pytest_configure() -> None:
-    """What the user's disk cache holds has no part in tests, nor in processes they start."""
-    os.environ["TRACEJIT_CACHE"] = "off"
-    settings_in_force.update("cache", "off")
+    """What the user's disk cache holds has no part in tests, nor in processes they start. Tests run
+    the best code at once; those of the tiers say so.
+    """
+    for name in ("cache", "tiers"):
+        os.environ[f"TRACEJIT_{name.upper()}"] = "off"
+        settings_in_force.update(name, "off")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -38,6 +38,7 @@ def test_every_variable_is_read(tmp_path: Path) -> None:
             "TRACEJIT_OFF": "neg_neg,drop_dead",
             "TRACEJIT_BACKEND": "numba",
             "TRACEJIT_CACHE": "off",
+            "TRACEJIT_TIERS": "off",
             "TRACEJIT_TIME": "1",
             "TRACEJIT_THREADS": "3",
             "OTHER_VARIABLE": "ignored",
@@ -50,6 +51,7 @@ def test_every_variable_is_read(tmp_path: Path) -> None:
         off=("neg_neg", "drop_dead"),
         backend="numba",
         cache=None,
+        tiers=False,
         time=True,
         threads=3,
     )
@@ -64,6 +66,7 @@ def test_every_variable_is_read(tmp_path: Path) -> None:
         ("BACKEND", "xla", "llvm | numba | numpy | cuda"),
         ("CACHE", __file__, "a folder | off"),
         ("DUMP", __file__, "a folder | off"),
+        ("TIERS", "some", "on | off"),
         ("TIME", "yes", "0 | 1"),
         ("THREADS", "0", "an integer from 1"),
         ("THREADS", "two", "an integer from 1"),

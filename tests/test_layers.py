@@ -53,6 +53,7 @@ LAZY_DOORS = {
     ("tracejit.runtime.cpu", "tracejit.codegen.llvm_ops"),
     ("tracejit.runtime.cpu", "tracejit.kernel.math"),
     ("tracejit.runtime.cpu", "tracejit.kernel.math_half"),
+    ("tracejit.runtime.cpu", "tracejit.codegen.quick"),
     ("tracejit.runtime.executable", "tracejit.codegen.module"),
     ("tracejit.runtime.executable", "tracejit.codegen.numba"),
 }

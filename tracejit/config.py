@@ -48,6 +48,7 @@ class Settings:
     backend: str = "llvm"
     cache: str | None = None  # folder of compiled kernels
     cache_limit: int = 512 << 20  # bytes of compiled kernels that are kept there
+    tiers: bool = True  # kernels are compiled quickly first and well behind the caller's back
     time: bool = False  # print how long each stage took
     threads: int = 1  # of our kernels and of BLAS
     mode: str = "default"
@@ -104,6 +105,12 @@ def _flag(value: Any) -> bool:
     raise ValueError("0 | 1")
 
 
+def _switch(value: Any) -> bool:
+    if value in ("on", "off", True, False):
+        return value in ("on", True)
+    raise ValueError("on | off")
+
+
 def _folder(value: Any) -> str | None:
     """A path; ``off``, None and the empty text mean none."""
     if value is None or value in ("", "off"):
@@ -138,6 +145,7 @@ _READ: dict[str, Callable[[Any], Any]] = {
     "backend": _one_of(*BACKENDS),
     "cache": _folder,
     "cache_limit": _integer(0),
+    "tiers": _switch,
     "time": _flag,
     "threads": _integer(1),
     "mode": _one_of(*MODES),
@@ -147,7 +155,17 @@ _READ: dict[str, Callable[[Any], Any]] = {
 }
 _NAMES = tuple(knob.name for knob in fields(Settings))
 #: the knobs that have an environment variable, ``TRACEJIT_`` and the name in capitals
-FROM_ENVIRONMENT = ("show", "dump", "check", "off", "backend", "cache", "time", "threads")
+FROM_ENVIRONMENT = (
+    "show",
+    "dump",
+    "check",
+    "off",
+    "backend",
+    "cache",
+    "tiers",
+    "time",
+    "threads",
+)
 
 
 def _validated(name: str, value: Any, *, shown_as: str | None = None) -> Any:

@@ -7,6 +7,7 @@ executable.compile_graph(graph)                       imports it now
 from __future__ import annotations
 
 import importlib
+import os
 import threading
 from collections.abc import Callable
 from contextlib import suppress
@@ -30,14 +31,27 @@ def lazy(name: str) -> Any:
     return _Lazy(name)
 
 
+#: how long a process that is about to fork waits for what is being prefetched
+_PATIENCE_SECONDS = 30.0
+
+
 def prefetch(call: Callable[[], Any]) -> None:
     """Run ``call`` in a thread of its own, so that what it loads is there when it is first needed.
 
-    An exception is dropped: whoever needs the thing meets it again.
+    An exception is dropped: whoever needs the thing meets it again. A process forks when the thread
+    is done: the child would find the locks of half-loaded modules taken by nobody.
     """
 
     def run() -> None:
         with suppress(Exception):
             call()
 
-    threading.Thread(target=run, name="tracejit-prefetch", daemon=True).start()
+    thread = threading.Thread(target=run, name="tracejit-prefetch", daemon=True)
+    thread.start()
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(before=lambda: _wait_for(thread))
+
+
+def _wait_for(thread: threading.Thread) -> None:
+    if thread is not threading.current_thread() and thread.is_alive():
+        thread.join(_PATIENCE_SECONDS)

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import signal
+import sys
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -97,6 +101,53 @@ def test_debug_callback_gets_arrays_and_may_raise() -> None:
     with pytest.raises(ZeroDivisionError):
         g(X)
     np.testing.assert_array_equal(f(X), X)
+
+
+class Stop(BaseException):
+    pass
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no such signals here")
+@pytest.mark.filterwarnings("error::pytest.PytestUnraisableExceptionWarning")
+def test_a_signal_during_native_code_is_raised_before_a_callback() -> None:
+    from tracejit import lax
+
+    @tj.jit
+    def f(x):
+        x = lax.fori_loop(0, 2_000_000, lambda i, x: x * 0.5 + i, x)
+        return tj.pure_callback(twice, tj.ShapeDtypeStruct(x.shape, x.dtype), x)
+
+    def stop(*_: object) -> None:
+        raise Stop
+
+    wanted = np.array(f(X))
+    before = signal.signal(signal.SIGALRM, stop)
+    try:
+        for delay in (0.0005, 0.001, 0.002):
+            with pytest.raises(Stop):
+                signal.setitimer(signal.ITIMER_REAL, delay)
+                for _ in range(1000):
+                    f(X)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    np.testing.assert_array_equal(f(X), wanted)
+
+
+def test_a_callback_that_cannot_begin_for_lack_of_stack() -> None:
+    f = tj.jit(lambda x: tj.pure_callback(twice, tj.ShapeDtypeStruct(x.shape, x.dtype), x))
+    f(X)
+
+    def deep(depth: int) -> Any:
+        return deep(depth - 1) if depth else f(X)
+
+    failed = 0
+    for depth in range(sys.getrecursionlimit() - 150, sys.getrecursionlimit(), 3):
+        try:
+            np.testing.assert_array_equal(deep(depth), X * 2)
+        except (RecursionError, tj.TracejitError):
+            failed += 1
+    assert failed
 
 
 def test_clear_caches() -> None:

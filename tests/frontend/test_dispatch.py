@@ -362,3 +362,46 @@ def test_an_array_is_made_in_one_way_only() -> None:
     assert set(Array.__slots__) == {
         *("_array", "_value", "_trace", "_is_weak", "_kind", "_place", "__weakref__")
     }
+
+
+def test_what_converts_to_other_arrays_each_time_is_converted_once_a_call() -> None:
+    class Growing:
+        size = 0
+
+        def __array__(self, dtype: Any = None, copy: Any = None) -> np.ndarray:
+            self.size += 1
+            return np.full(1 if self.size % 2 else 1_000_000, self.size, np.float32)
+
+    f = tj.jit(lambda x: x * 2)
+    x = Growing()
+    for call in range(1, 7):
+        found = f(x)
+        assert x.size == call
+        assert found.shape == ((1,) if call % 2 else (1_000_000,))
+        assert found[-1] == 2 * call
+
+
+def test_static_arguments_that_are_equal_but_not_the_same() -> None:
+    f = jit(lambda x, s: x * s[0], static_argnums=1)
+    x = np.arange(3, dtype=np.int32)
+    for _ in range(2):
+        assert f(x, (2,)).dtype == np.int32
+        assert f(x, (2.0,)).dtype == np.float32
+    g = jit(lambda x, s: jnp.arctan2(x, jnp.float32(s)), static_argnames="s")
+    zero = np.float32(0)
+    for s in (0.0, -0.0, 0.0, np.float32(0.0), np.float32(-0.0)):
+        assert float(g(zero, s)) == (0 if np.copysign(1, s) > 0 else pytest.approx(np.pi))
+    h = jit(lambda x, s: x + s, static_argnums=1)
+    for _ in range(3):
+        h(x, float("nan"))
+    assert h.cache_size() == 1
+    with pytest.raises(ArgumentError, match="static argument 1 of .* is not hashable: tuple"):
+        h(x, (1, [2]))
+
+
+def test_too_many_arguments_beside_static_ones() -> None:
+    f = jit(lambda x, s: x * s, static_argnums=1)
+    with pytest.raises(ArgumentError, match="takes 2 positional arguments but 3"):
+        f(1.0, 2, 3)
+    with pytest.raises(ArgumentError, match="unexpected keyword argument 'z'"):
+        f(1.0, 2, z=3)

@@ -130,3 +130,16 @@ def test_dicts_keep_the_order_of_their_keys() -> None:
     made = maker(structure({"b": 1, "a": {"d": 2, "c": 3}}))([1, 2, 3])
     assert list(made) == ["b", "a"] and list(made["a"]) == ["d", "c"]
     assert made == {"b": 3, "a": {"d": 2, "c": 1}}
+
+
+def test_deep_trees_go_through_the_registry() -> None:
+    import tracejit as tj
+
+    f = tj.jit(lambda tree: tj.tree_util.tree_map(lambda x: x * 2, tree))
+    for levels in (50, 59, 61, 199, 201, 450):
+        tree: Any = 1.5
+        for k in range(levels):
+            tree = {"a": tree} if k % 3 == 0 else [tree] if k % 3 == 1 else (tree,)
+        for _ in range(3):
+            [leaf] = optree.tree_leaves(f(tree), namespace=NAMESPACE)  # type: ignore[arg-type]
+            assert float(leaf) == 3.0

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from random import Random
 
 import numpy as np
 
+from tests.fuzz.simulate import check_values
 from tests.ops.op_checks import wide_graph
 from tracejit.ir import interp
 from tracejit.ir import text as graph_text
@@ -22,6 +24,7 @@ from tracejit.kernel import text as kernel_text
 from tracejit.kernel import verify as kernel_verify
 from tracejit.kernel.nodes import Kernel
 from tracejit.passes import group
+from tracejit.passes.donate import reused
 from tracejit.passes.place import Plan
 from tracejit.runtime import cpu, driver, executable
 from tracejit.runtime.buffers import pointer
@@ -43,6 +46,10 @@ def check_graph(graph: Graph, arrays: Sequence[np.ndarray], threads: int = 2) ->
         kernel_verify.verify(kernel)
         assert kernel_text.parse(kernel_text.show(kernel)) == kernel
     check_plan(made.program.plan)
+    random = Random(len(graph.nodes))
+    for donated in (0, len(graph.inputs)):
+        pairs = reused(made.program.plan, frozenset(range(donated)))
+        check_values(made.stages.partition, made.program, pairs, random.randrange)
     with np.errstate(all="ignore"):
         wanted = interp.run(graph, arrays)
         wide = interp.run(

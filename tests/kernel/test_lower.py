@@ -39,6 +39,29 @@ def test_an_elementwise_kernel_is_one_loop_over_all_axes() -> None:
     ]
 
 
+def times(type: str, count: int, build: Any) -> int:
+    """Vectors per trip of the only vec loop."""
+    (kernel,) = kernels(graph_of(*[type] * count, build))
+    (par,) = kernel.body
+    assert isinstance(par, Loop)
+    (vec,) = (s for s in par.body if isinstance(s, Loop))
+    assert vec.how == "vec"
+    return vec.unroll
+
+
+def test_long_bodies_are_written_fewer_times() -> None:
+    def total(*xs: Any) -> Any:
+        found = xs[0]
+        for x in xs[1:]:
+            found = P["add"](found, x)
+        return found
+
+    assert times("f32[9000]", 1, lambda x: P["exp"](x)) == 4
+    assert times("f32[9000]", 1, lambda x: P["sin"](x)) == 2
+    assert times("f32[9000]", 7, total) == 4
+    assert times("f32[9000]", 8, total) == 2
+
+
 def test_softmax_is_three_loops_over_each_row() -> None:
     (kernel,) = kernels(graph_of("f32[64,100]", softmax))
     (loop,) = kernel.body

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import optree
 
 import tracejit as tj
 import tracejit.numpy as jnp
@@ -117,3 +118,22 @@ def test_vectors_take_turns_as_registers_allow() -> None:
         )
 
     assert [unroll(n) for n in (1, 3, 10)] == [8, 4, 2]
+
+
+def test_what_an_inner_loop_begins_with_is_read_before_the_state_changes() -> None:
+    """``tanh(b)`` is where the inner loop begins, and what a carry becomes."""
+
+    def f(x: Any) -> Any:
+        def outer(state: Any, _: Any) -> Any:
+            a, b, c = state
+            inner = lax.fori_loop(0, 3, lambda i, z: z * 0.5 + 0.1 * b, jnp.tanh(b))
+            return (inner + 0.5 * a, jnp.sin(inner), jnp.tanh(b)), b
+
+        return lax.scan(outer, (x, x + 1, x), None, length=20)
+
+    assert len(tj.jit(f).stages(X).program.kernels) == 1
+    for x in (X[3], X):
+        for found, wanted in zip(
+            optree.tree_leaves(tj.jit(f)(x)), optree.tree_leaves(f(x)), strict=True
+        ):
+            np.testing.assert_allclose(found, wanted, rtol=1e-4)

@@ -202,3 +202,49 @@ def test_padded_and_joined_arrays(shape: str) -> None:
 
     graph = graph_of(shape, build)
     check_graph(graph, random_arrays(graph, 1))
+
+
+# ---- what changes --------------------------------------------------------------------------------
+
+SWAPS = """kernel swap(in x: f32[2], out y: f32[2])
+  a: f32 = x[0]
+  b: f32 = x[1]
+  seq i in 3:
+    t: f32 = a
+    a = b
+    b = t
+    y[0] = select(lt(i, 5), a, b)
+  y[1] = b
+"""
+
+CHECKS_TWICE = """kernel twice(in x: f32[1], out y: f32[1])
+  a: f32 = x[0]
+  seq i in 1:
+    if lt(a, 1.0):
+      a = add(a, 5.0)
+      y[0] = select(lt(a, 1.0), 0.0, select(lt(i, 3), a, 0.0))
+"""
+
+READS_AGAIN = """kernel again(in x: f32[1], inout y: f32[1])
+  y[0] = x[0]
+  seq i in 1:
+    if lt(y[0], 1.0):
+      y[0] = add(y[0], 5.0)
+      if lt(y[0], 1.0):
+        y[0] = select(lt(i, 3), 0.0, 1.0)
+"""
+
+
+@pytest.mark.parametrize(
+    "text, x, wanted",
+    ((SWAPS, [1.0, 2.0], [2.0, 1.0]), (CHECKS_TWICE, [0.5], [5.5]), (READS_AGAIN, [0.5], [5.5])),
+    ids=("swap", "condition", "buffer"),
+)
+def test_what_was_known_of_a_variable_ends_where_it_changes(
+    text: str, x: list[float], wanted: list[float]
+) -> None:
+    kernel = parse(text)
+    for which in (kernel, split(kernel)):
+        y = np.zeros(len(x), "f4")
+        assert not interp.run(which, {"x": np.array(x, "f4"), "y": y}, {})
+        np.testing.assert_array_equal(y, np.array(wanted, "f4"))

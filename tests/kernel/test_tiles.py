@@ -7,10 +7,14 @@ from typing import Any
 import numpy as np
 import pytest
 
+import tracejit as tj
+import tracejit.numpy as jnp
 from tests.fuzz.checks import check_graph
 from tests.fuzz.graphs import random_arrays
 from tests.kernel.test_split import kernel_of
 from tests.passes.pass_checks import graph_of
+from tracejit import lax
+from tracejit.errors import OutOfBoundsError
 from tracejit.kernel.nodes import Transpose
 from tracejit.kernel.split import statements
 from tracejit.runtime.executable import compile_graph
@@ -74,3 +78,23 @@ def test_another_back_end_runs_the_same_kernels(dtype: str) -> None:
     made = compile_graph(graph, backend="numba", mode="default", threads=2)
     wanted = compile_graph(graph, backend="numpy", mode="default", threads=2).run(arrays)
     np.testing.assert_array_equal(made.run(arrays)[0], wanted[0])
+
+
+@pytest.mark.parametrize("mode", (None, "clip", "wrap", "fill"))
+@pytest.mark.parametrize("order", ((1, 2, 0), (2, 0, 1)))
+def test_rows_that_are_chosen_by_an_array_are_gathered(mode: Any, order: Any) -> None:
+    """Their places are clipped or checked at each element, which a tile has none of."""
+
+    def pick(x: Any, i: Any) -> Any:
+        found = jnp.transpose(x, order)
+        return found[i] if mode is None else found.at[i].get(mode=mode)
+
+    def part(x: Any, i: Any) -> Any:
+        return jnp.transpose(lax.dynamic_slice(x, (i[0], 0, i[1]), (9, 16, 20)), order)
+
+    x, i = np.arange(16 * 16 * 40, dtype=np.float32).reshape(16, 16, 40), np.array([3, 0, 9])
+    for f in (pick, part):
+        np.testing.assert_array_equal(tj.jit(f)(x, i), f(jnp.asarray(x), jnp.asarray(i)))
+    if mode is None:
+        with pytest.raises(OutOfBoundsError):
+            tj.jit(pick)(x, i + 40)

@@ -96,3 +96,11 @@ def test_random_chains(shape: tuple[int, ...], actions: list[str]) -> None:
         return total, results
 
     check(chain, drawn(*shape), drawn(*shape[1:]))
+
+
+@pytest.mark.parametrize("fold", [jnp.sum, jnp.prod])
+def test_an_axis_without_elements(fold: Any) -> None:
+    x = np.zeros((20, 0), np.float32)
+    wanted = np.tanh(1.0 if fold is jnp.prod else 0.0)
+    found = tj.jit(lambda x: jnp.tanh(fold(x, axis=1)))(x)
+    np.testing.assert_allclose(found, np.full(20, wanted), rtol=1e-6)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from random import Random
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,8 @@ from hypothesis import strategies as st
 import tracejit as tj
 import tracejit.lax as lax
 import tracejit.numpy as jnp
+from tests.fuzz.simulate import check_values
+from tracejit.passes.donate import reused
 from tracejit.passes.place import Copy, Plan, ScanLoop, Step, WhileLoop
 
 F32 = np.float32
@@ -143,6 +146,18 @@ def test_while_loops() -> None:
     check(run, X)
 
 
+def test_loops_that_share_a_body_do_not_share_memory() -> None:
+    @tj.jit
+    def once(x: Any) -> Any:
+        return lax.fori_loop(0, 3, lambda i, x: x.at[i].add(1.0).at[i + 1].mul(2.0), x)
+
+    def run(a: Any, b: Any) -> Any:
+        y, z = once(a), once(b)
+        return y, z, once(y + z) + y
+
+    check(run, X, X[::-1] + 5)
+
+
 ACTIONS = ("set", "add", "map", "read", "shift", "swap", "slice", "loop", "branch")
 
 
@@ -180,11 +195,19 @@ def step_of(actions: list[str], i: Any, state: Any, depth: int) -> Any:
 def test_random_loops(actions: list[str], length: int) -> None:
     def run(a: Any, b: Any) -> Any:
         start = (a, b, jnp.float32(0))
-        loop = lax.fori_loop(0, length, lambda i, s: step_of(actions, i, s, 1), start)
-        return loop, a.sum() + b.sum()
+        once = tj.jit(
+            lambda *start: lax.fori_loop(0, length, lambda i, s: step_of(actions, i, s, 1), start)
+        )
+        first = once(*start)
+        return first, once(b, a, first[2]), a.sum() + b.sum()
 
     rng = np.random.default_rng(len(actions))
-    check(run, *rng.standard_normal((2, 4, 3)).astype(F32))
+    arrays = rng.standard_normal((2, 4, 3)).astype(F32)
+    check(run, *arrays)
+    stages = tj.jit(run).stages(*arrays)
+    for donated in ((), (0, 1)):
+        pairs = reused(stages.plan, frozenset(donated))
+        check_values(stages.partition, stages.program, pairs, Random(length).randrange)
 
 
 def test_large_copies_are_shared_among_threads() -> None:

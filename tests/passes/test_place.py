@@ -57,6 +57,26 @@ def test_a_carry_handed_on_is_not_written() -> None:
     check_graph(graph, random_arrays(graph, 0))
 
 
+def test_a_carry_that_an_outer_loop_stacks_stays_in_its_slice() -> None:
+    """The inner loop changes places with its carry at each step; one of both is no slice."""
+
+    def build(v: Any, s: Any) -> Any:
+        with building() as b:
+            old, other = b.input(v.type), b.input(s.type)
+            inner = b.graph((P["tanh"](product(other, old)), P["tanh"](product(old, other))))
+        with building() as b:
+            old, other = b.input(v.type), b.input(s.type)
+            found = P["scan"](
+                old, other, body=inner, n_consts=0, n_carry=2, length=5, reverse=False
+            )
+            more = P["add"](other, full_like(other, 0.1))
+            body = b.graph((old, more, found[1]))
+        return P["scan"](v, s, body=body, n_consts=0, n_carry=2, length=3, reverse=False)[2]
+
+    graph = graph_of("f32[16,16]", "f32[16,16]", build)
+    check_graph(graph, random_arrays(graph, 0))
+
+
 def test_what_a_loop_makes_anew_each_time_shares_memory() -> None:
     def build(x: Any) -> Any:
         with building() as b:

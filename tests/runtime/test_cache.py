@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -178,6 +179,19 @@ def test_an_entry_that_others_can_write_is_not_used(folder: Path) -> None:
     target.write_bytes(b"")
     entry(folder).symlink_to(target)
     assert cache().get(KEY) is None and cache().errors == 2
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes with names here")
+@pytest.mark.parametrize("make", [os.mkdir, getattr(os, "mkfifo", None)])
+def test_an_entry_that_is_no_file_is_passed_over(folder: Path, make: Any) -> None:
+    cache().put(KEY, b"code")
+    entry(folder).unlink()
+    make(entry(folder))
+    files = os.listdir("/dev/fd")
+    for k in range(3):
+        assert cache().get(KEY) is None
+        assert cache().errors == k + 1 and "is no file" in cache().problem
+    assert len(os.listdir("/dev/fd")) == len(files)
 
 
 def test_a_folder_of_another_user_is_not_used(

@@ -123,6 +123,24 @@ def test_every_truncation_is_refused_or_loads() -> None:
             load_image(data[:size], ["chosen", "count"])
 
 
+def test_damaged_objects_are_refused_or_load() -> None:
+    data, random = compiled(), np.random.default_rng(0)
+    extremes = [0, 1, 2**31, 2**40, 2**63 - 1, 2**63, 2**64 - 1]
+    refused = 0
+    for _ in range(1500):
+        words = np.frombuffer(data[: len(data) // 8 * 8], np.uint64).copy()
+        for _ in range(random.integers(1, 3)):
+            words[random.integers(len(words))] = random.choice(np.array(extremes, np.uint64))
+        try:
+            image = load_image(words.tobytes() + data[words.nbytes :], ["chosen", "count"])
+        except Unsupported:
+            refused += 1
+            continue
+        base = ctypes.addressof(ctypes.c_char.from_buffer(image.memory))
+        assert all(0 <= a - base < image.code_bytes for a in image.addresses.values())
+    assert refused > 500
+
+
 def test_unknown_names_are_refused() -> None:
     with pytest.raises(Unsupported, match="no nothing"):
         load_image(compiled(), ["nothing"])

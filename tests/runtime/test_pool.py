@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import ctypes
 import os
+import signal
+import subprocess
+import sys
 import threading
 
 import numpy as np
 import pytest
 
 from tracejit import jit, settings
+from tracejit.ir.expr import Const, Op
 from tracejit.runtime.native import thread_pool
 
 BODY = ctypes.CFUNCTYPE(None, *(ctypes.c_void_p,) * 4)
@@ -105,6 +109,52 @@ def test_a_child_process_works_after_fork() -> None:
         finally:
             os._exit(0 if right else 1)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+CHILD = """
+import os, signal, sys, time
+import numpy as np
+from tracejit import jit
+f = jit(lambda x: x * 2.0 + x.sum())
+time.sleep(float(sys.argv[1]))
+child = os.fork()
+if child == 0:
+    signal.alarm(30)
+    os._exit(0 if f(np.ones(3))[0] == 5.0 else 1)
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+@pytest.mark.parametrize("delay", ["0", "0.04"])
+def test_a_child_process_works_that_is_forked_while_the_compiler_loads(delay: str) -> None:
+    subprocess.run([sys.executable, "-W", "ignore", "-c", CHILD, delay], check=True, timeout=60)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
+def test_a_child_process_makes_expressions_while_another_thread_does() -> None:
+    stop = threading.Event()
+
+    def make() -> None:
+        k = 0
+        while not stop.is_set():
+            Op("add", (Const(k, "i64"), Const(1, "i64")), "i64")
+            k += 1
+
+    other = threading.Thread(target=make)
+    other.start()
+    try:
+        for _ in range(20):
+            child = os.fork()
+            if child == 0:
+                signal.alarm(20)
+                Op("mul", (Const(os.getpid(), "i64"), Const(1, "i64")), "i64")
+                os._exit(0)
+            assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    finally:
+        stop.set()
+        other.join()
 
 
 def test_setting_threads_to_one_needs_no_pool() -> None:

@@ -17,7 +17,7 @@ Buffers may be the same memory only where the kernel works in place element by e
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from tracejit.codegen.llvm_emit import Level, is_constant, literal, memory
 from tracejit.codegen.llvm_memory import Buffer, Value, iota
@@ -60,15 +60,19 @@ def print_llvm(kernel: Kernel, target: Target) -> str:
     return print_module([kernel], target)
 
 
-def print_module(kernels: Sequence[Kernel], target: Target) -> str:
-    """One LLVM module with a function for each kernel, as text."""
+def print_module(
+    kernels: Sequence[Kernel], target: Target, rest: Callable[[], None] | None = None
+) -> str:
+    """One LLVM module with a function for each kernel, as text. ``rest`` is called before each
+    statement: a thread in the background lets others run there.
+    """
     bits = target.vector_bytes * 8
     width = f'"prefer-vector-width"="{bits}" "min-legal-vector-width"="{bits}"'
     return "\n".join(
         [
             f'target triple = "{target.triple}"',
             f'target datalayout = "{target.layout}"',
-            *(Printer(kernel, target).text() for kernel in kernels),
+            *(Printer(kernel, target, rest).text() for kernel in kernels),
             f"attributes #0 = {{ nounwind {width} }}",
             "",
         ]
@@ -78,8 +82,11 @@ def print_module(kernels: Sequence[Kernel], target: Target) -> str:
 class Printer(Vectors):
     """Prints one kernel: ``env`` maps every name in scope to its current value."""
 
-    def __init__(self, kernel: Kernel, target: Target) -> None:
+    def __init__(
+        self, kernel: Kernel, target: Target, rest: Callable[[], None] | None = None
+    ) -> None:
         super().__init__(target)
+        self.rest = rest
         self.kernel = kernel
         self.memo: dict[Expr, Value] = {}
         self.changing = set_anywhere(kernel.body)
@@ -209,6 +216,10 @@ class Printer(Vectors):
                     self.env.pop(name, None)
 
     def statement(self, s: Stmt) -> None:
+        if self.rest is not None:
+            self.rest()
+        if self.width and isinstance(s, Local | Store):
+            self.find_neighbours(s.value)
         match s:
             case Local():
                 self.declare(s)

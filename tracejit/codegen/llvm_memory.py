@@ -14,8 +14,9 @@ from __future__ import annotations
 
 from tracejit.codegen.llvm_emit import Emitter, is_constant, memory, reg
 from tracejit.codegen.llvm_ops import Spelling
+from tracejit.codegen.llvm_shift import LINE, order, sources
 from tracejit.codegen.llvm_strided import LONGEST_STEP, lane_masks, merged, starts
-from tracejit.ir.expr import Const, Expr, Load, Op, Var
+from tracejit.ir.expr import Const, Expr, Load, Op, Var, walk
 from tracejit.ir.types import DTYPES
 from tracejit.kernel.nodes import Store
 from tracejit.record import dataclass
@@ -72,6 +73,8 @@ class Memory(Emitter):
         self.mask: tuple[str, ...] | None = None
         self.diverged = False  # lanes may be off for another reason than the end of the loop
         self.zero_cell = ""
+        # by buffer, terms and constant of a read's offset: the constant of the read it is made of
+        self.neighbours: dict[tuple[str, tuple[str, ...], int], int] = {}
         self.allocas: list[str] = []
 
     def value(self, expr: Expr) -> Value:
@@ -231,6 +234,9 @@ class Memory(Emitter):
             mask = None if offset.lane == "1" and not offset.vectors else mask
         masks = mask if mask is not None else (None,) * self.parts
         p = self.pointer(buffer, offset)
+        near = self.neighbours.get((e.buffer, offset.terms, offset.const))
+        if near is not None and mask is None and offset.step == 1:
+            return self.load_shifted(e.buffer, p, offset, near)
         parts = []
         for part, m in enumerate(masks):
             if offset.step:
@@ -322,6 +328,51 @@ class Memory(Emitter):
             mask,
             buffer=name,
         )
+
+    def find_neighbours(self, value: Expr) -> None:
+        """Note which reads of a statement have most elements in common."""
+        self.neighbours = {}
+        if self.parts < 2 or self.mask is not None:
+            return
+        places: dict[tuple[str, tuple[str, ...]], set[int]] = {}
+        for e in walk(value):
+            if not isinstance(e, Load) or e.guard is not None or e.buffer not in self.buffers:
+                continue
+            buffer = self.buffers[e.buffer]
+            whole = DTYPES[e.dtype].itemsize * self.width == LINE and buffer.pointer
+            if (
+                not whole
+                or buffer.lanes
+                or any(isinstance(n, Load) for i in e.index for n in walk(i))
+            ):
+                continue
+            offset = self.flat(buffer, e.index)
+            if offset.step == 1:
+                places.setdefault((e.buffer, offset.terms), set()).add(offset.const)
+        for (name, terms), consts in places.items():
+            for const, near in sources(consts, self.width).items():
+                self.neighbours[name, terms, const] = near
+
+    def load_shifted(self, name: str, p: str, offset: Linear, near: int) -> tuple[str, ...]:
+        """The vectors at ``offset``, made of those that begin at the constant ``near``."""
+        buffer, w, shift = self.buffers[name], self.width, offset.const - near
+        type = f"<{w} x {memory(buffer.dtype)}>"
+        at = [near + part * w for part in range(self.parts)]
+        loaded = [self.load_lanes(name, self.displaced(buffer, p, k), None) for k in at]
+        found = []
+        for part in range(self.parts):
+            first = part if shift >= 0 else part - 1
+            if shift == 0:
+                v = loaded[part]
+            elif not 0 <= first < self.parts - 1:
+                place = self.displaced(buffer, p, at[part] + shift)
+                v = self.load_lanes(name, place, None)
+            else:
+                a, b = loaded[first : first + 2]
+                lanes = order(shift % w, w)
+                v = self.emit(f"shufflevector {type} {a}, {type} {b}, <{w} x i32> <{lanes}>", a, b)
+            found.append(self.from_memory(v, buffer.dtype))
+        return tuple(found)
 
     def load_strided(self, name: str, p: str, offset: Linear, part: int, mask: str | None) -> str:
         """Lanes that lie a few elements apart, out of vectors of all elements between them."""

@@ -53,10 +53,11 @@ class Vectors(Flow):
         self.width, self.vector = s.width, s.var
         self.dtypes[s.var] = "i64"
         self.reducing |= set(names)
-        span = s.width * s.unroll
+        self.parts = max(s.unroll, 1)
+        span = s.width * self.parts
         for n in names:
             identity = literal(identity_of(folds[n], self.dtypes[n]), self.dtypes[n])
-            self.env[n] = (self.splat(identity, self.dtypes[n], s.width),) * s.unroll
+            self.env[n] = (self.splat(identity, self.dtypes[n], s.width),) * self.parts
             self.declared_under[n] = None
 
         def body(index: str) -> None:
@@ -64,18 +65,18 @@ class Vectors(Flow):
             self.block(s.body)
 
         def masked(index: str) -> None:
-            self.mask = (self.tail_mask(index, hi),)
+            self.mask = (self.tail_mask(index, hi, few=s.unroll > 0),)
             body(index)
             self.mask = None
 
-        self.parts = s.unroll
-        whole = self.whole(lo, hi, span)
-        self.loop(lo, whole, span, body, names, stored)
+        whole = self.whole(lo, hi, span) if s.unroll else lo
+        if s.unroll:
+            self.loop(lo, whole, span, body, names, stored)
         self.parts = 1
         for n in names:
             self.env[n] = (self.tree(folds[n], self.dtypes[n], self.env[n]),)  # type: ignore[arg-type]
         known = is_constant(whole) and is_constant(hi)
-        if s.unroll > 1 and self.target.cheap_masks and not known:
+        if not s.unroll or (s.unroll > 1 and self.target.cheap_masks and not known):
             # one copy of the body for what is left: less to compile than full vectors and a tail
             self.loop(whole, hi, s.width, masked, names, stored)
         else:
@@ -124,8 +125,8 @@ class Vectors(Flow):
             full = self.imul(self.emit(f"udiv i64 {count}, {span}", count), str(span))
         return self.iadd(full, lo)
 
-    def tail_mask(self, index: str, hi: str) -> str:
-        """The lanes below ``hi``."""
+    def tail_mask(self, index: str, hi: str, few: bool) -> str:
+        """The lanes below ``hi``; ``few``: no more are left than 32 bits hold."""
         left, w = self.isub(hi, index), self.width
         lanes = "<" + ", ".join(f"i32 {k}" for k in range(w)) + ">"
         if is_constant(left):
@@ -134,6 +135,8 @@ class Vectors(Flow):
                 + ", ".join(f"i1 {'true' if k < int(left) else 'false'}" for k in range(w))
                 + ">"
             )
+        if not few:
+            left = self.emit(f"call i64 @llvm.umin.i64(i64 {left}, i64 {w})", left)
         narrow = self.emit(f"trunc i64 {left} to i32", left)
         wide = self.splat(narrow, "i32", w)
         return self.emit(f"icmp ult <{w} x i32> {lanes}, {wide}", wide)

@@ -4,8 +4,9 @@ in between.
     void main(ptr args, ptr results, ptr arena, ptr env)
 
 ``args``, ``results``: tables of data pointers. ``env``: a table with the pool's loop, the BLAS
-entry points, the host callback, the failure flags, then kernels and constants (``Env``). Nothing in
-the text is an address, so its object code can be kept.
+entry points, the host callback, the failure flags, then kernels and constants (``Env``). For a
+kernel it holds where the kernel's address is: better code takes its place while programs run.
+Nothing in the text is an address, so its object code can be kept.
 """
 
 from __future__ import annotations
@@ -63,7 +64,7 @@ done:
 @dataclass(frozen=True)
 class Env:
     """Places in the ``env`` table: kernels, then constants; ``flags``: the call that each failure
-    flag belongs to.
+    flag belongs to. One more flag, the last, is that of host calls.
     """
 
     kernels: dict[Kernel, int]
@@ -244,7 +245,8 @@ class _Printer:
         if id(call) in self.flag_of:
             flag = self.at(self.from_env(FLAGS), self.flag_of[id(call)], "i64")
             self.emit(f"store ptr {flag}, ptr {self.at('%cells', cell, 'i64')}")
-        self.launch(self.from_env(self.env.kernels[call.kernel]), call.rows, call.split)
+        place = self.from_env(self.env.kernels[call.kernel])
+        self.launch(self.value(f"load ptr, ptr {place}"), call.rows, call.split)
 
     def launch(self, function: str, rows: int, split: bool, pieces: int = CHUNKS) -> None:
         """Call a kernel or product on its cells, over all its rows or shared among the threads."""
@@ -302,14 +304,18 @@ class _Printer:
         self.label(done)
 
     def host_call(self, call: HostCall) -> None:
-        """The callback computes it, with all threads of BLAS; a non-zero answer (an exception)
-        ends the program.
+        """The callback computes it, with all threads of BLAS: what it gets is the place of the
+        call's number and of the table of slots. It clears the last flag when it is done; one that
+        it never reached, or that an exception ended, is still set, and ends the program.
         """
         self.blas_threads(restore=True)
-        host = self.from_env(HOST)
-        status = self.value(f"call i64 {host}(i64 {self.number_of[id(call)]}, ptr %table)")
+        self.emit(f"store i64 {self.number_of[id(call)]}, ptr %cells")
+        self.emit(f"store ptr %table, ptr {self.at('%cells', 1, 'i64')}")
+        flag = self.at(self.from_env(FLAGS), len(self.env.flags), "i64")
+        self.emit(f"store i64 1, ptr {flag}")
+        self.emit(f"call void {self.from_env(HOST)}(ptr %cells)")
         self.blas_threads(restore=False)
-        failed = self.value(f"icmp ne i64 {status}, 0")
+        failed = self.value(f"icmp ne i64 {self.value(f'load i64, ptr {flag}')}, 0")
         go_on = self.fresh("on")
         self.emit(f"br i1 {failed}, label %end, label %{go_on}")
         self.label(go_on)

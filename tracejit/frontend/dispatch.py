@@ -28,6 +28,7 @@ from tracejit.frontend.array import Array
 from tracejit.frontend.call import (
     FlatCall,
     call_graph,
+    call_user,
     check_function,
     flatten,
     function_name,
@@ -147,9 +148,10 @@ class Jitted:
         settings = config.current()
         kinds = [kind_of(leaf) for leaf in leaves]
         call = None
-        if None in kinds:
+        if None in kinds:  # what converts to an array does so once: it may do otherwise next time
             call = FlatCall.of(fun, args, kwargs)
-            kinds = [kind_of(leaf) for leaf in call.leaves]
+            leaves = call.leaves
+            kinds = [kind_of(leaf) for leaf in leaves]
         key = (id(settings), fixed, *kinds)
         program = structure.programs.get(key)
         if program is None:
@@ -175,12 +177,12 @@ class Jitted:
             split = self._splits[len(args), first, *kwargs] = self._new_split(args, kwargs)
         if not split.fixed:
             return split, args, kwargs, None
-        fixed = tuple([(k, type(args[k]), args[k]) for k in split.positions])
-        fixed += tuple([(name, type(kwargs[name]), kwargs[name]) for name in split.names])
+        fixed = tuple([(k, *exact(args[k])) for k in split.positions])
+        fixed += tuple([(name, *exact(kwargs[name])) for name in split.names])
         try:
             hash(fixed)
         except TypeError:
-            self._check_hashable(fixed)
+            self._check_hashable({**dict(enumerate(args)), **kwargs}, split)
         rest = {name: kwargs[name] for name in split.other_names} if kwargs else kwargs
         return split, tuple([args[k] for k in split.others]), rest, fixed
 
@@ -215,8 +217,9 @@ class Jitted:
         held = inspect.getattr_static(type(first), self.__name__, None)
         return held is self and optree.tree_is_leaf(first, namespace=NAMESPACE)
 
-    def _check_hashable(self, fixed: tuple[tuple[int | str, type, Any], ...]) -> None:
-        for key, _, value in fixed:
+    def _check_hashable(self, given: dict[int | str, Any], split: Split) -> None:
+        for key in (*split.positions, *split.names):
+            value = given[key]
             try:
                 hash(value)
             except TypeError as error:
@@ -318,6 +321,18 @@ def _snapshot(traced: Traced) -> tuple[Array, ...]:
     return tuple(Array(array.concrete("jit").copy()) for array in traced.captured)
 
 
+def exact(value: Any) -> tuple[Any, ...]:
+    """A static argument as a key: 2, 2.0 and True are equal, and so are 0.0 and -0.0, but programs
+    for them differ.
+    """
+    kind = type(value)
+    if isinstance(value, tuple):
+        return kind, tuple(map(exact, value))
+    if isinstance(value, float | complex | np.inexact):
+        return kind, repr(value)
+    return kind, value
+
+
 @dataclass(frozen=True)
 class _Bound:
     """``fun`` with its static arguments put back in place."""
@@ -330,7 +345,7 @@ class _Bound:
     def __call__(self, *dynamic: Any, **kwargs: Any) -> Any:
         rest = iter(dynamic)
         full = [a if k in self.static else next(rest) for k, a in enumerate(self.args)]
-        return self.fun(*full, **kwargs, **self.named)
+        return call_user(self.fun, full, {**kwargs, **self.named})
 
     @property
     def __name__(self) -> str:

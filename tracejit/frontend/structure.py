@@ -22,6 +22,8 @@ Make = Callable[[Sequence[Any]], Any]
 
 #: trees of more leaves go through the registry
 MOST_LEAVES = 2000
+#: deeper ones, too: Python's parser takes so many brackets within each other and no more
+MOST_LEVELS = 60
 
 
 #: no tree
@@ -40,9 +42,18 @@ def _template(treedef: Any) -> Any:
     if treedef.num_leaves > MOST_LEAVES:
         return NONE
     try:
-        return optree.tree_unflatten(treedef, [_Leaf(k) for k in range(treedef.num_leaves)])
+        tree = optree.tree_unflatten(treedef, [_Leaf(k) for k in range(treedef.num_leaves)])
     except Exception:  # whatever a constructor raises
         return NONE
+    return tree if _within(tree, MOST_LEVELS) else NONE
+
+
+def _within(tree: Any, levels: int) -> bool:
+    """Whether a tree has at most so many levels."""
+    if not isinstance(tree, dict | list | tuple):
+        return True
+    children = tree.values() if isinstance(tree, dict) else tree
+    return levels > 0 and all(_within(child, levels - 1) for child in children)
 
 
 def _defined(name: str, lines: list[str], constants: dict[str, Any]) -> Any:

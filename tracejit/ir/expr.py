@@ -11,6 +11,7 @@ the Kernel IR (``kernel/nodes.py``) puts loops around them. Dtypes are short nam
 from __future__ import annotations
 
 import math
+import os
 import threading
 from collections.abc import Container, Iterator
 from typing import Any, ClassVar, NoReturn
@@ -19,6 +20,10 @@ from weakref import ref
 Key = tuple[Any, ...]
 #: taken to enter a node into a table or to remove it: two threads must not make the same one
 _lock = threading.RLock()
+if hasattr(os, "register_at_fork"):  # a child must not find it taken by a thread that is not there
+    os.register_at_fork(
+        before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_lock.release
+    )
 _put = object.__setattr__
 
 

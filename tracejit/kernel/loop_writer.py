@@ -107,16 +107,21 @@ class LoopWriter(Writer):
         for cell in form.carries:
             if cell.value == cell.var:
                 continue
-            value = self.bind(step, cell.value, named=True)
-            if value in state:  # it changes as well
-                value = self.name(step, value)
-            new.append(Set(cell.name, value))
+            new.append(Set(cell.name, self.before_sets(step, cell.value, state)))
         for cell, item in zip(form.stacked, self.stored[len(form.carries) :], strict=False):
             if item.out is not None:
                 self.put(step, cell, item, self.bind(step, cell.value))
         if form.moving is not None:
-            new.append(Set("moving", self.bind(step, form.moving)))
+            new.append(Set("moving", self.before_sets(step, form.moving, state)))
         step.statements += new
+
+    def before_sets(self, step: Block, expr: Expr, state: Sequence[Var]) -> Expr:
+        """What stands for ``expr`` while the state changes: a local or a constant. A loop inside
+        the step may have met the expression before, and given it no name.
+        """
+        value = self.bind(step, expr, named=True)
+        settled = isinstance(value, Const) or isinstance(value, Var) and value not in state
+        return value if settled else self.name(step, value)
 
     def time(self, form: LoopForm, block: Block, step: Block) -> list[Stmt]:
         """The loop around a step."""

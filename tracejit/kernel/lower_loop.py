@@ -73,7 +73,7 @@ class _Names:
 def lower_loop(group: Group, partition: Partition, vector_bytes: int) -> Lowered:
     """The kernel of a loop group, for vectors of ``vector_bytes``."""
     node = group.node
-    assert group.form is not None
+    assert isinstance(group.form, LoopForm)
     inputs = {v: f"x{k}" for k, v in enumerate(group.inputs)}
     outputs = {v: f"y{k}" for k, v in enumerate(group.outputs)}
     puller = Puller(partition.graph.producer, inputs.__contains__, inputs.__getitem__)

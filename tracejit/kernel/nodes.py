@@ -73,8 +73,8 @@ class Loop(Stmt):
     """``for var in range(start, stop)``; ``var`` is an i64. ``how``: seq, par, vec, block, thread.
 
     ``width``/``unroll`` count for ``vec`` only: lanes of one vector and vectors per trip of the
-    main loop; the rest runs as masked vectors, so any extent works. For ``seq``, ``unroll`` ==
-    extent asks for full unrolling.
+    main loop; the rest runs as masked vectors, so any extent works; with ``unroll`` 0 all does. For
+    ``seq``, ``unroll`` == extent asks for full unrolling.
     """
 
     how: str

@@ -22,6 +22,7 @@ from tracejit.kernel.conv import conv_kernel
 from tracejit.kernel.gemm import gemm_kernel, prefers_blas
 from tracejit.kernel.lower import Lowered, checked_lines, kernel_name, lower_group
 from tracejit.kernel.lower_loop import lower_loop
+from tracejit.kernel.lower_stencil import lower_stencil
 from tracejit.kernel.matmul import matmul_kernel
 from tracejit.kernel.nodes import Accumulate, Kernel, Local, Loop, Param, Set, Stmt, Store, While
 from tracejit.kernel.partial import lower_parts
@@ -199,6 +200,9 @@ def _lower_run(run: Run, vector_bytes: int, scratch: _Scratch, known: dict[Any, 
         return _kernel_call(
             lower_loop(group, run.partition, vector_bytes), (*run.reads, *run.writes)
         )
+    if group.kind == "stencil":
+        lowered = lower_stencil(group, run.partition, vector_bytes)
+        return _kernel_call(lowered, (*run.reads, *run.writes))
     if group.kind == "library":
         return _library_call(run, vector_bytes, known)
     if group.kind == "lower":

@@ -52,8 +52,7 @@ def split(kernel: Kernel) -> Kernel:
     """``kernel`` with its guards decided or moved out of the way."""
     if not any(isinstance(n, Op) and n.fn in COMPARISONS for n in nodes_of(kernel.body)):
         return kernel
-    changing = {s.name for s in statements(kernel.body) if isinstance(s, Set | Accumulate)}
-    body = _Splitter(changing).block(kernel.body, Facts())
+    body = _Splitter(changed_in(kernel.body)).block(kernel.body, Facts())
     return replace(kernel, body=without_unused(body))
 
 
@@ -108,6 +107,20 @@ def declared(body: Sequence[Stmt]) -> set[str]:
     return names | {s.var for s in statements(body) if isinstance(s, Loop)}
 
 
+def changed_in(body: Sequence[Stmt]) -> set[str]:
+    """Names of variables that ``body`` sets, and of buffers that it writes."""
+    found: set[str] = set()
+    for stmt in statements(body):
+        match stmt:
+            case Set() | Accumulate():
+                found.add(stmt.name)
+            case Store():
+                found.add(stmt.buffer)
+            case Transpose():
+                found.add(stmt.target)
+    return found
+
+
 def without_unused(body: tuple[Stmt, ...]) -> tuple[Stmt, ...]:
     """``body`` without locals that nothing behind them reads."""
     found: list[Stmt] = []
@@ -154,6 +167,15 @@ class _Splitter:
     def __init__(self, changing: set[str]) -> None:
         self.changing = changing
 
+    def stays(self, expr: Expr) -> bool:
+        """Whether nothing that ``expr`` reads changes in the kernel."""
+        names = {
+            n.name if isinstance(n, Var) else n.buffer
+            for n in walk(expr)
+            if isinstance(n, Var | Load)
+        }
+        return not names & self.changing
+
     def block(self, body: Sequence[Stmt], facts: Facts) -> tuple[Stmt, ...]:
         """Statements with what is decided here decided."""
         found: list[Stmt] = []
@@ -161,7 +183,7 @@ class _Splitter:
             match stmt:
                 case Local():
                     value = facts.fold(stmt.value)
-                    if stmt.name not in self.changing:
+                    if stmt.name not in self.changing and self.stays(value):
                         facts = facts.with_value(stmt.name, value)
                     # bounds of loops may still name it; what nobody names goes at the end
                     found.append(replace(stmt, value=value))
@@ -197,8 +219,9 @@ class _Splitter:
         if isinstance(cond, Const):
             # names declared inside end there: they may be declared again behind it
             return self.block(stmt.then if cond.value else stmt.orelse, facts)
-        then = self.block(stmt.then, facts.with_known({stmt.cond: TRUE, cond: TRUE}))
-        orelse = self.block(stmt.orelse, facts.with_known({stmt.cond: FALSE, cond: FALSE}))
+        conds = (stmt.cond, cond) if self.stays(stmt.cond) else ()
+        then = self.block(stmt.then, facts.with_known(dict.fromkeys(conds, TRUE)))
+        orelse = self.block(stmt.orelse, facts.with_known(dict.fromkeys(conds, FALSE)))
         return (If(cond, then, orelse),)
 
     # ---- loops ----
@@ -278,7 +301,7 @@ class _Splitter:
                     if isinstance(node, Op) and node.fn in COMPARISONS:
                         yield node, facts
             match stmt:
-                case Local() if stmt.name not in self.changing:
+                case Local() if stmt.name not in self.changing and self.stays(stmt.value):
                     facts = facts.with_value(stmt.name, stmt.value)
                 case Loop():
                     yield from self.comparisons(stmt.body, self.inside(stmt, facts))

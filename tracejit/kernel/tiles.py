@@ -34,6 +34,8 @@ ROW_BYTES = 128
 ROWS = 64
 #: tiles of at most so many operands
 MOST = 4
+#: what the place of a tile in its source may be computed with
+PLAIN = frozenset("add sub mul idiv irem min max".split())
 #: shorter axes are left to gathers
 SHORTEST = 8
 
@@ -143,7 +145,7 @@ def find_tiles(nest: Nest, vector_bytes: int) -> Tiles | None:
 
 def crossing(load: Load, across: Axis, along: Axis) -> int | None:
     """The axis of the operand that the vectors walk, if ``across`` walks its rows."""
-    if load.guard is not None or len(load.index) < 2:
+    if load.guard is not None or len(load.index) < 2 or not all(map(is_plain, load.index)):
         return None
     row, lane = Var(across.var, "i64"), Var(along.var, "i64")
     *front, last = load.index
@@ -162,6 +164,16 @@ def steps(index: Expr, var: Expr) -> int:
     if isinstance(index, Op) and index.fn in ("add", "sub") and index.args[0] == var:
         return 0 if var in walk_all(index.args[1]) else 1
     return 0
+
+
+def is_plain(index: Expr) -> bool:
+    """Whether an index is made of loop variables by arithmetic: none that is read from memory,
+    clipped or checked at each element.
+    """
+    return all(
+        node.fn in PLAIN if isinstance(node, Op) else not isinstance(node, Load)
+        for node in walk(index)
+    )
 
 
 def walk_all(expr: Expr) -> set[Expr]:

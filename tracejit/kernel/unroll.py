@@ -48,7 +48,8 @@ def _wanted(nest: Nest) -> bool:
     longest = max((axis.extent for axis in others), default=0)
     kept = any(not axis.reduced for axis in others)
     few = FEW_REDUCED if last.reduced else FEW_KEPT
-    return last.extent <= few and longest >= LONG_ENOUGH and kept and bool(nest.inner)
+    short = 0 < last.extent <= few
+    return short and longest >= LONG_ENOUGH and kept and bool(nest.inner)
 
 
 def _without_last(nest: Nest) -> Nest:

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from math import log, prod
 from typing import Any
 
-from tracejit.ir.expr import Expr, Load, iadd, imul, isub
+from tracejit.ir.expr import Expr, Load, iadd, idiv, imul, isub
 from tracejit.ops.lower_parts import (
     arithmetic_dtype,
     lane_axes,
@@ -55,13 +55,13 @@ class Fold:
     start: Any
     reverse: bool
 
-    def over(self, k: Any, count: int, carry: str, lane: Expr, access: Callable[..., Any]) -> None:
+    def over(self, k: Any, count: Any, carry: str, lane: Expr, access: Callable[..., Any]) -> None:
         """``count`` steps in one lane, from and to its place in ``carry``; ``access(c)`` reads
         column ``c``, ``access(c, value)`` writes it.
         """
         total = k.local(self.dtype, k.load_from(carry, (lane,)), "total")
         with k.loop("seq", count, name="c") as step:
-            c = isub(count - 1, step) if self.reverse else step
+            c = isub(isub(count, 1), step) if self.reverse else step
             value = k.local(self.dtype, k.op("convert", access(c), dtype=self.dtype), "value")
             k.set(total, self.combine(k, total, value))
             access(c, total)
@@ -76,6 +76,7 @@ def by_tiles(k: Any, x: Any, y: Any, axis: int, fold: Fold) -> bool:
     if rows < side or n < TILE or side < 4 or not isinstance(first_load, Load):
         return False
     source, narrow, rest = first_load.buffer, x.dtype, n % side
+    whole = n - rest
 
     with spread(k, (*lead, -(-rows // side))) as (*outer, block):
         # the last block may hold rows of the one before: each writes the same
@@ -104,23 +105,21 @@ def by_tiles(k: Any, x: Any, y: Any, axis: int, fold: Fold) -> bool:
 
             return access
 
-        def tiles(before: int, count: int, width: int) -> None:
-            """``count`` tiles of ``width`` columns, behind so many columns."""
-            with k.loop("seq", count, name="t") as t:
-                begin = iadd(imul(t, width), before)
-                begin = isub(n - width, begin) if fold.reverse else begin
-                for q in range(0, width, side):
-                    at = (*outer, row, iadd(begin, q))
-                    k.transpose(tile, (q, 0), source, at, side, side, side)
-                with k.loop("vec", side, width=side) as lane:
-                    fold.over(k, width, carry, lane, inside(lane))
-                for q in range(0, width, side):
-                    to = (*outer, row, iadd(begin, q))
-                    k.transpose(y.buffer, to, tile, (q, 0), side, side, side)
-
-        tiles(0, n // TILE, TILE)
-        if n % TILE >= side:
-            tiles(n // TILE * TILE, n % TILE // side, side)
+        # one loop for all tiles, the last of which may be narrower: half as much to compile
+        with k.loop("seq", -(-whole // TILE), name="t") as t:
+            before = imul(t, TILE)
+            width: Any = TILE
+            if whole % TILE:
+                width = k.local("i64", k.op("min", isub(whole, before), TILE), "width")
+            begin = isub(isub(n, before), width) if fold.reverse else before
+            with k.loop("seq", idiv(width, side), name="q") as number:
+                at = (*outer, row, iadd(begin, imul(number, side)))
+                k.transpose(tile, (imul(number, side), 0), source, at, side, side, side)
+            with k.loop("vec", side, width=side) as lane:
+                fold.over(k, width, carry, lane, inside(lane))
+            with k.loop("seq", idiv(width, side), name="q") as number:
+                to = (*outer, row, iadd(begin, imul(number, side)))
+                k.transpose(y.buffer, to, tile, (imul(number, side), 0), side, side, side)
         if rest:
             with k.loop("vec", side, width=side) as lane:
                 fold.over(k, rest, carry, lane, direct(lane))

@@ -28,6 +28,7 @@ from tracejit.passes.loops import recognise
 from tracejit.passes.pull import Puller
 from tracejit.passes.small import FEW, STEPS, feeds_fold
 from tracejit.passes.space import index_for, is_trailing, pull_root, space_index
+from tracejit.passes.stencils import StencilForm, tiled
 from tracejit.passes.weigh import bytes_moved, worth_storing
 from tracejit.record import dataclass
 
@@ -77,14 +78,16 @@ def partition(graph: Graph, can_fuse: Callable[[Node], bool]) -> Partition:
 
 
 def classify(node: Node, can_fuse: Callable[[Node], bool]) -> str:
-    """constant, view, map, reduce, library, lower, host, loop or control."""
+    """constant, view, map, reduce, library, lower, host, loop, stencil or control."""
     prim = node.prim
     if prim.name == "constant":
         return "constant"
     if prim.name in VIEWS and isinstance(node.inputs[0], Value):
         return "view"
     if prim.name in CONTROL:
-        return "control" if isinstance(_loop_form(node, can_fuse), str) else "loop"
+        if not isinstance(_loop_form(node, can_fuse), str):
+            return "loop"
+        return "control" if isinstance(tiled(node, can_fuse), str) else "stencil"
     if can_fuse(node):
         if _prefers_lower(node):
             return "lower"
@@ -454,6 +457,11 @@ class _Partitioner:
             node = draft.node
             assert node is not None
             inputs = tuple(dict.fromkeys(x for x in node.inputs if isinstance(x, Value)))
+            if draft.kind == "stencil":
+                steps = tiled(node, self.can_fuse)
+                assert isinstance(steps, StencilForm)
+                outs = node.outputs
+                return Group("stencil", (node,), inputs, outs, outs, steps.space, form=steps)
             form = _loop_form(node, self.can_fuse) if draft.kind in ("loop", "control") else ""
             if isinstance(form, LoopForm):
                 used = {*self.graph.users, *self.graph.outputs}

@@ -7,17 +7,18 @@ from __future__ import annotations
 
 from tracejit.ir.graph import Graph, Node, Value
 from tracejit.passes.loop_form import LoopForm
+from tracejit.passes.stencils import StencilForm
 from tracejit.record import dataclass
 
 
 @dataclass(frozen=True)
 class Group:
-    """One kernel or call. ``kind``: fused, library, lower, host, loop, control.
+    """One kernel or call. ``kind``: fused, library, lower, host, loop, stencil, control.
 
     ``inputs``: values read from buffers; ``outputs``: values written to buffers. For "fused":
     ``roots`` in order (outputs and inner reductions), ``space`` and its ``reduced`` axes. For
-    "loop": the ``form`` of a loop inside one kernel. "control": ``parts`` partition the sub-graphs,
-    and ``reason`` says why a loop is none of the former.
+    "loop", "stencil": the ``form`` of a loop inside one kernel. "control": ``parts`` partition the
+    sub-graphs, and ``reason`` says why a loop is none of the former.
     """
 
     kind: str
@@ -28,7 +29,7 @@ class Group:
     space: tuple[int, ...] = ()
     reduced: tuple[int, ...] = ()
     parts: tuple[Partition, ...] = ()
-    form: LoopForm | None = None
+    form: LoopForm | StencilForm | None = None
     reason: str = ""
 
     @property
@@ -69,6 +70,8 @@ class Group:
         elif self.form is not None:
             over = f" over {list(self.space)}"
             names += f" of {', '.join(self.form.names) or 'nothing'}"
+            if isinstance(self.form, StencilForm):
+                over = f"{over}, {self.form}"
         lines = [
             f"{self.kind}{over}: {names}",
             f"    reads {ins or 'nothing'}; writes {outs}; {self.nbytes} bytes",

@@ -18,6 +18,7 @@ from tracejit.ops.fill import copy, full
 from tracejit.passes.group import VIEWS, classify
 from tracejit.passes.lift import lift_constants
 from tracejit.passes.spread import spread_sums
+from tracejit.passes.stencils import tile_stencils
 
 
 def own_outputs(
@@ -28,7 +29,7 @@ def own_outputs(
     ``carry``: inputs of a loop's body that its first outputs take the place of; one handed on as it
     is stays.
     """
-    graph = spread_sums(lift_constants(graph), can_fuse)
+    graph = tile_stencils(spread_sums(lift_constants(graph), can_fuse), can_fuse)
     with build.building() as builder:
         env: dict[Value, Atom] = {v: v for v in graph.inputs}
         for node in graph.nodes:
@@ -39,7 +40,10 @@ def own_outputs(
                 fill(x) if isinstance(x, Literal) and (opaque or is_updated(node, kind, k)) else x
                 for k, x in enumerate(build.subst(node.inputs, env))
             )
-            calls = node.subgraphs and kind != "loop"  # a loop inside a kernel has no buffers
+            calls = node.subgraphs and kind not in (
+                "loop",
+                "stencil",
+            )  # a loop inside a kernel has no buffers
             params = own_subgraphs(node, can_fuse) if calls else node.params
             builder.nodes.append(replace(node, inputs=ins, params=params))
             env.update((out, out) for out in node.outputs)

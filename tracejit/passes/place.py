@@ -224,6 +224,7 @@ class _Planner:
                 )
                 self.new_slot(out, storage)
                 self.constants.append(node)
+        self.forget(partition)
         self.share_with_results(partition)
         ends: dict[int, set[Value]] = {}
         for value, use in self.last_uses(partition).items():
@@ -253,6 +254,17 @@ class _Planner:
             if isinstance(y, Value):
                 self.touch(self.slot(partition, y))
         return tuple(steps)
+
+    def forget(self, partition: Partition) -> None:
+        """Where values lay when this graph, the body of several loops, was planned before. Those
+        of its results are known anew.
+        """
+        results = {partition.base(y) for y in partition.graph.outputs if isinstance(y, Value)}
+        for group in partition.groups:
+            for out in group.outputs:
+                if out not in results:
+                    self.slot_of.pop(out, None)
+                    self.given.discard(out)
 
     def share_with_results(self, partition: Partition) -> None:
         """Values that results are made from in place lie where the results will, and give their
@@ -400,10 +412,11 @@ class _Planner:
         self, node: Node, out: Value, spare: int | None, home: int | None
     ) -> tuple[int, int]:
         """Storages of a carry's old and new value. The result's own memory is one of them, the one
-        that holds the last value if that is known.
+        that holds the last value if that is known; where it is a slice that an outer loop moves, or
+        one of two, the result is copied there.
         """
-        storages = self.slots[home].storages if home is not None else ()
-        place = storages[0] if len(storages) == 1 else None
+        result = self.slots[home] if home is not None else None
+        place = result.storage if result is not None and len(result.storages) == 1 else None
         length = node.params.get("length", 1)
         odd = node.prim.name == "scan" and length % 2 == 1
         # in an outer loop slots exchanged an odd number of times begin the wrong way round

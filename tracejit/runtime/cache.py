@@ -35,6 +35,8 @@ except ImportError:
         from hashlib import sha256
 
 MAGIC = b"tracejit object 1\n"
+#: how an entry is opened: not by way of a link, and without waiting for whoever writes to a pipe
+_CAREFULLY = ("O_NOFOLLOW", "O_NONBLOCK", "O_BINARY")
 SUFFIX, TEMPORARY = ".obj", ".tmp"
 _DIGEST = sha256().digest_size
 _HEAD = len(MAGIC) + 2 * _DIGEST
@@ -174,13 +176,15 @@ class ObjectCache:
 
     def _read(self, key: bytes) -> bytes | None:
         path = self._path(key)
-        flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
+        flags = os.O_RDONLY | sum(getattr(os, name, 0) for name in _CAREFULLY)
         try:
-            with open(os.open(path, flags), "rb") as file:
-                status = os.fstat(file.fileno())
-                if why := others_can_write(status):
-                    self._failed(f"{path} is not used: {why}")
-                    return None
+            handle = os.open(path, flags)
+            status = os.fstat(handle)
+            if why := others_can_write(status) or no_file(status):
+                os.close(handle)
+                self._failed(f"{path} is not used: {why}")
+                return None
+            with open(handle, "rb") as file:
                 whole = file.read()
         except FileNotFoundError:
             return None
@@ -205,8 +209,10 @@ class ObjectCache:
                 if create:
                     os.makedirs(self.folder, mode=0o700, exist_ok=True)
                 why = others_can_write(os.stat(self.folder))
-            except FileNotFoundError:
-                return False
+            except FileNotFoundError as error:
+                if not create:  # not yet
+                    return False
+                why = str(error)
             except OSError as error:
                 why = str(error)
             self._usable = not why
@@ -286,7 +292,22 @@ def others_can_write(status: os.stat_result) -> str:
     return ""
 
 
+def no_file(status: os.stat_result) -> str:
+    """Why an entry is none; empty when it may be one."""
+    return "" if stat.S_ISREG(status.st_mode) else "it is no file"
+
+
 _caches: dict[str, ObjectCache] = {}
+
+
+def _after_fork() -> None:
+    """In a child: the threads that held these are not there."""
+    for cache in _caches.values():
+        cache._lock = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 def object_cache() -> ObjectCache | None:

@@ -8,9 +8,8 @@ executable.stages               graph, optimised, groups, plan, kernels, sources
 from __future__ import annotations
 
 import ctypes
-import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -43,6 +42,7 @@ from tracejit.passes.place import Plan, Run, place_buffers
 from tracejit.record import dataclass
 from tracejit.runtime import cpu, driver, report
 from tracejit.runtime.buffers import Place, empty, fresh, place_of, pointer, ready
+from tracejit.runtime.library import prefetch_products
 from tracejit.runtime.native import host_target, thread_pool
 from tracejit.runtime.trampoline import caller, trampoline
 
@@ -132,7 +132,7 @@ class Interpreted:
 @dataclass(frozen=True, slots=True)
 class Workspace:
     """What one run at a time may use: the arena, and for native code its table ``env`` with the
-    kernels' flags.
+    kernels' flags, what host calls go through, and what these raised.
 
     Runs in several threads, or a run within a host call of another, have one each.
     """
@@ -140,6 +140,8 @@ class Workspace:
     arena: Place
     flags: np.ndarray
     env: Place
+    callback: Any
+    failures: list[BaseException]
 
 
 class Executable:
@@ -152,8 +154,6 @@ class Executable:
         self.native = backend != "numba"
         self.program = stages.program
         self.spaces: list[Workspace] = []
-        #: what a host call raised, by the thread it ran in
-        self.failures: dict[int, BaseException] = {}
         plan = self.program.plan
         self.output_types = self.stages.graph.output_types
         self.constants = [node.params["value"].array for node in plan.constants]
@@ -198,18 +198,23 @@ class Executable:
         except IndexError:
             space = self._new_space()
         self.call(space.arena, space.env, *operands, *results)
-        if self.failures and threading.get_ident() in self.failures:
-            return space
-        if self.main.env.flags and space.flags.any():
+        if self.may_fail and space.flags.any():
             return space
         self.spaces.append(space)
         return None
 
     def _new_space(self) -> Workspace:
-        flags = np.zeros(len(self.main.env.flags), np.int64)
+        flags, failures = np.zeros(len(self.main.env.flags) + 1, np.int64), []
         env = self.env_table.copy()
         env[FLAGS] = pointer(flags)
-        return Workspace(fresh(self.program.plan.arena), flags, place_of(env))
+        callback = None
+        if self.hosts:
+            server = self._serve(flags, failures)
+            next(server)
+            callback = _HOST(server.send)
+            env[HOST] = ctypes.cast(callback, ctypes.c_void_p).value or 0
+        arena = fresh(self.program.plan.arena)
+        return Workspace(arena, flags, place_of(env), callback, failures)
 
     # ---- native ----
 
@@ -221,10 +226,8 @@ class Executable:
         if any(isinstance(call, GemmCall) for call in self.program.calls):
             table[SGEMM], table[DGEMM] = cpu.blas()["sgemm"], cpu.blas()["dgemm"]
             table[BLAS_SET], table[BLAS_THREADS] = cpu.blas_threads()
-        self.callback = _HOST(self._host)
-        table[HOST] = ctypes.cast(self.callback, ctypes.c_void_p).value or 0
         for kernel, place in env.kernels.items():
-            table[place] = self.main.addresses[kernel]
+            table[place] = self.main.cells[kernel]
         for k, constant in enumerate(self.constants):
             table[env.constants + k] = pointer(constant)
         self.env_table = table
@@ -234,18 +237,18 @@ class Executable:
             results=len(self.output_types),
             release=takes_long(self.program),
         )
-        hosts = any(isinstance(call, HostCall) for call in self.program.calls)
-        stateless = not self.program.plan.arena and not env.flags and not hosts
+        self.hosts = any(isinstance(call, HostCall) for call in self.program.calls)
+        self.may_fail = self.hosts or bool(env.flags)
+        stateless = not self.program.plan.arena and not self.may_fail
         #: what all runs use together, where they write to nothing of it
         self.shared = self._new_space() if stateless else None
 
     def raise_failure(self, space: Workspace, arrays: Sequence[np.ndarray]) -> None:
         """Raise what a host call raised, or what a kernel's flag says."""
-        failure = self.failures.pop(threading.get_ident(), None)
-        if failure is not None:
-            raise failure
-        flags = zip(self.main.env.flags, space.flags.tolist(), strict=True)
-        self._check_flags(list(flags), arrays)
+        *flags, host = space.flags.tolist()
+        if host:
+            raise space.failures[0] if space.failures else KeyboardInterrupt
+        self._check_flags(list(zip(self.main.env.flags, flags, strict=True)), arrays)
 
     def _check_flags(
         self, failed: Sequence[tuple[KernelCall, int]], arrays: Sequence[np.ndarray]
@@ -264,20 +267,36 @@ class Executable:
                     hint='pass mode="clip", "fill", "drop" or "wrap" where that is meant',
                 )
 
-    def _host(self, number: int, table: int) -> int:
-        """Called by ``main``: run a node by its NumPy meaning."""
+    def _serve(
+        self, flags: np.ndarray, failures: list[BaseException]
+    ) -> Generator[None, int, None]:
+        """The host calls of a workspace, one after the other.
+
+        What is raised must not cross native code: ``raise_failure`` raises it again. That holds for
+        what a signal's handler raises, which is as soon as Python code runs after native code: a
+        generator that goes on is already in its ``try`` then, a function that begins is not.
+        """
+        while True:
+            try:
+                self._host((yield))
+                flags[-1] = 0
+            except GeneratorExit:
+                raise
+            except BaseException as error:
+                failures.append(error)
+
+    def _host(self, place: int) -> None:
+        """Run a node by its NumPy meaning. ``main`` left at ``place`` the number of the call and
+        the address of its table of slots.
+        """
+        number, table = (ctypes.c_int64 * 2).from_address(place)
         call = self.program.calls[number]
         assert isinstance(call, HostCall)
-        try:
-            slots = (ctypes.c_void_p * len(self.program.plan.slots)).from_address(table)
-            driver.run_host(call, lambda slot, type: view_at(slots[slot] or 0, type))
-        except BaseException as error:  # it must not cross native code: raised again by run()
-            self.failures[threading.get_ident()] = error
-            return 1
-        return 0
+        slots = (ctypes.c_void_p * len(self.program.plan.slots)).from_address(table)
+        driver.run_host(call, lambda slot, type: view_at(slots[slot] or 0, type))
 
 
-_HOST = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_int64, ctypes.c_void_p)
+_HOST = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
 
 
 def view_at(address: int, type: Any) -> np.ndarray:
@@ -309,6 +328,7 @@ def warm_up() -> None:
     trampoline()
     if config.current().threads > 1:
         thread_pool()
+    prefetch_products()
 
 
 def compile_graph(

@@ -98,7 +98,7 @@ def load_image(data: bytes, names: Sequence[str]) -> Image:
         raise Unsupported("only Linux on x86-64")
     try:
         return _Loader(data).image(names)
-    except (struct.error, IndexError, ValueError) as error:
+    except (struct.error, LookupError, ValueError, ArithmeticError, OSError, MemoryError) as error:
         raise Unsupported(f"not an object this loader reads: {error}") from error
 
 
@@ -153,11 +153,11 @@ class _Loader:
         for name, place in self.jumps.items():
             memory[place : place + 14] = _JUMP + struct.pack("<Q", _outside(name))
         self._protect()
-        wanted = set(names)
+        wanted, end = set(names), self.code_bytes
         found = {
             s.name: self.base + self.places[s.section] + s.value
             for s in self.symbols
-            if s.name in wanted and s.section in self.places
+            if s.name in wanted and self.places.get(s.section, end) + s.value < end
         }
         if wanted - set(found):
             raise Unsupported(f"no {', '.join(sorted(wanted - set(found)))} in the object")

@@ -39,8 +39,11 @@ __all__ = [
     "call_kernel",
     "compile_llvm",
     "compile_objects",
+    "find_objects",
     "host_target",
+    "keep_object",
     "load_object",
+    "make_objects",
     "thread_pool",
 ]
 
@@ -165,22 +168,44 @@ def compile_objects(jobs: Sequence[Job], threads: int) -> list[bytes]:
 
     Raises BackendError when LLVM rejects a text.
     """
-    cache = object_cache()
-    target = host_target()
-    host = (target.triple, target.cpu, target.features, llvm_identity())
-    keys = [key_of(job.key, str(job.level), *host, SOURCES.key) for job in jobs]
-    found = [None if cache is None else cache.get(key) for key in keys]
+    found = find_objects(jobs)
     missing = [k for k, data in enumerate(found) if data is None]
     missing.sort(key=lambda k: -jobs[k].weight)  # the longest first: then threads end together
-    if missing:
-        wanted = ((jobs[k].text, jobs[k].level) for k in missing)
-        made = _emitter().emit_all(wanted, min(threads, len(missing)))
-        keep = cache is not None and SOURCES.unchanged()
-        for k, data in zip(missing, made, strict=True):
-            found[k] = data
-            if keep:
-                cache.put(keys[k], data)
+    made = make_objects([jobs[k] for k in missing], threads)
+    for k, data in zip(missing, made, strict=True):
+        found[k] = data
+        keep_object(jobs[k], data)
     return found  # type: ignore[return-value]
+
+
+def find_objects(jobs: Sequence[Job]) -> list[bytes | None]:
+    """Object code of those modules that are in the disk cache."""
+    cache = object_cache()
+    if cache is None:
+        return [None] * len(jobs)
+    return [cache.get(_object_key(job)) for job in jobs]
+
+
+def make_objects(jobs: Sequence[Job], threads: int) -> list[bytes]:
+    """Object code of modules, compiled, in their order.
+
+    Raises BackendError when LLVM rejects a text.
+    """
+    wanted = ((job.text, job.level) for job in jobs)
+    return _emitter().emit_all(wanted, min(threads, len(jobs))) if jobs else []
+
+
+def keep_object(job: Job, data: bytes) -> None:
+    """Put object code into the disk cache."""
+    cache = object_cache()
+    if cache is not None and SOURCES.unchanged():
+        cache.put(_object_key(job), data)
+
+
+def _object_key(job: Job) -> bytes:
+    target = host_target()
+    host = (target.triple, target.cpu, target.features, llvm_identity())
+    return key_of(job.key, str(job.level), *host, SOURCES.key)
 
 
 def compile_llvm(text: str, names: Sequence[str]) -> Code:
