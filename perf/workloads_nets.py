@@ -146,6 +146,11 @@ def blocks_inputs(rng: np.random.Generator) -> Arguments:
     return [block_params(rng) for _ in range(12)], x
 
 
+def flat_blocks_inputs(rng: np.random.Generator) -> Arguments:
+    layers, x = blocks_inputs(rng)
+    return [array for layer in layers for array in layer], x
+
+
 def block_array(api: Any) -> Callable[..., Any]:
     jnp, nn = api.numpy, api.nn
     attention = attention_array(api)
@@ -376,7 +381,7 @@ TWELVE_BLOCKS_STEP = Workload(
     "blocks_step",
     "12 transformer blocks training step",
     0,
-    lambda rng: (lambda layers, x: ([p for layer in layers for p in layer], x))(*blocks_inputs(rng)),
+    flat_blocks_inputs,
     blocks_step_array,
     rtol=1e-3,
 )

@@ -269,3 +269,17 @@ def test_an_index_out_of_bounds_is_found() -> None:
     np.testing.assert_array_equal(np.asarray(jitted(X, 1)), X + 1 + 2 + 3 + 4)
     with pytest.raises(IndexError):
         np.asarray(jitted(X, 2))
+
+
+def test_a_step_that_grows_under_guards_is_left_alone() -> None:
+    """Each roll doubles what is read: read to the end, twelve of them would take minutes."""
+
+    def step(c: Any, _: Any) -> Any:
+        for _ in range(12):
+            c = (jnp.roll(c, 1, 0) + jnp.roll(c, -1, 1)) * 0.5
+        return c, None
+
+    groups = str(
+        tj.jit(lambda x: lax.scan(step, x, None, length=3)[0]).stages(np.ones((20, 20))).groups
+    )
+    assert "a step is too large for one kernel" in groups or "not one kernel" in groups

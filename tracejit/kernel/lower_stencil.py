@@ -21,7 +21,7 @@ steps begin and end some rows outside of it: those are computed by both neighbou
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from tracejit.ir.expr import (
     Const,
@@ -52,6 +52,7 @@ from tracejit.passes.groups import Group, Partition
 from tracejit.passes.loop_form import space_var
 from tracejit.passes.pull import Index, Puller, guarded
 from tracejit.passes.stencils import Field, StencilForm, Tile, is_line, tile_of
+from tracejit.record import dataclass
 
 LEVEL, FRONT, TILE = (Var(name, "i64") for name in ("level", "front", "tile"))
 NUMBER = Var("number", "i64")

@@ -264,7 +264,9 @@ def _loop_fits(loop: Loop, around: tuple[Loop, ...]) -> None:
     if loop.how not in HOWS:
         raise _Bad(f"`{loop.how}` is not a way to run a loop")
     if loop.width < 1 or loop.unroll < (loop.how != "vec"):
-        raise _Bad("width and unroll are at least 1, or 0 vectors of a vec loop come without a mask")
+        raise _Bad(
+            "width and unroll are at least 1, or 0 vectors of a vec loop come without a mask"
+        )
     if loop.width > 1 and loop.how != "vec":
         raise _Bad("only a vec loop has a width")
     if loop.unroll > 1 and loop.how not in ("vec", "seq"):

@@ -40,6 +40,8 @@ __all__ = ["LoopForm", "recognise"]
 MOST_CELLS = 32
 #: a sum over so many elements of a step is written out
 MOST_TERMS = 8
+#: expressions that may be written anew under guards while a step is read
+MOST_WRITTEN = 20_000
 #: a product of matrices with so many: a library is faster at larger ones
 MOST_FACTORS = 4
 #: and so many operations are in a step
@@ -375,6 +377,12 @@ class _Step(Puller):
         self.number = {v: k for k, v in enumerate(graph.inputs)}
         self.branches: dict[Node, list[_Step]] = {}
         self.prefixes: dict[Node, str] = {}
+        self.written = 0
+
+    def rewritten(self, count: int) -> None:
+        self.written += count
+        if self.written > MOST_WRITTEN:
+            raise NotInside("a step is too large for one kernel")
 
     def element(self, x: Value, index: Index) -> Expr:
         if x in self.number:

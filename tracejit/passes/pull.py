@@ -42,7 +42,7 @@ class Reader:
 
     def __call__(self, index: Any, guard: Expr | None = None) -> Expr:
         found = self.puller.read(self.atom, tuple(index))
-        return found if guard is None else guarded(found, guard)
+        return found if guard is None else guarded(found, guard, self.puller.rewritten)
 
 
 class Puller:
@@ -75,6 +75,11 @@ class Puller:
             self.memo[key] = found
         return found
 
+    def rewritten(self, count: int) -> None:
+        """Told how many expressions were written anew under a guard: each one doubles what several
+        guards in a row read, and who reads without bounds may refuse to go on.
+        """
+
     def element(self, x: Value, index: Index) -> Expr:
         """The element of ``x`` by its producer's rule, whether reading stops at ``x`` or not."""
         node = self.producer.get(x)
@@ -85,8 +90,10 @@ class Puller:
         return found[node.outputs.index(x)] if isinstance(found, tuple) else found  # type: ignore[no-any-return]
 
 
-def guarded(expr: Expr, guard: Expr) -> Expr:
-    """``expr`` reading nothing where ``guard`` is false; its value there is not to be used."""
+def guarded(expr: Expr, guard: Expr, told: Callable[[int], None] | None = None) -> Expr:
+    """``expr`` reading nothing where ``guard`` is false; its value there is not to be used.
+    ``told`` hears how many expressions that took.
+    """
     if guard == Const(True, "bool"):
         return expr
     done: dict[Expr, Expr] = {}
@@ -102,4 +109,6 @@ def guarded(expr: Expr, guard: Expr) -> Expr:
             done[node] = Op("check_index", (used, kids[1]), "i64")
         else:
             done[node] = rebuild(node, kids)
+    if told is not None:
+        told(len(done))
     return done[expr]

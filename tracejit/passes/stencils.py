@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import lru_cache
 
 from tracejit.errors import InternalError, MissingRule
@@ -32,6 +32,7 @@ from tracejit.passes.loop_form import space_var
 from tracejit.passes.loops import CanFuse, NotInside
 from tracejit.passes.pull import Index
 from tracejit.passes.stencil_reads import distance
+from tracejit.record import dataclass
 from tracejit.transform.loops import Scan, scan
 
 #: rows that a step may look away, at most

@@ -60,6 +60,8 @@ KNOWN = frozenset(
 )
 #: about how much longer LLVM text is than a kernel's: for the order of compilation
 KERNEL_WEIGHT = 10
+#: seconds that a kernel is waited for which another thread compiles: about what that takes
+PATIENCE = 10e-3
 #: so much is worth a module of its own
 BUNDLE_WEIGHT = 4_000
 
@@ -246,13 +248,15 @@ class _Compilation:
         return self.costs[kernel] < saving(kernel, characters) / beside
 
     def _came(self, number: int) -> bool:
-        """Whether another thread has made the best code meanwhile; waits where it is about to."""
+        """Whether another thread has made the best code meanwhile. Where it is about to this waits,
+        not for long: on a busy machine a thread of low priority may be at it for seconds.
+        """
         kernel = self.new[number] if number < len(self.new) else None
         if kernel is None:
             return False
         coming = _coming.get(kernel)
         if coming is not None:
-            coming.wait()
+            coming.wait(PATIENCE)
         loaded = _kernels.get(kernel)
         return loaded is not None and loaded.best
 

@@ -34,7 +34,7 @@ from tracejit.runtime.native import Code
 
 #: nanoseconds that a kernel's operation takes longer in quick code; where there are small arrays,
 #: which lie in memory then; without vectors; and an operation of a matrix product
-SLOWER, SLOWER_ARRAYS, SLOWER_SCALAR, SLOWER_PRODUCT = 0.1, 0.5, 1.0, 0.05
+SLOWER, SLOWER_ARRAYS, SLOWER_SCALAR, SLOWER_PRODUCT = 0.1, 0.5, 1.0, 0.07
 #: nanoseconds that the best code takes longer to make, by character of the kernel's text; by
 #: function that is written out in tens of operations
 LONGER, LONGER_FUNCTION = 7_000, 1_000_000
