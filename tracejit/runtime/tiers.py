@@ -7,7 +7,8 @@
 
 One store of eight aligned bytes switches every program that calls the kernel, running ones too;
 both tiers compute the same bits, and code once loaded stays. The thread ends with the process after
-the kernel at hand, and a fork waits for that, so that neither meets LLVM at work.
+the kernel at hand (after all, where a disk cache keeps them), and a fork waits for that, so that
+neither meets LLVM at work.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from tracejit.kernel.nodes import Kernel, Loop, Scratch, Transpose, While
 from tracejit.kernel.program import KernelCall, Program, work
 from tracejit.kernel.split import expressions, statements
 from tracejit.passes.place import Branch, Run, ScanLoop, Step, WhileLoop
+from tracejit.runtime.cache import object_cache
 from tracejit.runtime.native import Code
 
 #: nanoseconds that a kernel's operation takes longer in quick code; where there are small arrays,
@@ -48,6 +50,8 @@ NICE = 10
 #: seconds: the first call goes first; nothing urgent came for so long; how long Python's lock is
 #: held at a time; how long it is left
 HEAD_START, CALM, SLICE, PAUSE = 2e-3, 30e-3, 200e-6, 20e-6
+#: seconds that the end of a process waits for code which the next one will find
+GRACE = 2.0
 
 
 _lock = threading.Lock()
@@ -188,7 +192,11 @@ class Upgrades:
             )
 
     def stop(self) -> None:
-        """End the thread after the task at hand, for good."""
+        """End the thread, for good: after the task at hand, or after all tasks, if that is soon,
+        where the disk cache keeps their code for the next process.
+        """
+        if object_cache() is not None:
+            self.wait(GRACE)
         with self.changed:
             self.stopping = True
             self.tasks.clear()
