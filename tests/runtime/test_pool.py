@@ -161,3 +161,38 @@ def test_setting_threads_to_one_needs_no_pool() -> None:
     with settings(threads=1):
         f = jit(lambda x: x + 1.0)
         np.testing.assert_array_equal(f(np.zeros(100_000)), np.ones(100_000))
+
+
+COMPILING = """
+import os, threading, time
+import numpy as np
+from tracejit import jit
+
+def compiled(k):
+    return jit(lambda x: (x * k).sum(0) + k)(np.ones((40, 40), np.float32))
+
+def work():
+    k = 0
+    while not done:
+        k += 1
+        compiled(k + 0.5)
+
+done = False
+compiled(0.25)
+thread = threading.Thread(target=work)
+thread.start()
+for number in range(5):
+    time.sleep(0.02)
+    pid = os.fork()
+    if pid == 0:
+        compiled(1000.25 + number)
+        os._exit(0)
+    assert os.waitpid(pid, 0)[1] == 0
+done = True
+thread.join()
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_a_child_process_compiles_that_is_forked_while_another_thread_does() -> None:
+    subprocess.run([sys.executable, "-W", "ignore", "-c", COMPILING], check=True, timeout=60)

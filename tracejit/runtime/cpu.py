@@ -6,6 +6,7 @@ main = compile_main(program, threads=2)      Main(call, ...)
 from __future__ import annotations
 
 import ctypes
+import os
 import threading
 import time
 from dataclasses import replace
@@ -66,6 +67,10 @@ PATIENCE = 10e-3
 BUNDLE_WEIGHT = 4_000
 
 _lock = threading.RLock()
+if hasattr(os, "register_at_fork"):  # a child must not find it taken by a thread that is not there
+    os.register_at_fork(
+        before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_lock.release
+    )
 _kernels: dict[Kernel, Loaded] = {}
 #: kernels that another thread compiles just now
 _coming: dict[Kernel, threading.Event] = {}

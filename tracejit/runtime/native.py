@@ -48,6 +48,10 @@ __all__ = [
 ]
 
 _lock = threading.RLock()
+if hasattr(os, "register_at_fork"):  # a child must not find it taken by a thread that is not there
+    os.register_at_fork(
+        before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_lock.release
+    )
 _count = itertools.count()
 
 
