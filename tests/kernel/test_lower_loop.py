@@ -13,7 +13,7 @@ import tracejit.numpy as jnp
 from tracejit import lax
 from tracejit.kernel.nodes import Kernel, Loop, While
 from tracejit.kernel.text import show
-from tracejit.kernel.verify import statements
+from tracejit.kernel.visit import statements
 
 X = np.linspace(0.1, 2.0, 130, dtype=np.float32)
 

@@ -19,8 +19,9 @@ from tracejit.kernel import interp
 from tracejit.kernel.facts import FALSE, TRUE, Facts, Form
 from tracejit.kernel.lower import lower_group
 from tracejit.kernel.nodes import If, Kernel, Loop
-from tracejit.kernel.split import expressions, split, statements
+from tracejit.kernel.split import split
 from tracejit.kernel.text import parse, show
+from tracejit.kernel.visit import expressions, statements
 from tracejit.transform import PRIMS as P
 
 ROW, COLUMN = Var("i", "i64"), Var("j", "i64")

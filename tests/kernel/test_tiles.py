@@ -16,7 +16,7 @@ from tests.passes.pass_checks import graph_of
 from tracejit import lax
 from tracejit.errors import OutOfBoundsError
 from tracejit.kernel.nodes import Transpose
-from tracejit.kernel.split import statements
+from tracejit.kernel.visit import statements
 from tracejit.runtime.executable import compile_graph
 from tracejit.transform import PRIMS as P
 

@@ -26,20 +26,7 @@ from tracejit.kernel.nodes import (
     Transpose,
     While,
 )
-
-
-def statements(body: Sequence[Stmt]) -> list[Stmt]:
-    """Every statement, those inside loops and branches too, in the order of the text."""
-    found: list[Stmt] = []
-    stack = list(reversed(body))
-    while stack:
-        s = stack.pop()
-        found.append(s)
-        if isinstance(s, Loop | While):
-            stack += reversed(s.body)
-        elif isinstance(s, If):
-            stack += reversed((*s.then, *s.orelse))
-    return found
+from tracejit.kernel.visit import expressions, statements
 
 
 def assigned(body: Sequence[Stmt]) -> list[str]:
@@ -114,24 +101,6 @@ def stored_buffers(body: Sequence[Stmt]) -> frozenset[str]:
 
 def uses_check(body: Sequence[Stmt]) -> bool:
     return any(isinstance(s, Check) for s in statements(body))
-
-
-def expressions(s: Stmt) -> tuple[Expr, ...]:
-    """The expressions a statement itself evaluates."""
-    match s:
-        case Local() | Set() | Accumulate():
-            return (s.value,)
-        case Store():
-            return (*s.index, s.value) if s.guard is None else (*s.index, s.value, s.guard)
-        case Loop():
-            return (s.start, s.stop)
-        case If() | While():
-            return (s.cond,)
-        case Check():
-            return (s.ok,)
-        case Transpose():
-            return (*s.to, *s.at, s.rows, s.columns)
-    return ()
 
 
 def work(body: Sequence[Stmt]) -> int:

@@ -65,7 +65,7 @@ from tracejit.kernel.nodes import (
     While,
 )
 from tracejit.kernel.text import show
-from tracejit.kernel.verify import statements
+from tracejit.kernel.visit import statements
 from tracejit.ops import PRIMS
 from tracejit.record import dataclass
 

@@ -15,7 +15,7 @@ from tracejit.ir.types import DTYPES
 from tracejit.kernel.lower import LONG, Block, Writer, loops, parallel
 from tracejit.kernel.nest import Item, Nest
 from tracejit.kernel.nodes import Local, Loop, Set, Stmt, Store, While
-from tracejit.kernel.verify import statements
+from tracejit.kernel.visit import statements
 from tracejit.passes.loop_form import Cell, LoopForm
 
 #: steps between two looks at whether anything still moves

@@ -169,7 +169,7 @@ def flatten(nest: Nest, least: int) -> Nest:
     while len(axes) > 1 and axes[-1].extent < least:
         a, b = axes[-2:]
         both, n = Var(a.var, "i64"), const(b.extent)
-        parts = {
+        parts: dict[Expr, Expr] = {
             both: Op("idiv", (both, n), "i64"),
             Var(b.var, "i64"): Op("irem", (both, n), "i64"),
         }

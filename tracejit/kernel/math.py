@@ -43,7 +43,7 @@ from tracejit.kernel.nodes import (
     Store,
     While,
 )
-from tracejit.kernel.split import nodes_of
+from tracejit.kernel.visit import nodes_of
 
 __all__ = ["EXPANSIONS", "INT_EXPANSIONS", "ULP", "expand_math", "widen_half"]
 

@@ -37,7 +37,7 @@ from tracejit.kernel.nodes import (
     Store,
     While,
 )
-from tracejit.kernel.split import nodes_of
+from tracejit.kernel.visit import nodes_of
 
 HALF = frozenset({"f16", "bf16"})
 #: what works on bits or only moves them

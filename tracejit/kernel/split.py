@@ -36,6 +36,7 @@ from tracejit.kernel.nodes import (
     Transpose,
     While,
 )
+from tracejit.kernel.visit import expressions, nodes_of, statements
 from tracejit.record import dataclass
 
 #: pieces of a loop that are free of guards, at most
@@ -57,48 +58,6 @@ def split(kernel: Kernel) -> Kernel:
 
 
 # ---- reading statements --------------------------------------------------------------------------
-
-
-def statements(body: Sequence[Stmt]) -> Iterator[Stmt]:
-    """Every statement, those inside others too."""
-    for stmt in body:
-        yield stmt
-        match stmt:
-            case Loop() | While():
-                yield from statements(stmt.body)
-            case If():
-                yield from statements(stmt.then)
-                yield from statements(stmt.orelse)
-
-
-def expressions(stmt: Stmt) -> tuple[Expr, ...]:
-    """The expressions a statement itself evaluates."""
-    match stmt:
-        case Local() | Set() | Accumulate():
-            return (stmt.value,)
-        case Store():
-            return (*stmt.index, stmt.value, *((stmt.guard,) if stmt.guard is not None else ()))
-        case Loop():
-            return (stmt.start, stmt.stop)
-        case If() | While():
-            return (stmt.cond,)
-        case Check():
-            return (stmt.ok,)
-        case Transpose():
-            return (*stmt.to, *stmt.at, stmt.rows, stmt.columns)
-    return ()
-
-
-def nodes_of(body: Sequence[Stmt]) -> set[Expr]:
-    """Every expression in ``body`` and every part of one."""
-    found: set[Expr] = set()
-    stack = [expr for stmt in statements(body) for expr in expressions(stmt)]
-    while stack:
-        node = stack.pop()
-        if node not in found:
-            found.add(node)
-            stack += children(node)
-    return found
 
 
 def declared(body: Sequence[Stmt]) -> set[str]:

@@ -22,10 +22,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from tracejit.ir.expr import Expr, Load, Op, Var, children, const, iadd, imul, isub, rebuild, walk
+from tracejit.ir.expr import Expr, Load, Op, Var, const, iadd, imul, isub, walk
 from tracejit.ir.types import DTYPES
 from tracejit.kernel.nest import Axis, Nest
 from tracejit.kernel.nodes import Loop, Scratch, Stmt, Transpose
+from tracejit.passes.exprs import substituted
 from tracejit.record import dataclass
 
 #: bytes of a source's row in a tile: two cache lines
@@ -178,14 +179,3 @@ def is_plain(index: Expr) -> bool:
 
 def walk_all(expr: Expr) -> set[Expr]:
     return set(walk(expr))
-
-
-def substituted(expr: Expr, values: dict[Expr, Expr]) -> Expr:
-    """``expr`` with some of its parts replaced."""
-    done: dict[Expr, Expr] = {}
-    for node in walk(expr):
-        if node in values:
-            done[node] = values[node]
-        else:
-            done[node] = rebuild(node, tuple(done[kid] for kid in children(node)))
-    return done[expr]

@@ -15,7 +15,6 @@ Comes in: a Kernel. Nothing goes out, or an InternalError that names the stateme
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
 from dataclasses import field, replace
 from functools import lru_cache
 
@@ -44,6 +43,7 @@ from tracejit.kernel.nodes import (
     While,
 )
 from tracejit.kernel.text import HOWS, RESERVED, result_dtype, show_expr, show_statement
+from tracejit.kernel.visit import statements
 from tracejit.record import dataclass
 
 #: what Accumulate may fold with: associative and commutative
@@ -89,18 +89,6 @@ class _Scope:
 
     def parallel(self) -> tuple[Loop, ...]:
         return tuple(loop for loop in self.loops if loop.how in _PARALLEL)
-
-
-def statements(body: Iterable[Stmt]) -> Iterator[Stmt]:
-    """Every statement of a body and of the bodies inside it, in the order of the text."""
-    for stmt in body:
-        yield stmt
-        match stmt:
-            case Loop() | While():
-                yield from statements(stmt.body)
-            case If():
-                yield from statements(stmt.then)
-                yield from statements(stmt.orelse)
 
 
 @lru_cache(maxsize=4096)

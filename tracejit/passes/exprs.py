@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from tracejit.ir.expr import Const, Expr, Load, Op, Var, children, rebuild, walk
+from tracejit.ir.expr import Const, Expr, Load, Op, children, rebuild, walk
 
 _COMPARE: dict[str, Callable[[int, int], bool]] = {
     "eq": lambda a, b: a == b,
@@ -42,14 +42,12 @@ def fold(expr: Expr) -> Expr:
     return done[expr]
 
 
-def substituted(expr: Expr, put: Mapping[Var, Expr]) -> Expr:
-    """``expr`` with other expressions in place of variables."""
+def substituted(expr: Expr, put: Mapping[Expr, Expr]) -> Expr:
+    """``expr`` with some of its parts, variables mostly, replaced."""
     done: dict[Expr, Expr] = {}
     for node in walk(expr):
-        if isinstance(node, Var):
-            done[node] = put.get(node, node)
-        else:
-            done[node] = rebuild(node, tuple(done[kid] for kid in children(node)))
+        found = put.get(node)
+        done[node] = found or rebuild(node, tuple(done[kid] for kid in children(node)))
     return done[expr]
 
 

@@ -152,7 +152,7 @@ class _State:
 def across_steps(form: LoopForm) -> LoopForm:
     """A scan that carries nothing: its steps are an axis of the space."""
     axes = len(form.space)
-    put = {space_var(axis): space_var(axis + 1) for axis in range(axes)}
+    put: dict[Expr, Expr] = {space_var(axis): space_var(axis + 1) for axis in range(axes)}
     put[form.step] = space_var(0)
 
     def moved(expr: Expr) -> Expr:

@@ -29,7 +29,7 @@ from tracejit.config import config, usable_cpus
 from tracejit.ir.expr import Op, walk
 from tracejit.kernel.nodes import Kernel, Loop, Scratch, Transpose, While
 from tracejit.kernel.program import KernelCall, Program, work
-from tracejit.kernel.split import expressions, statements
+from tracejit.kernel.visit import expressions, statements
 from tracejit.passes.place import Branch, Run, ScanLoop, Step, WhileLoop
 from tracejit.runtime.cache import object_cache
 from tracejit.runtime.native import Code
