@@ -115,6 +115,14 @@ class BackendError(TracejitError, RuntimeError):
     """A back end is not available or failed."""
 
 
+class DeviceError(TracejitError, RuntimeError):
+    """A GPU is missing, or failed: what it was asked for, and whether later work can go on."""
+
+
+class OutOfMemoryError(DeviceError, MemoryError):
+    """A device has no memory left for an allocation."""
+
+
 class InternalError(TracejitError):
     """A defect of tracejit itself; the message says what to report."""
 

@@ -244,7 +244,7 @@ block b in 2:
 
 
 def test_barrier_that_some_threads_miss():
-    with pytest.raises(InternalError, match="some threads reach a barrier"):
+    with pytest.raises(InternalError, match="some threads wait for others that do not come"):
         run_text("thread i in 4:\n  if lt(i, 2):\n    barrier")
 
 

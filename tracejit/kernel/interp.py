@@ -20,9 +20,9 @@ against the shape; scratch starts as garbage. Threads of a block take turns from
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -32,10 +32,13 @@ from tracejit.ir.expr import children, walk
 from tracejit.ir.types import DTYPES, short
 from tracejit.kernel.nodes import (
     Accumulate,
+    Atomic,
     Barrier,
     Check,
+    Combine,
     Const,
     Expr,
+    Fence,
     If,
     Kernel,
     Load,
@@ -108,6 +111,13 @@ class _Scope:
 _Steps = list[tuple[Expr, tuple[int, ...]]]
 
 
+class _Meeting(NamedTuple):
+    """A thread at a Barrier, or at a Combine with the cell of its local."""
+
+    stmt: Barrier | Combine
+    cell: list[Any] | None
+
+
 class _Machine:
     """Executes statements. A method that may meet a barrier is a generator, which yields there."""
 
@@ -116,7 +126,7 @@ class _Machine:
         self.flag = 0
         self.steps: dict[Expr, _Steps] = {}
 
-    def block(self, body: tuple[Stmt, ...], scope: _Scope) -> Iterator[None]:
+    def block(self, body: tuple[Stmt, ...], scope: _Scope) -> Iterator[_Meeting]:
         scope = scope.inner()
         for stmt in body:
             try:
@@ -125,7 +135,7 @@ class _Machine:
                 message = f"kernel {self.kernel}: `{show_statement(stmt)}`: {bad}"
                 raise InternalError(message) from None
 
-    def statement(self, stmt: Stmt, scope: _Scope) -> Iterator[None]:
+    def statement(self, stmt: Stmt, scope: _Scope) -> Iterator[_Meeting]:
         match stmt:
             case Loop():
                 yield from self.loop(stmt, scope)
@@ -137,7 +147,9 @@ class _Machine:
                 while self.value(stmt.cond, scope):
                     yield from self.block(stmt.body, scope)
             case Barrier():
-                yield
+                yield _Meeting(stmt, None)
+            case Combine():
+                yield _Meeting(stmt, _cell(stmt.name, scope))
             case _:
                 self.simple(stmt, scope)
 
@@ -161,6 +173,10 @@ class _Machine:
             case Check():
                 if not self.value(stmt.ok, scope) and not self.flag:
                     self.flag = stmt.code
+            case Atomic():
+                self.atomic(stmt, scope)
+            case Fence():
+                pass
             case _:
                 raise _Bad("not a statement of the Kernel IR")
 
@@ -170,6 +186,18 @@ class _Machine:
         if stmt.guard is None or self.value(stmt.guard, scope):
             array, place = _place(stmt.buffer, index, scope)
             array[place] = value
+
+    def atomic(self, stmt: Atomic, scope: _Scope) -> None:
+        """Threads take turns here: a step is one anyway."""
+        value, dtype = self.value(stmt.value, scope), stmt.value.dtype
+        before = np.zeros((), DTYPES[dtype])[()]
+        index = [self.value(entry, scope) for entry in stmt.index]
+        if stmt.guard is None or self.value(stmt.guard, scope):
+            array, place = _place(stmt.buffer, index, scope)
+            before = array[place]
+            array[place] = value if stmt.fn == "exchange" else _apply(stmt.fn, [before, value], dtype)
+        if stmt.old is not None:
+            scope.cells[stmt.old] = [before]
 
     def transpose(self, stmt: Transpose, scope: _Scope) -> None:
         to, at = ([self.value(x, scope) for x in index] for index in (stmt.to, stmt.at))
@@ -184,7 +212,7 @@ class _Machine:
                     source, spot = _place(stmt.source, place_of, scope)
                     target[place] = source[spot]
 
-    def loop(self, loop: Loop, scope: _Scope) -> Iterator[None]:
+    def loop(self, loop: Loop, scope: _Scope) -> Iterator[_Meeting]:
         trips = range(int(self.value(loop.start, scope)), int(self.value(loop.stop, scope)))
         if loop.how == "thread":
             yield from self.threads(loop, trips, scope)
@@ -192,16 +220,21 @@ class _Machine:
         for number in trips:
             yield from self.block(loop.body, _with(scope, loop.var, number))
 
-    def threads(self, loop: Loop, trips: range, scope: _Scope) -> Iterator[None]:
-        """The threads of a loop in turn, each up to its next barrier."""
+    def threads(self, loop: Loop, trips: range, scope: _Scope) -> Iterator[_Meeting]:
+        """The threads of a loop in turn, each up to where it meets others."""
         alive = [self.block(loop.body, _with(scope, loop.var, number)) for number in trips]
-        while alive:
-            waiting = [thread for thread in alive if next(thread, self) is not self]
-            if waiting and len(waiting) < len(alive):
-                raise _Bad("some threads reach a barrier, others end before it")
-            if waiting:
-                yield
-            alive = waiting
+        at: list[_Meeting | None] = [next(thread, None) for thread in alive]
+        while any(meeting is not None for meeting in at):
+            met = False
+            for group in _groups(at):
+                if _meet([at[k] for k in group]):
+                    met = True
+                    for k in group:
+                        at[k] = next(alive[k], None)
+            if not met:
+                raise _Bad("some threads wait for others that do not come")
+        return
+        yield
 
     def value(self, expr: Expr, scope: _Scope) -> Any:
         """The value of an expression, a NumPy scalar of its dtype."""
@@ -212,6 +245,59 @@ class _Machine:
         for node, places in steps:
             values.append(_evaluate(node, [values[p] for p in places], scope))
         return values[-1]
+
+
+def _groups(at: Sequence[_Meeting | None]) -> list[range]:
+    """Which threads may meet now: all of the block, or those of each group of a Combine."""
+    stmts = {meeting.stmt for meeting in at if meeting is not None}
+    widths = {s.width if isinstance(s, Combine) else len(at) for s in stmts}
+    width = min(min(widths), len(at))
+    return [range(k, min(k + width, len(at))) for k in range(0, len(at), width)]
+
+
+def _meet(meetings: Sequence[_Meeting | None]) -> bool:
+    """Let a group go on if it is complete; its locals are folded then."""
+    first = meetings[0]
+    if first is None or any(m is None or m.stmt is not first.stmt for m in meetings):
+        return False
+    if isinstance(first.stmt, Barrier):
+        return True
+    if len(meetings) != first.stmt.width:
+        return False
+    cells = [m.cell for m in meetings if m is not None and m.cell is not None]
+    folded = _folded(first.stmt, [cell[0] for cell in cells])
+    for cell, value in zip(cells, folded, strict=True):
+        cell[0] = value
+    return True
+
+
+def _folded(stmt: Combine, values: list[Any]) -> list[Any]:
+    """What each thread of a group holds after a Combine: first within warps, then among them."""
+    dtype = short(np.asarray(values[0]).dtype)
+
+    def fold(a: Any, b: Any) -> Any:
+        return _apply(stmt.fn, [a, b], dtype)
+
+    def steps(held: list[Any], among: int) -> list[Any]:
+        distances = [1 << k for k in range(among.bit_length() - 1)]
+        for d in distances if stmt.prefix else reversed(distances):
+            if stmt.prefix:
+                held = [fold(held[k - d], v) if k % among >= d else v for k, v in enumerate(held)]
+            else:
+                held = [fold(v, held[k ^ d]) for k, v in enumerate(held)]
+        return held
+
+    warp = min(len(values), 32)
+    held = steps(values, warp)
+    if len(values) > warp:
+        totals = steps(held[warp - 1 :: warp], len(values) // warp)
+        for k in range(len(values)):
+            w = k // warp
+            if not stmt.prefix:
+                held[k] = totals[w]
+            elif w:
+                held[k] = fold(totals[w - 1], held[k])
+    return held
 
 
 def _with(scope: _Scope, name: str, number: int) -> _Scope:

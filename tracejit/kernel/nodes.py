@@ -13,6 +13,10 @@ a reduction is free, so that a ``vec`` loop may keep one accumulator per lane an
 A ``vec`` loop may hold ``seq`` loops, ``While`` and ``If``: its locals are then vectors and
 conditions masks. ``any_lane(c)`` holds where ``c`` does in some lane of the vectors at hand; a
 kernel must mean the same with each lane by itself, where it is ``c``.
+
+A kernel for a GPU is one ``block`` loop, whose body declares what the threads of a block share
+(Scratch: shared memory) and ends in one ``thread`` loop of constant extent. Threads run in any
+order between the Barriers and Combines at which they meet, blocks in any order.
 """
 
 from __future__ import annotations
@@ -25,8 +29,11 @@ from tracejit.record import dataclass
 
 __all__ = [
     "Accumulate",
+    "Atomic",
+    "Combine",
     "Const",
     "Expr",
+    "Fence",
     "If",
     "Kernel",
     "Load",
@@ -188,12 +195,55 @@ class Barrier(Stmt):
 
 
 @dataclass(frozen=True)
+class Combine(Stmt):
+    """Fold the local ``name`` of ``width`` neighbouring threads by ``fn``, as in Accumulate; each
+    of them then holds the result, or with ``prefix`` the fold of the threads up to itself (GPU).
+
+    ``width``: a power of two up to 32, all threads of a warp being there, or the extent of the
+    thread loop, a power of two from 32 on, all threads of the block being there. The order is that
+    of a butterfly: first the 32 threads of each warp at distances 16, 8 ... 1, then their results
+    likewise; so each thread holds the same bits. A prefix has distances 1, 2, ... 16, then the
+    totals of the warps likewise.
+    """
+
+    name: str
+    fn: str
+    width: int
+    prefix: bool = False
+
+
+@dataclass(frozen=True)
+class Atomic(Stmt):
+    """``buffer[index] = fn(buffer[index], value)`` as one step, whatever other threads do; with
+    ``guard``, only where it holds (GPU). ``fn``: as in Accumulate, or ``exchange`` (the value).
+
+    ``old`` is declared as a local that holds what was there before; zero where ``guard`` fails.
+    """
+
+    buffer: str
+    index: tuple[Expr, ...]
+    fn: str
+    value: Expr
+    guard: Expr | None = None
+    old: str | None = None
+
+
+@dataclass(frozen=True)
+class Fence(Stmt):
+    """What a thread stored before this is seen by all threads of the device before what it stores
+    after (GPU).
+    """
+
+
+@dataclass(frozen=True)
 class Kernel:
     """A function over buffers. ``sizes``: names of run-time i64 arguments used in shapes and
     expressions.
 
     ``flag``: True when a Check occurs; the caller passes one i64 cell that is 0 while all is well.
-    ``comment`` (the user's lines it comes from) takes no part in equality.
+    ``narrow``: no i64 made of loop variables, sizes and constants takes more than 32 bits here, so
+    that a GPU may compute it in 32 bits. ``comment`` (the user's lines it comes from) takes no part
+    in equality.
     """
 
     name: str
@@ -201,13 +251,14 @@ class Kernel:
     params: tuple[Param, ...]
     body: tuple[Stmt, ...]
     comment: str = ""
+    narrow: bool = False
     _hash: int = field(default=0, init=False, repr=False)
 
     def __eq__(self, other: object) -> bool:
         if self is other or not isinstance(other, Kernel):
             return self is other
-        mine = (self.name, self.sizes, self.params, self.body)
-        return mine == (other.name, other.sizes, other.params, other.body)
+        mine = (self.name, self.sizes, self.params, self.body, self.narrow)
+        return mine == (other.name, other.sizes, other.params, other.body, other.narrow)
 
     def __hash__(self) -> int:
         if not self._hash:  # computed once: programs look their kernels up at every call

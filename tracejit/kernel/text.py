@@ -26,10 +26,13 @@ from tracejit.ir.expr import show_scalar, walk_new
 from tracejit.ir.types import DTYPES
 from tracejit.kernel.nodes import (
     Accumulate,
+    Atomic,
     Barrier,
     Check,
+    Combine,
     Const,
     Expr,
+    Fence,
     If,
     Kernel,
     Load,
@@ -50,7 +53,7 @@ from tracejit.record import dataclass
 HOWS = ("par", "seq", "vec", "block", "thread")
 #: words no variable or buffer may be called
 RESERVED = frozenset(
-    "if else while check barrier pass in true false inf nan infj nanj".split() + [*HOWS]
+    "if else while check barrier fence pass in true false inf nan infj nanj".split() + [*HOWS]
 )
 
 _BOOLEAN = frozenset("eq ne lt le gt ge is_finite is_nan".split())
@@ -81,7 +84,9 @@ def show(kernel: Kernel) -> str:
     sizes = f"[{','.join(kernel.sizes)}]" if kernel.sizes else ""
     params = ", ".join(map(show_param, kernel.params))
     comment = " ".join(kernel.comment.split())
-    head = f"kernel {kernel.name}{sizes}({params})" + (f"       # {comment}" if comment else "")
+    narrow = " narrow" if kernel.narrow else ""
+    head = f"kernel {kernel.name}{sizes}({params}){narrow}"
+    head += f"       # {comment}" if comment else ""
     return "\n".join([head, *_block(kernel.body, 1, {})]) + "\n"
 
 
@@ -106,10 +111,13 @@ def show_statement(stmt: Stmt, done: dict[Expr, str] | None = None) -> str:
             return f"{stmt.name} = {text(stmt.value)}"
         case Accumulate():
             return f"{stmt.name} {stmt.fn}= {text(stmt.value)}"
-        case Store():
+        case Store() | Atomic():
             index = ", ".join(map(text, stmt.index))
             guard = "" if stmt.guard is None else f" if {text(stmt.guard)}"
-            return f"{stmt.buffer}[{index}] = {text(stmt.value)}{guard}"
+            stored = f"{stmt.buffer}[{index}] = {text(stmt.value)}{guard}"
+            if isinstance(stmt, Store):
+                return stored
+            return f"atomic({stmt.fn}) {stored}" + (f" -> {stmt.old}" if stmt.old else "")
         case Transpose():
             to, at = (", ".join(map(text, index)) for index in (stmt.to, stmt.at))
             block = f"{stmt.target}[{to}] = {stmt.source}[{at}]"
@@ -124,6 +132,10 @@ def show_statement(stmt: Stmt, done: dict[Expr, str] | None = None) -> str:
             return f"check {text(stmt.ok)}, code {stmt.code}"
         case Barrier():
             return "barrier"
+        case Combine():
+            return f"{'prefix' if stmt.prefix else 'combine'}({stmt.width}) {stmt.fn} {stmt.name}"
+        case Fence():
+            return "fence"
     raise InternalError(f"not a statement of the Kernel IR: {stmt!r}")
 
 
@@ -198,12 +210,14 @@ _TOKEN = re.compile(
     re.VERBOSE,
 )
 _NAME = r"[A-Za-z_]\w*"
-_KERNEL = re.compile(rf"kernel ({_NAME})(?:\[([\w,]*)\])?\((.*)\)\s*$")
+_KERNEL = re.compile(rf"kernel ({_NAME})(?:\[([\w,]*)\])?\((.*)\)( narrow)?\s*$")
 _PARAM = re.compile(rf"(\w+) ({_NAME}): (\w+)\[([\w,]*)\]")
 _LOOP = re.compile(rf"({'|'.join(HOWS)})(?:\((?:(\d+)x(\d+)|unroll (\d+))\))? ({_NAME}) in (.*):$")
 _SCRATCH = re.compile(rf"({_NAME}): (\w+)\[([\d,]*)\] scratch$")
 _TRANSPOSE = re.compile(r"transpose\((\d+)(?:, axis (-\d+))?\) (.*)$")
 _LOCAL = re.compile(rf"({_NAME}): (\w+) = (.*)$")
+_ATOMIC = re.compile(rf"atomic\((\w+)\) (.*?)(?: -> ({_NAME}))?$")
+_COMBINE = re.compile(rf"(combine|prefix)\((\d+)\) (\w+) ({_NAME})$")
 _UPDATE = re.compile(rf"({_NAME}) (\w*)= (.*)$")
 
 
@@ -256,7 +270,7 @@ class _Lines:
         found = _KERNEL.match(head)
         if found is None:
             raise _Bad("expected `kernel name[sizes](params)`")
-        name, sizes_text, params_text = found.groups()
+        name, sizes_text, params_text, narrow = found.groups()
         sizes = tuple(s for s in (sizes_text or "").split(",") if s)
         params = tuple(_read_param(text) for text in re.split(r",\s+", params_text) if text)
         scope = _Scope(dict.fromkeys(sizes, "i64"), {p.name: p.dtype for p in params})
@@ -264,7 +278,7 @@ class _Lines:
         if self.at < len(self.lines):
             self.at += 1
             raise _Bad("indentation does not fit")
-        return Kernel(name, sizes, params, body, comment.strip())
+        return Kernel(name, sizes, params, body, comment.strip(), bool(narrow))
 
     def block(self, scope: _Scope, level: int) -> tuple[Stmt, ...]:
         """The statements indented by ``level``, with their bodies."""
@@ -285,8 +299,8 @@ class _Lines:
         word = line.split(" ", 1)[0]
         if line == "pass":
             return None
-        if line == "barrier":
-            return Barrier()
+        if line in ("barrier", "fence"):
+            return Barrier() if line == "barrier" else Fence()
         if word in ("if", "while") and line.endswith(":"):
             cond = _Tokens(line[len(word) : -1], scope).whole()
             body = self.block(scope, level + 1)
@@ -297,6 +311,10 @@ class _Lines:
             return _read_check(line[len(word) :], scope)
         if found := _LOOP.match(line):
             return self.loop(found, scope, level)
+        if found := _COMBINE.match(line):
+            return Combine(found[4], found[3], int(found[2]), found[1] == "prefix")
+        if found := _ATOMIC.match(line):
+            return _read_atomic(found, scope)
         if found := _TRANSPOSE.match(line):
             return _read_transpose(int(found[1]), int(found[2] or -2), found[3], scope)
         return _read_assignment(line, scope)
@@ -367,6 +385,15 @@ def _read_transpose(side: int, axis: int, text: str, scope: _Scope) -> Transpose
     return Transpose(
         place.buffer, place.index, source.buffer, source.index, side, rows, columns, axis
     )
+
+
+def _read_atomic(found: re.Match[str], scope: _Scope) -> Atomic:
+    store = _read_assignment(found[2], scope)
+    if not isinstance(store, Store):
+        raise _Bad("expected `atomic(fn) buffer[index] = value`")
+    if found[3]:
+        scope.variables[found[3]] = store.value.dtype
+    return Atomic(store.buffer, store.index, found[1], store.value, store.guard, found[3])
 
 
 def _read_assignment(line: str, scope: _Scope) -> Stmt:

@@ -24,10 +24,13 @@ from tracejit.ir.expr import walk
 from tracejit.ir.types import DTYPES
 from tracejit.kernel.nodes import (
     Accumulate,
+    Atomic,
     Barrier,
     Check,
+    Combine,
     Const,
     Expr,
+    Fence,
     If,
     Kernel,
     Load,
@@ -197,6 +200,31 @@ class _Checker:
             case Barrier():
                 if not any(loop.how in ("block", "thread") for loop in scope.loops):
                     raise _Bad("a barrier stands inside a block or thread loop")
+            case Combine() | Atomic() | Fence():
+                self.among_threads(stmt, scope)
+
+    def among_threads(self, stmt: Combine | Atomic | Fence, scope: _Scope) -> None:
+        """What only a GPU's threads do."""
+        loop = next((loop for loop in scope.loops if loop.how == "thread"), None)
+        if loop is None or any(inner.how == "vec" for inner in scope.loops):
+            raise _Bad("stands inside a thread loop, and in no vec loop")
+        if isinstance(stmt, Fence):
+            return
+        if stmt.fn not in ACCUMULATORS and not (isinstance(stmt, Atomic) and stmt.fn == "exchange"):
+            raise _Bad(f"cannot fold with `{stmt.fn}`")
+        if isinstance(stmt, Atomic):
+            self.store(Store(stmt.buffer, stmt.index, stmt.value, stmt.guard), scope)
+            if stmt.old is not None:
+                _new_name(stmt.old, scope)
+                scope.variables[stmt.old] = _Variable(stmt.value.dtype, "local", scope.parallel())
+            return
+        if _assigned(stmt.name, scope).inside != scope.parallel():
+            raise _Bad(f"`{stmt.name}` is not a local of the thread")
+        threads = loop.stop.value if isinstance(loop.stop, Const) else 0
+        if stmt.width & (stmt.width - 1) or not 1 < stmt.width <= max(int(threads), 32):
+            raise _Bad("the width is a power of two, and at most the threads of the block")
+        if stmt.width > 32 and stmt.width != threads:
+            raise _Bad("more than a warp is the whole block")
 
     def loop(self, loop: Loop, scope: _Scope) -> None:
         _new_name(loop.var, scope)
@@ -265,8 +293,8 @@ def _loop_fits(loop: Loop, around: tuple[Loop, ...]) -> None:
         raise _Bad("a block loop is outermost")
     if "vec" in outer and loop.how != "seq":
         raise _Bad(f"a {loop.how} loop inside a vec loop")
-    if loop.how == "thread" and "par" in outer:
-        raise _Bad("a thread loop inside a par loop")
+    if loop.how == "thread" and ("par" in outer or "thread" in outer):
+        raise _Bad("a thread loop inside a par or thread loop")
 
 
 def _folded(loop: Loop, scope: _Scope) -> dict[str, str]:

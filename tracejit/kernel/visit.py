@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from tracejit.ir.expr import Expr, children
 from tracejit.kernel.nodes import (
     Accumulate,
+    Atomic,
     Check,
     If,
     Local,
@@ -43,7 +44,7 @@ def expressions(stmt: Stmt) -> tuple[Expr, ...]:
     match stmt:
         case Local() | Set() | Accumulate():
             return (stmt.value,)
-        case Store():
+        case Store() | Atomic():
             return (*stmt.index, stmt.value, *((stmt.guard,) if stmt.guard is not None else ()))
         case Loop():
             return (stmt.start, stmt.stop)
