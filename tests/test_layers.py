@@ -45,17 +45,24 @@ TOGETHER = ("tracejit.ops", "tracejit.frontend")
 #: theirs
 LAZY_DOORS = {
     ("tracejit.api", "tracejit.runtime.cache"),
+    ("tracejit.debug", "tracejit.runtime.gpu.host_device"),
     ("tracejit.frontend.dispatch", "tracejit.runtime.executable"),
     ("tracejit.frontend.dispatch", "tracejit.runtime.replay"),
+    ("tracejit.frontend.exchange", "tracejit.runtime.gpu.dlpack"),
     ("tracejit.frontend.interop", "tracejit.numpy"),
+    ("tracejit.frontend.on_device", "tracejit.runtime.executable"),
+    ("tracejit.frontend.on_device", "tracejit.runtime.gpu.executable"),
     ("tracejit.ir.graph", "tracejit.ir.text"),
     ("tracejit.runtime.cpu", "tracejit.codegen.llvm"),
     ("tracejit.runtime.cpu", "tracejit.codegen.llvm_ops"),
     ("tracejit.runtime.cpu", "tracejit.kernel.math"),
     ("tracejit.runtime.cpu", "tracejit.kernel.math_half"),
     ("tracejit.runtime.cpu", "tracejit.codegen.quick"),
-    ("tracejit.runtime.executable", "tracejit.codegen.module"),
     ("tracejit.runtime.executable", "tracejit.codegen.numba"),
+    ("tracejit.runtime.executable", "tracejit.runtime.gpu.executable"),
+    ("tracejit.runtime.gpu.registry", "tracejit.runtime.gpu.cupy_device"),
+    ("tracejit.runtime.stages", "tracejit.codegen.module"),
+    ("tracejit.runtime.stages", "tracejit.runtime.gpu.code"),
 }
 MAX_FILE_LINES = 600
 MAX_FUNCTION_LINES = 60

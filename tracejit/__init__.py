@@ -13,6 +13,7 @@ from importlib import import_module as _import_module
 from typing import Any as _Any
 
 from tracejit.api import Array as Array
+from tracejit.api import Device as Device
 from tracejit.api import ShapeDtypeStruct as ShapeDtypeStruct
 from tracejit.api import block_until_ready as block_until_ready
 from tracejit.api import cache_info as cache_info
@@ -23,7 +24,12 @@ from tracejit.api import closure_convert as closure_convert
 from tracejit.api import custom_gradient as custom_gradient
 from tracejit.api import custom_jvp as custom_jvp
 from tracejit.api import custom_vjp as custom_vjp
+from tracejit.api import default_backend as default_backend
+from tracejit.api import default_device as default_device
+from tracejit.api import device_count as device_count
 from tracejit.api import device_get as device_get
+from tracejit.api import device_put as device_put
+from tracejit.api import devices as devices
 from tracejit.api import eval_shape as eval_shape
 from tracejit.api import grad as grad
 from tracejit.api import hessian as hessian
@@ -33,6 +39,7 @@ from tracejit.api import jacrev as jacrev
 from tracejit.api import jit as jit
 from tracejit.api import jvp as jvp
 from tracejit.api import linearize as linearize
+from tracejit.api import local_devices as local_devices
 from tracejit.api import make_graph as make_graph
 from tracejit.api import pure_callback as pure_callback
 from tracejit.api import remat as remat

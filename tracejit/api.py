@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tracejit import tree
+from tracejit.errors import user_traceback
+from tracejit.frontend import methods
 from tracejit.frontend.array import Array
 from tracejit.frontend.call import flatten
 from tracejit.frontend.callbacks import pure_callback
@@ -26,8 +28,17 @@ from tracejit.frontend.derivatives import (
     value_and_grad,
     vjp,
 )
+from tracejit.frontend.devices import (
+    Device,
+    default_backend,
+    default_device,
+    device_count,
+    devices,
+    local_devices,
+)
 from tracejit.frontend.dispatch import ALL_JITTED, Jitted, ShapeDtypeStruct, eval_shape, jit
 from tracejit.frontend.jacobians import hessian, jacfwd, jacobian, jacrev
+from tracejit.frontend.on_device import clear_programs
 from tracejit.frontend.vectorize import vmap
 from tracejit.lazy import lazy
 
@@ -41,7 +52,7 @@ remat = checkpoint
 
 def block_until_ready(x: Any) -> Any:
     """``x``, a pytree, once every array in it has its value: at once on the CPU, whose calls return
-    when done.
+    when done. On a GPU it waits, and raises what failed there.
 
     >>> tj.block_until_ready({"w": jnp.ones(2)})
     {'w': Array([1., 1.], dtype=float32)}
@@ -61,6 +72,20 @@ def device_get(x: Any) -> Any:
     return tree.map(np.asarray, x)
 
 
+@user_traceback
+def device_put(x: Any, device: Any = None) -> Any:
+    """``x``, a pytree, with its arrays on ``device``, a Device or a name, and bound to it: calls
+    with them run there. None is the default device, and binds nothing.
+
+    Inside a traced function values stay where the program runs. Raises DeviceError for a device
+    that is not there.
+
+    >>> tj.device_put({"w": np.ones(2)}, "cpu")["w"].device
+    CpuDevice(id=0)
+    """
+    return tree.map(lambda leaf: methods.device_put(leaf, device), x)
+
+
 def clear_caches() -> None:
     """Forget every compiled program of every jitted function: the next calls compile again.
 
@@ -73,6 +98,7 @@ def clear_caches() -> None:
     """
     for jitted in list(ALL_JITTED):
         jitted.clear_cache()
+    clear_programs()
 
 
 def cache_info() -> CacheInfo:
@@ -91,6 +117,7 @@ def cache_info() -> CacheInfo:
 
 __all__ = [
     "Array",
+    "Device",
     "Jitted",
     "ShapeDtypeStruct",
     "block_until_ready",
@@ -102,7 +129,12 @@ __all__ = [
     "custom_gradient",
     "custom_jvp",
     "custom_vjp",
+    "default_backend",
+    "default_device",
+    "device_count",
     "device_get",
+    "device_put",
+    "devices",
     "eval_shape",
     "grad",
     "hessian",
@@ -112,6 +144,7 @@ __all__ = [
     "jit",
     "jvp",
     "linearize",
+    "local_devices",
     "make_graph",
     "pure_callback",
     "remat",

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
@@ -55,6 +56,10 @@ class Settings:
     default_float: np.dtype = field(default_factory=lambda: np.dtype(np.float32))
     default_int: np.dtype = field(default_factory=lambda: np.dtype(np.int64))
     const_limit: int = 1 << 20  # constants up to this many bytes are folded
+    precision: str = "f32"  # of f32 products on a GPU: tf32 rounds operands to 10 bits
+    deterministic: bool = False  # float sums on a GPU have the same bits every time
+    default_device: str = "cpu"  # where calls run whose arguments are bound to no device
+    emulated: Any = None  # the device that plays the GPU: see ``emulating``
 
 
 def _one_of(*legal: str) -> Callable[[Any], str]:
@@ -136,6 +141,17 @@ def _dtype(*legal: str) -> Callable[[Any], np.dtype]:
     return read
 
 
+def _device(value: Any) -> str:
+    """``cpu`` or ``cuda:<number>``; a device has that for a name."""
+    text = "cpu" if value is None else getattr(value, "name", value)
+    found = _DEVICE.fullmatch(text) if isinstance(text, str) else None
+    if found is None:
+        raise ValueError("cpu | gpu | cuda | cuda:<number>")
+    return "cpu" if found[1] == "cpu" else f"cuda:{int(found[2] or 0)}"
+
+
+_DEVICE = re.compile(r"(cpu|gpu|cuda)(?::(\d+))?")
+
 #: how each knob is read; a ValueError's text is the list of legal values
 _READ: dict[str, Callable[[Any], Any]] = {
     "show": _names(STAGES),
@@ -152,8 +168,11 @@ _READ: dict[str, Callable[[Any], Any]] = {
     "default_float": _dtype(*_FLOATS),
     "default_int": _dtype(*_INTS),
     "const_limit": _integer(0),
+    "precision": _one_of("f32", "tf32"),
+    "deterministic": _switch,
+    "default_device": _device,
 }
-_NAMES = tuple(knob.name for knob in fields(Settings))
+_NAMES = tuple(knob.name for knob in fields(Settings) if knob.name in _READ)
 #: the knobs that have an environment variable, ``TRACEJIT_`` and the name in capitals
 FROM_ENVIRONMENT = (
     "show",
@@ -203,6 +222,7 @@ def usable_cpus() -> int:
 def read_environment(environment: Mapping[str, str]) -> Settings:
     """The settings that environment variables ask for; unknown ``TRACEJIT_*`` names are errors."""
     known = {f"TRACEJIT_{name.upper()}": name for name in FROM_ENVIRONMENT}
+    known["TRACEJIT_DEVICE"] = "default_device"
     home = environment.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
     values: dict[str, Any] = {"threads": usable_cpus(), "cache": os.path.join(home, "tracejit")}
     for variable in sorted(environment):
@@ -297,6 +317,13 @@ def _overridden(checked: dict[str, Any]) -> Iterator[Settings]:
         yield config.current()
     finally:
         _OVERRIDES.reset(token)
+
+
+def emulating(device: Any) -> AbstractContextManager[Settings]:
+    """A block in which ``device`` plays the GPU. It is part of the settings so that programs made
+    for it are told apart.
+    """
+    return _overridden({"emulated": device})
 
 
 config = Config(read_environment(os.environ))

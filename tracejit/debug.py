@@ -1,4 +1,5 @@
-"""Looking into running programs: ``debug.print`` and ``debug.callback``, with JAX's names.
+"""Looking into running programs: ``debug.print`` and ``debug.callback``, with JAX's names, and
+``debug.cuda_on_cpu``, which runs programs for a GPU without one.
 
 >>> from tracejit import debug
 >>> @jit
@@ -12,15 +13,48 @@ Array(2., dtype=float32)
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
+from tracejit.frontend import devices
 from tracejit.frontend.array import apply, as_array
 from tracejit.frontend.call import flatten
 from tracejit.frontend.callbacks import Flat
+from tracejit.lazy import lazy
 from tracejit.ops import callback as ops
+from tracejit.runtime.gpu import registry
 
-__all__ = ["callback", "print"]
+__all__ = ["callback", "cuda_on_cpu", "print"]
+
+# g++ and the CUDA emulator are looked for when they are used
+_host = lazy("tracejit.runtime.gpu.host_device")
+
+
+@contextmanager
+def cuda_on_cpu(
+    orders: Sequence[int] = (0, 1, 2), *, checks: bool = True, memory: int = 8 << 30
+) -> Iterator[devices.Device]:
+    """A block in which the CPU plays a GPU: programs for "cuda" run, compiled by g++ from the very
+    CUDA C that a GPU would run. Slow: for finding mistakes, not for computing.
+
+    Each kernel runs in several ``orders`` of its threads and blocks (0 forward, 1 backward, others
+    shuffled); where results differ there is a race. With ``checks``, every access is looked at: one
+    outside of an array or not aligned, two threads that use one place with no barrier between, a
+    read of shared memory that was never written. ``memory``: bytes that the device has.
+
+    Raises BackendError where there is no g++, DeviceError for what the checks find: it names the
+    kernel, line, thread and block, in generated kernels and in a user's own.
+
+    >>> from tracejit import debug
+    >>> with debug.cuda_on_cpu() as device:  # doctest: +SKIP
+    ...     jit(lambda x: 2 * x, device=device)(jnp.arange(3.0))
+    Array([0., 2., 4.], dtype=float32)
+    """
+    device = _host.HostDevice(orders, checks, memory=memory)
+    with registry.emulated(device):
+        yield devices.user_device(device)
+        devices.user_device(device).synchronize()
 
 
 def print(fmt: str, *args: Any, ordered: bool = False, **kwargs: Any) -> None:

@@ -10,8 +10,6 @@ In: nothing. Out: lines of text, printed by ``python -m tracejit doctor``.
 from __future__ import annotations
 
 import argparse
-import ctypes
-import ctypes.util
 import importlib
 import os
 import platform
@@ -23,6 +21,7 @@ from tracejit import kernels
 from tracejit.config import config, usable_cpus
 from tracejit.runtime.blas import blas_origin
 from tracejit.runtime.cache import others_can_write
+from tracejit.runtime.gpu import registry
 
 CORE = ("numpy", "scipy", "llvmlite", "numba", "optree", "ml_dtypes")
 OPTIONAL = ("cupy-cuda12x", "cupy-cuda13x", "scikit-learn", "tqdm", "matplotlib", "jax", "torch")
@@ -85,11 +84,11 @@ def blas() -> Rows:
 def gpu() -> tuple[str, str]:
     """A description of the first GPU, and why there is none; one of the two is empty."""
     try:
-        why = driver_problem()
+        why = registry.driver()[1]
         package = version("cupy-cuda12x") or version("cupy-cuda13x") or version("cupy")
         if not package:
-            extra = "pip install 'tracejit[cuda12]' or 'tracejit[cuda13]'"
-            why = "; ".join(filter(None, (why, f"CuPy is not installed ({extra})")))
+            missing = f"CuPy is not installed ({registry.EXTRA})"
+            why = "; ".join(filter(None, (why, missing)))
         if why:
             return "", why
         runtime = importlib.import_module("cupy").cuda.runtime
@@ -101,21 +100,6 @@ def gpu() -> tuple[str, str]:
         return f"{name}, {capability}, {memory}, {count} device(s), CuPy {package}", ""
     except Exception as error:  # a driver that does not fit fails in many ways
         return "", first_line(error)
-
-
-def driver_problem() -> str:
-    """Why the NVIDIA driver cannot be used, or the empty text."""
-    library = "nvcuda.dll" if platform.system() == "Windows" else "libcuda.so.1"
-    try:
-        driver = ctypes.CDLL(library)
-    except OSError:
-        return f"no NVIDIA driver ({library} is not found)"
-    status = driver.cuInit(0)
-    if status:
-        return f"the NVIDIA driver does not start (cuInit gives {status})"
-    count = ctypes.c_int(0)
-    driver.cuDeviceGetCount(ctypes.byref(count))
-    return "" if count.value else "the NVIDIA driver sees no device"
 
 
 def devices() -> Rows:

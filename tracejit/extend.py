@@ -17,7 +17,8 @@
     Array(0.25, dtype=float32)
 
 ``tracejit.testing.check_op(softsign)`` tests the record. Primitives for rules are in
-``tracejit.ops``. ``docs/adding-an-op.md`` has the whole story.
+``tracejit.ops``. ``docs/adding-an-op.md`` has the whole story, ``docs/own-cuda.md`` that of
+``cuda_kernel``, which makes an operation of CUDA C.
 """
 
 from __future__ import annotations
@@ -26,16 +27,19 @@ from collections.abc import Callable
 from typing import Any
 
 from tracejit.frontend.array import apply, as_array
+from tracejit.frontend.cuda_ops import CudaKernel, cuda_kernel
 from tracejit.ir.expr import Const, Expr, Op
 from tracejit.ir.prim import Linear, Partly, Primitive, Reduce, Spell, is_linear
 from tracejit.ops.family import elementwise
 
 __all__ = [
+    "CudaKernel",
     "Linear",
     "Partly",
     "Primitive",
     "Reduce",
     "Spell",
+    "cuda_kernel",
     "elementwise",
     "function",
     "is_linear",

@@ -248,6 +248,61 @@ def test_barrier_that_some_threads_miss():
         run_text("thread i in 4:\n  if lt(i, 2):\n    barrier")
 
 
+@pytest.mark.parametrize(("fn", "folded"), [("add", np.sum), ("max", np.max)])
+@pytest.mark.parametrize("width", [8, 32, 64])
+def test_threads_combine(fn, folded, width):
+    x, y = RANDOM.integers(0, 100, (3, 64)), np.zeros((3, 64), np.int64)
+    body = f"block b in 3:\n  thread t in 64:\n    s: i64 = x[b, t]\n    combine({width}) {fn} s"
+    run_text(f"{body}\n    y[b, t] = s", x=x, y=y)
+    groups = folded(x.reshape(3, -1, width), axis=2)
+    np.testing.assert_array_equal(y.reshape(3, -1, width), groups[..., None].repeat(width, 2))
+
+
+@pytest.mark.parametrize("width", [4, 32, 128])
+def test_threads_fold_prefixes(width):
+    x, y = RANDOM.integers(0, 100, (2, 128)), np.zeros((2, 128), np.int64)
+    body = f"block b in 2:\n  thread t in 128:\n    s: i64 = x[b, t]\n    prefix({width}) add s"
+    run_text(f"{body}\n    y[b, t] = s", x=x, y=y)
+    np.testing.assert_array_equal(y.reshape(2, -1, width), x.reshape(2, -1, width).cumsum(2))
+
+
+def test_warps_combine_while_others_wait():
+    y = np.zeros(64, np.int64)
+    body = """
+block b in 1:
+  thread t in 64:
+    s: i64 = t
+    if lt(t, 32):
+      combine(32) max s
+    barrier
+    y[t] = s
+"""
+    run_text(body, y=y)
+    np.testing.assert_array_equal(y, [31] * 32 + [*range(32, 64)])
+
+
+def test_a_warp_that_is_not_whole():
+    with pytest.raises(InternalError, match="some threads wait for others that do not come"):
+        run_text(
+            "block b in 1:\n  thread t in 32:\n    s: i64 = t\n    if lt(t, 5):\n"
+            "      combine(32) add s"
+        )
+
+
+def test_atomics_and_what_was_there_before():
+    x, y, z = np.array([2, 0, 2, 7]), np.zeros(3, np.int64), np.zeros(4, np.int64)
+    body = """
+block b in 1:
+  thread t in 4:
+    atomic(add) y[x[t]] = add(t, 1) if lt(x[t], 3) -> old
+    fence
+    z[t] = old
+"""
+    run_text(body, x=x, y=y, z=z)
+    np.testing.assert_array_equal(y, [2, 0, 4])
+    np.testing.assert_array_equal(z, [0, 0, 1, 0])
+
+
 def test_scratch_starts_as_garbage():
     y = np.zeros(1)
     run_text("t: f64[3] scratch\ny[0] = t[1]", y=y)

@@ -67,7 +67,23 @@ kernel all_0[n](in x: f32[n,4], inout z: c64[], out y: f16[n,4], in b: bool[n])
 """
 
 
-@pytest.mark.parametrize("text", [SOFTMAX, EVERYTHING.replace("z[ if t]", "z[]")])
+GPU = """\
+kernel rows[n](in x: f32[n,100], inout y: i64[1]) narrow       # model.py:3
+  block b in n:
+    part: f32[4] scratch
+    thread t in 64:
+      s: f32 = x[b, t]
+      combine(64) add s
+      prefix(8) max s
+      part[0] = s if eq(t, 0)
+      barrier
+      fence
+      atomic(add) y[0] = 1 if eq(t, 0) -> before
+      atomic(exchange) y[0] = before
+"""
+
+
+@pytest.mark.parametrize("text", [SOFTMAX, EVERYTHING.replace("z[ if t]", "z[]"), GPU])
 def test_text_reads_back_to_itself(text):
     assert show(parse(text)) == text
 

@@ -12,6 +12,9 @@ from tracejit.ops import PRIMS
 HEAD = "kernel k[n](in x: f32[n,4], in c: i64[n], out y: f32[n,4])\n"
 
 
+THREADS = "block b in n:\n  thread t in 64:\n    s: f32 = 0.0\n    "
+
+
 def check(body: str, head: str = HEAD) -> None:
     verify(parse(head + "".join(f"  {line}\n" for line in body.strip("\n").splitlines())))
 
@@ -27,6 +30,8 @@ def check(body: str, head: str = HEAD) -> None:
         "    t[j] = x[c[i], j]\n  y[i, 1] = t[2] if gt(t[1], 0.0)",
         "block i in n:\n  s: f32 = 0.0\n  thread j in 4:\n"
         "    s add= x[i, j]\n    barrier\n  y[i, 0] = s",
+        "block i in n:\n  thread t in 64:\n    s: f32 = x[i, 0]\n    combine(64) add s\n"
+        "    prefix(8) max s\n    atomic(max) y[i, 0] = s if eq(t, 0) -> m\n    fence",
         "seq i in n:\n  a: i64 = 1\nseq i in n:\n  a: f32 = 1.0",
         "y[0, 0] = select(lt(idiv(n, 2), 3), abs(x[0, 0]), convert[f32](irem(n, 3)))",
     ],
@@ -67,6 +72,14 @@ def test_well_formed(body):
         ("check n, code 1", "`n` is i64, not bool"),
         ("check true, code 0", "codes start at 1"),
         ("barrier", "a barrier stands inside a block or thread loop"),
+        ("fence", "stands inside a thread loop"),
+        ("atomic(add) y[0, 0] = 1.0", "stands inside a thread loop"),
+        (f"{THREADS}combine(8) sub s", "cannot fold with `sub`"),
+        (f"{THREADS}combine(24) add s", "the width is a power of two"),
+        (f"{THREADS}combine(128) add s", "at most the threads"),
+        (f"{THREADS}thread j in 4:\n      pass", "a thread loop inside"),
+        (f"{THREADS}atomic(add) x[0, 0] = s", "stores to `x`"),
+        (f"{THREADS}atomic(add) y[0, 0] = s -> s", "`s` is declared already"),
         ("m: f32 = 0.0\nvec i in n:\n  m = x[i, 0]", "sets `m` of outside the vec loop"),
         ("m: f32 = 0.0\npar i in n:\n  m add= x[i, 0]", "folds into `m` of outside a par loop"),
         (

@@ -11,6 +11,7 @@ methods are in ``methods.py``.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -26,9 +27,9 @@ from tracejit.errors import (
     operand_note,
     user_methods,
 )
-from tracejit.frontend import methods
+from tracejit.frontend import methods, on_device, placement
 from tracejit.frontend.operators import Operators
-from tracejit.frontend.trace import Trace, current_trace, evaluate, leaked
+from tracejit.frontend.trace import Trace, current_trace, leaked
 from tracejit.ir import interp
 from tracejit.ir.graph import Atom, Literal, Node, Value
 from tracejit.ir.prim import Primitive
@@ -38,15 +39,19 @@ _KNOWN = frozenset(DTYPES.values())
 
 
 class Kind:
-    """What a program depends on of an argument. Equal kinds are one object: a key by identity."""
+    """What a program depends on of an argument. Equal kinds are one object: a key by identity.
 
-    __slots__ = ("type", "dtype", "shape", "weak")
+    ``device``: the Device that the argument is bound to, if any.
+    """
 
-    def __init__(self, dtype: np.dtype, shape: tuple[int, ...], weak: bool) -> None:
+    __slots__ = ("type", "dtype", "shape", "weak", "device")
+
+    def __init__(self, dtype: np.dtype, shape: tuple[int, ...], weak: bool, device: Any) -> None:
         self.type = TensorType(dtype, shape)
         self.dtype = dtype
         self.shape = shape
         self.weak = weak
+        self.device = device
 
 
 class Donated:
@@ -72,19 +77,21 @@ class Donated:
 #: Python's numbers, which have a dtype by the settings only
 SCALARS = frozenset({bool, int, float, complex})
 
-_kinds: dict[tuple[np.dtype, tuple[int, ...], bool], Kind] = {}
+_kinds: dict[tuple[np.dtype, tuple[int, ...], bool, Any], Kind] = {}
 
 
-def kind_for(dtype: np.dtype, shape: tuple[int, ...], weak: bool = False) -> Kind:
+def kind_for(
+    dtype: np.dtype, shape: tuple[int, ...], weak: bool = False, device: Any = None
+) -> Kind:
     """The one Kind of these."""
-    key = (dtype, shape, weak)
+    key = (dtype, shape, weak, device)
     return _kinds.get(key) or _kinds.setdefault(key, Kind(*key))
 
 
 @user_methods(
     *("__bool__", "__int__", "__float__", "__complex__", "__index__", "item", "tolist"),
     *("__array__", "__array_ufunc__", "__array_function__", "__dlpack__", "__dlpack_device__"),
-    *("__len__", "__hash__", "__format__", "__reduce__"),
+    *("__len__", "__hash__", "__format__", "__reduce__", "block_until_ready"),
 )
 class Array(user_methods()(Operators)):  # type: ignore[misc]
     """An n-dimensional array of one dtype. Made by ``tracejit.numpy.array``, never directly.
@@ -133,7 +140,7 @@ class Array(user_methods()(Operators)):  # type: ignore[misc]
     def _weak(self, weak: bool) -> None:
         self._is_weak = weak
         if self._kind is not None:
-            self._kind = kind_for(self._kind.dtype, self._kind.shape, weak)
+            self._kind = kind_for(self._kind.dtype, self._kind.shape, weak, self._kind.device)
 
     def _find_kind(self) -> Kind:
         """Its Kind, kept from the first time on."""
@@ -142,6 +149,22 @@ class Array(user_methods()(Operators)):  # type: ignore[misc]
             held = self._array if self._value is None else self._value.type
             found = self._kind = kind_for(held.dtype, held.shape, self._is_weak)
         return found
+
+    @property
+    def _has_value(self) -> bool:
+        """Whether it is concrete, which needs no copy to the host to know. Raises
+        DeletedArrayError.
+        """
+        if self._array is not None:
+            return True
+        if type(self._place) is Donated:
+            self._place.array(self.shape, self.dtype)
+        return self._place is not None
+
+    @property
+    def _on_gpu(self) -> bool:
+        """Whether it lies on a GPU: to look at it then takes a copy that waits."""
+        return placement.on_gpu(self)
 
     def _become(self, other: Array) -> None:
         """From here on be what ``other`` is."""
@@ -292,10 +315,14 @@ class Array(user_methods()(Operators)):  # type: ignore[misc]
         return methods.numpy_function(func, args, kwargs)
 
     def __dlpack__(self, **kwargs: Any) -> Any:
-        return self.concrete("__dlpack__()").__dlpack__(**kwargs)
+        return methods.to_dlpack(self, kwargs)
 
     def __dlpack_device__(self) -> tuple[int, int]:
-        return self.concrete("__dlpack_device__()").__dlpack_device__()
+        return methods.dlpack_device(self)
+
+    @property
+    def __cuda_array_interface__(self) -> dict[str, Any]:
+        return methods.cuda_array_interface(self)
 
     def __array_namespace__(self, *, api_version: str | None = None) -> Any:
         return methods.array_namespace()
@@ -345,7 +372,10 @@ class Array(user_methods()(Operators)):  # type: ignore[misc]
         return type(self._place) is Donated
 
     def block_until_ready(self) -> Array:
-        """Wait until the value is there (CPU calls return when it is)."""
+        """Wait until the value is there; raises what failed on its device. (CPU calls return when
+        it is.)
+        """
+        placement.wait(self)
         return self
 
 
@@ -389,7 +419,13 @@ def as_array(x: Any) -> Array:
                 at=source.here(),
                 hint="write it as a float",
             ) from error
-    data = x if isinstance(x, np.ndarray) else np.asarray(methods.to_numpy(x))
+    if isinstance(x, np.ndarray):
+        data = x
+    else:
+        found = methods.from_gpu(x)
+        if found is not None:
+            return found  # type: ignore[no-any-return]
+        data = np.asarray(methods.to_numpy(x))
     if not data.dtype.isnative:
         data = data.astype(data.dtype.newbyteorder("="))
     if data.dtype not in _KNOWN:
@@ -414,28 +450,53 @@ def apply(prim: Primitive, *arrays: Array, **params: Any) -> Any:
     out = trace.builder.emit(prim, atoms, params)
     many = isinstance(out, tuple)
     values = out if many else (out,)
-    results: tuple[np.ndarray | None, ...] = (None,) * len(values)
+    results: Sequence[Array | None] = (None,) * len(values)
     if trace.eager:
-        results = evaluate(trace.builder.nodes[-1], [a._data for a in arrays])
-    found = tuple(Array(d, v, trace) for d, v in zip(results, values, strict=True))
+        results = _evaluated(trace.builder.nodes[-1], arrays)
+    found = tuple(carrying(d, v, trace) for d, v in zip(results, values, strict=True))
     return found if many else found[0]
+
+
+def carrying(held: Array | None, value: Any, trace: Trace | None, weak: bool = False) -> Array:
+    """A traced Array that has the concrete value ``held``, if any, under an eager trace."""
+    found = Array(None, value, trace, weak)
+    if held is not None:
+        found._array, found._place, kind = held._array, held._place, held._kind
+        if kind is not None:
+            found._kind = kind_for(kind.dtype, kind.shape, weak, kind.device)
+    return found
+
+
+def _evaluated(node: Node, arrays: tuple[Array, ...]) -> Sequence[Array | None]:
+    """The concrete results of a node of an eager trace; None where they are not known."""
+    if node.prim.effect or not all(a._has_value for a in arrays):
+        return (None,) * len(node.outputs)
+    place = placement.where(arrays, node.prim.name)
+    if place is not None:
+        return on_device.run_node(node, arrays, *place)
+    return [Array(d) for d in interp.apply(node, [a._data for a in arrays])]
 
 
 def _run_now(prim: Primitive, arrays: tuple[Array, ...], params: dict[str, Any]) -> Any:
     for a in arrays:
         if a._trace is not None:
             raise leaked(a)
-    data = [a._data for a in arrays]
+        if type(a._place) is Donated:
+            a._place.array(a.shape, a.dtype)
+    place = placement.where(arrays, prim.name)
     try:
         out_type = prim.infer(*[a.type for a in arrays], **params)
         out_types = out_type if isinstance(out_type, tuple) else (out_type,)
         node = Node(prim, (), params, tuple(Value(t) for t in out_types), None)
-        results = interp.apply(node, data)
+        found: Sequence[Array]
+        if place is None:
+            found = [Array(d) for d in interp.apply(node, [a._data for a in arrays])]
+        else:
+            found = on_device.run_node(node, arrays, *place)
     except TracejitError as error:
         error.at = error.at or source.here()
         error.notes = error.notes or tuple(
             operand_note(k, Value(a.type), None) for k, a in enumerate(arrays, 1)
         )
         raise
-    found = tuple(Array(d) for d in results)
-    return found if isinstance(out_type, tuple) else found[0]
+    return tuple(found) if isinstance(out_type, tuple) else found[0]

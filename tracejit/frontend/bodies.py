@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from tracejit.frontend.array import Array
+from tracejit.frontend.array import Array, carrying
 from tracejit.frontend.call import (
     FlatCall,
     OutTree,
@@ -53,7 +53,7 @@ def trace_body(
 
     def run(values: list[Value]) -> tuple[Sequence[Array], OutTree]:
         arrays = [
-            Array(leaf._data if eager else None, value, trace, leaf._weak)
+            carrying(leaf if eager else None, value, trace, leaf._weak)
             for leaf, value in zip(leaves, values, strict=True)
         ]
         result = call_user(fun, tree_unflatten(treedef, arrays), {})

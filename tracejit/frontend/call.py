@@ -15,7 +15,9 @@ import optree
 
 from tracejit import source
 from tracejit.errors import ArgumentError, TracejitError
-from tracejit.frontend.array import Array, apply, as_array
+from tracejit.frontend import on_device
+from tracejit.frontend.array import Array, apply, as_array, carrying
+from tracejit.frontend.placement import where
 from tracejit.frontend.trace import Trace, Traced, current_trace, run_trace
 from tracejit.ir import build, interp
 from tracejit.ir.graph import Graph
@@ -139,13 +141,13 @@ def trace_call(call: FlatCall, what: str, *, types: Sequence[TensorType] | None 
     arguments.
     """
     eager = what in ("grad", "vjp", "jvp", "jacfwd", "linearize") and all(
-        leaf._data is not None for leaf in call.leaves
+        leaf._has_value for leaf in call.leaves
     )
     trace = Trace(what, eager=eager, function=call.name)
 
     def run(values: list[Any]) -> tuple[Sequence[Array], OutTree]:
         arrays = [
-            Array(leaf._data if eager else None, value, trace, leaf._weak)
+            carrying(leaf if eager else None, value, trace, leaf._weak)
             for leaf, value in zip(call.leaves, values, strict=True)
         ]
         args, kwargs = optree.tree_unflatten(call.treedef, arrays)
@@ -176,21 +178,22 @@ def run_graph(graph: Graph, arrays: Sequence[Array]) -> list[Array]:
     """
     trace = current_trace()
     if trace is None:
-        return [
-            Array(data) for data in interp.run(graph, [a.concrete("a transform") for a in arrays])
-        ]
+        return run_now(graph, arrays)
     atoms = [trace.lift(a) for a in arrays]
-    results: list[Any] = [None] * len(graph.outputs)
-    if trace.eager and all(a._data is not None for a in arrays):
-        results = list(interp.run(graph, [a._data for a in arrays]))
+    results: Sequence[Array | None] = [None] * len(graph.outputs)
+    if trace.eager and all(a._has_value for a in arrays):
+        results = run_now(graph, arrays)
     with build.building(trace.builder):
         outs = build.current().inline(graph, atoms)
-    return [as_traced(out, data, trace) for out, data in zip(outs, results, strict=True)]
+    return [carrying(data, out, trace) for out, data in zip(outs, results, strict=True)]
 
 
-def as_traced(atom: Any, data: Any, trace: Trace) -> Array:
-    """An atom of ``trace`` as an Array."""
-    return Array(data, atom, trace)
+def run_now(graph: Graph, arrays: Sequence[Array]) -> list[Array]:
+    """``graph`` on concrete Arrays, operation by operation, where they lie."""
+    place = where(arrays, f"`{graph.name}`")
+    if place is not None:
+        return on_device.run_graph(graph, arrays, *place)
+    return [Array(data) for data in interp.run(graph, [a.concrete("a transform") for a in arrays])]
 
 
 def call_graph(graph: Graph, arrays: Sequence[Array]) -> list[Array]:

@@ -13,6 +13,8 @@ import numpy as np
 
 from tracejit.frontend.array import SCALARS, Array, Donated, Kind, as_array, kind_for
 from tracejit.frontend.call import OutTree
+from tracejit.frontend.devices import Device
+from tracejit.frontend.placement import Held, bind
 from tracejit.frontend.structure import maker
 from tracejit.runtime import buffers
 
@@ -33,9 +35,16 @@ def kind_of(leaf: Any) -> Kind | type | None:
 
 def locate(array: Array) -> buffers.Place:
     """Where an Array's data lies, made contiguous and aligned first where it is not."""
+    held = array._place
+    if type(held) is Held and held.host is not None:
+        return held.host  # type: ignore[no-any-return]
     data = buffers.ready(array.concrete("a compiled function"))
     array._array = data
-    array._place = place = buffers.place_of(data)
+    place = buffers.place_of(data)
+    if type(held) is Held:
+        held.host = place
+    else:
+        array._place = place
     return place
 
 
@@ -51,6 +60,7 @@ class Compiled:
 
     __slots__ = (
         "executable",
+        "device",
         "captured",
         "outputs",
         "launch",
@@ -61,8 +71,16 @@ class Compiled:
         "reused",
     )
 
-    def __init__(self, executable: Any, captured: tuple[Array, ...], outputs: OutTree) -> None:
+    def __init__(
+        self,
+        executable: Any,
+        captured: tuple[Array, ...],
+        outputs: OutTree,
+        device: Device | None = None,
+    ) -> None:
+        """``device``: the CPU where results are bound to it."""
         self.executable = executable
+        self.device = device
         self.captured = captured
         self.outputs = outputs
         native = getattr(executable, "native", False)
@@ -75,7 +93,7 @@ class Compiled:
         self.results = []
         if native:
             for type_, weak in zip(executable.output_types, outputs.weak, strict=True):
-                kind = kind_for(type_.dtype, type_.shape, weak)
+                kind = kind_for(type_.dtype, type_.shape, weak, device)
                 self.results.append((kind, weak, buffers.shelf(type_.nbytes)))
 
     def __call__(self, leaves: Sequence[Any]) -> Any:
@@ -133,4 +151,8 @@ class Compiled:
 
     def _on_arrays(self, leaves: Sequence[Any]) -> Any:
         """For what runs on NumPy arrays: the interpreter, and the Numba back end."""
-        return self.outputs.build([Array(d) for d in self.executable.run(self._data(leaves))])
+        arrays = [Array(d) for d in self.executable.run(self._data(leaves))]
+        if self.device is not None:
+            for array in arrays:
+                bind(array, self.device)
+        return self.outputs.build(arrays)

@@ -20,8 +20,9 @@ from tracejit import source
 from tracejit.config import config
 from tracejit.errors import ArgumentError, DTypeError, ShapeError
 from tracejit.frontend import array as core
-from tracejit.frontend import elementwise, promotion, shaping
+from tracejit.frontend import elementwise, placement, promotion, shaping
 from tracejit.frontend.axes import shape_tuple
+from tracejit.frontend.placement import settled
 from tracejit.frontend.promotion import canonical, convert, filled
 from tracejit.frontend.trace import current_trace
 from tracejit.ir.types import DTYPES, TensorType, kind
@@ -45,8 +46,8 @@ def full(shape: Shape, fill_value: Any, dtype: Any = None, *, device: Any = None
     value = promotion.typed(fill_value, canonical(dtype))
     scalar = promotion.constant_of(value)
     if scalar is not None:
-        return filled(scalar, TensorType(value.dtype, sizes))
-    return shaping.broadcast_to(value, sizes)
+        return settled(filled(scalar, TensorType(value.dtype, sizes)), device)
+    return settled(shaping.broadcast_to(value, sizes), device)
 
 
 def zeros(shape: Shape, dtype: Any = None, *, device: Any = None) -> Any:
@@ -57,7 +58,7 @@ def zeros(shape: Shape, dtype: Any = None, *, device: Any = None) -> Any:
     >>> jnp.zeros((2, 3), "int32").dtype
     dtype('int32')
     """
-    return filled(0, TensorType(_float(dtype), shape_tuple(shape)))
+    return settled(filled(0, TensorType(_float(dtype), shape_tuple(shape))), device)
 
 
 def ones(shape: Shape, dtype: Any = None, *, device: Any = None) -> Any:
@@ -66,7 +67,7 @@ def ones(shape: Shape, dtype: Any = None, *, device: Any = None) -> Any:
     >>> jnp.ones(2)
     Array([1., 1.], dtype=float32)
     """
-    return filled(1, TensorType(_float(dtype), shape_tuple(shape)))
+    return settled(filled(1, TensorType(_float(dtype), shape_tuple(shape))), device)
 
 
 def _float(dtype: Any) -> np.dtype:
@@ -79,18 +80,23 @@ def _type_like(a: Any, dtype: Any, shape: Any) -> TensorType:
     return TensorType(a.dtype if dtype is None else canonical(dtype), sizes)
 
 
+def _like(a: Any) -> Any:
+    """The device that what is like ``a`` is bound to."""
+    return placement.binding(a) if isinstance(a, core.Array) else None
+
+
 def zeros_like(a: Any, dtype: Any = None, shape: Any = None, *, device: Any = None) -> Any:
     """Zeros in the shape and dtype of ``a`` unless others are given.
 
     >>> jnp.zeros_like(jnp.array([1, 2]))
     Array([0, 0])
     """
-    return filled(0, _type_like(a, dtype, shape))
+    return settled(filled(0, _type_like(a, dtype, shape)), device or _like(a))
 
 
 def ones_like(a: Any, dtype: Any = None, shape: Any = None, *, device: Any = None) -> Any:
     """Ones in the shape and dtype of ``a`` unless others are given."""
-    return filled(1, _type_like(a, dtype, shape))
+    return settled(filled(1, _type_like(a, dtype, shape)), device or _like(a))
 
 
 def full_like(
@@ -102,7 +108,7 @@ def full_like(
     Array([[7., 7.]], dtype=float32)
     """
     type = _type_like(a, dtype, shape)
-    return full(type.shape, fill_value, type.dtype)
+    return full(type.shape, fill_value, type.dtype, device=device or _like(a))
 
 
 def float0_zeros(a: Any) -> np.ndarray:
@@ -160,18 +166,18 @@ def asarray(
     if isinstance(a, list | tuple) and promotion.holds_arrays(a):
         found = _stacked(a)
     elif wanted is not None and (isinstance(a, list | tuple) or promotion.is_python(a)):
-        return own(_concrete(a, wanted))
+        return settled(own(_concrete(a, wanted)), device)
     else:
         found = core.as_array(a)
-    return own(convert(found, found.dtype if wanted is None else wanted))
+    return settled(own(convert(found, found.dtype if wanted is None else wanted)), device)
 
 
 def own(x: Any) -> Any:
     """An Array object of its own with the same data; made under a trace, it belongs to that."""
     trace = current_trace()
     if trace is None or x._trace is not None:
-        return core.Array(x._data, x._value, x._trace, x._weak)
-    return core.Array(x._data, trace.lift(x), trace, x._weak)
+        return placement.twin(x)
+    return core.carrying(x, trace.lift(x), trace, x._weak)
 
 
 def _concrete(a: Any, dtype: np.dtype) -> Any:
@@ -214,9 +220,9 @@ def array(
     Array([[1., 2.],
            [3., 4.]], dtype=float32)
     """
-    found = asarray(object, dtype)
-    if copy and found._data is not None and isinstance(object, np.ndarray):
-        found = own(core.Array(np.array(found._data)))
+    found = asarray(object, dtype, device=device)
+    if copy and isinstance(object, np.ndarray) and found._has_value and not found._on_gpu:
+        found = own(placement.copied(found))
     if found.ndim < ndmin:
         found = shaping.reshape(found, (1,) * (ndmin - found.ndim) + found.shape)
     return found
@@ -265,7 +271,7 @@ def arange(
         wanted = promotion.result_type(start, stop, step, *given)
     count = max(math.ceil((stop - start) / step), 0)
     if current_trace() is None or kind(wanted) == "b":
-        return core.Array((np.arange(count) * step + start).astype(wanted))
+        return settled(core.Array((np.arange(count) * step + start).astype(wanted)), device)
     whole = isinstance(start, int) and isinstance(step, int)
     # floats are computed in float64 and rounded once, as outside of a trace
     found = iota(wanted if whole else DTYPES["f64"], (count,), 0)
@@ -284,7 +290,7 @@ def eye(N: Any, M: Any = None, k: int = 0, dtype: Any = None, *, device: Any = N
     shape = shape_tuple((N, N if M is None else M))
     wanted = _float(dtype)
     if current_trace() is None:
-        return core.Array(np.eye(*shape, k).astype(wanted))
+        return settled(core.Array(np.eye(*shape, k).astype(wanted)), device)
     rows, columns = (iota(DTYPES["i64"], shape, d) for d in (0, 1))
     return convert(elementwise.equal(elementwise.add(rows, operator.index(k)), columns), wanted)
 

@@ -35,6 +35,9 @@ from tracejit.frontend.call import (
     trace_call,
 )
 from tracejit.frontend.compiled import Compiled, kind_of
+from tracejit.frontend.devices import CPU, name_of
+from tracejit.frontend.on_device import OnDevice, choose, compile_on, stages_on
+from tracejit.frontend.placement import snapshot
 from tracejit.frontend.structure import Read, reader
 from tracejit.frontend.trace import Traced, current_trace
 from tracejit.lazy import lazy, prefetch
@@ -50,6 +53,8 @@ _replay = lazy("tracejit.runtime.replay")
 
 current_settings = config.current
 
+Program = Compiled | OnDevice
+
 #: structures of arguments that a call is compared with before the registry of pytrees is asked
 MOST_KNOWN = 4
 
@@ -60,7 +65,7 @@ class Structure:
     __slots__ = ("programs", "again")
 
     def __init__(self) -> None:
-        self.programs: dict[Any, Compiled] = {}
+        self.programs: dict[Any, Program] = {}
         self.again = False
 
 
@@ -94,12 +99,14 @@ class Jitted:
         backend: str | None,
         mode: str | None,
         threads: int | None,
+        device: Any = None,
     ) -> None:
         functools.update_wrapper(self, fun)
         self._fun = fun
         self._static = static
         self._donate = donate
         self._backend, self._mode, self._threads = backend, mode, threads
+        self._device = device
         self._in_class = False
         ALL_JITTED.add(self)
         self._plain = not static
@@ -251,21 +258,24 @@ class Jitted:
 
     def _compile(
         self, call: FlatCall, settings: Settings, donated: frozenset[int] = frozenset()
-    ) -> Compiled:
+    ) -> Program:
         traced = trace_call(call, "jit")
         captured = _snapshot(traced)
-        mode = self._mode or settings.mode
-        graph = traced.graph
-        if mode == "debug":
+        graph, outputs = traced.graph, traced.outputs
+        device, bound = choose(call, traced.captured, self._device, self._backend)
+        if (self._mode or settings.mode) == "debug":
             _replay.replay_passes(graph, [a._data for a in (*captured, *call.leaves)])
-        executable = _executable.compile_graph(
+        executable = compile_on(
             graph,
-            backend=self._backend or settings.backend,
-            mode=mode,
-            threads=self._threads or settings.threads,
+            device,
+            backend=self._backend,
+            mode=self._mode,
+            threads=self._threads,
             donated=frozenset(len(captured) + k for k in donated),
         )
-        return Compiled(executable, captured, traced.outputs)
+        if device is CPU:
+            return Compiled(executable, captured, outputs, CPU if bound else None)
+        return OnDevice(executable, captured, outputs.treedef, outputs.weak, device, bound)
 
     def _join_trace(self, fun: Callable[..., Any], args: Any, kwargs: Any, fixed: Any) -> Any:
         """Inside another trace a jitted function is one ``call`` node."""
@@ -284,26 +294,32 @@ class Jitted:
 
     @user_traceback
     def stages(self, *args: Any, **kwargs: Any) -> Stages:
-        """All stages of the program for these arguments; nothing is run.
+        """All stages of the program for these arguments, on the device it would run on; nothing is
+        run.
 
         Arguments may be arrays or ShapeDtypeStructs.
         """
-        fun, args, kwargs = self._of_dynamic(args, kwargs)
-        traced = trace_call(FlatCall.of(fun, *_stand_ins(args, kwargs)), "jit")
-        return _executable.make_stages(
-            traced.graph, threads=self._threads or config.current().threads
-        )
+        call = self._call_of(args, kwargs)
+        traced = trace_call(call, "jit")
+        device, _ = choose(call, traced.captured, self._device, self._backend)
+        return stages_on(traced.graph, device, self._threads)  # type: ignore[no-any-return]
 
     @user_traceback
     def source(self, *args: Any, **kwargs: Any) -> str:
         """The program for these arguments as a Python module that needs only NumPy and Numba."""
-        return self.stages(*args, **kwargs).sources.numba  # type: ignore[no-any-return]
+        graph = trace_call(self._call_of(args, kwargs), "jit").graph
+        return stages_on(graph, CPU, self._threads).sources.numba  # type: ignore[no-any-return]
+
+    def _call_of(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> FlatCall:
+        """A call whose arguments may be ShapeDtypeStructs."""
+        fun, args, kwargs = self._of_dynamic(args, kwargs)
+        return FlatCall.of(fun, *_stand_ins(args, kwargs))
 
     def clear_cache(self) -> None:
         """Forget all compiled programs."""
         self._structures: dict[Any, Structure] = {}
         #: code that takes arguments of a structure apart, and the programs for these
-        self._known: tuple[tuple[Read, dict[Any, Compiled]], ...] = ()
+        self._known: tuple[tuple[Read, dict[Any, Program]], ...] = ()
         self._graphs: dict[Any, Traced] = {}
 
     def cache_size(self) -> int:
@@ -318,7 +334,7 @@ class Jitted:
 
 def _snapshot(traced: Traced) -> tuple[Array, ...]:
     """Copies of the arrays a program captured: it keeps the values they had when it was traced."""
-    return tuple(Array(array.concrete("jit").copy()) for array in traced.captured)
+    return tuple(snapshot(array) for array in traced.captured)
 
 
 def exact(value: Any) -> tuple[Any, ...]:
@@ -379,6 +395,7 @@ def jit(
     backend: str | None = None,
     mode: str | None = None,
     threads: int | None = None,
+    device: Any = None,
     inline: bool = False,
     keep_unused: bool = False,
 ) -> Any:
@@ -387,12 +404,13 @@ def jit(
     ``static_argnums``/``static_argnames``: arguments whose values, not only types, the program
     depends on; they must be hashable. ``donate_argnums``/``donate_argnames``: arguments the caller
     will not use again: where a result can take the memory of an Array among them it does, and the
-    Array is deleted. ``backend``: llvm, numba or numpy; ``mode``:
-    default, fast_compile or debug; ``threads``: how many. ``inline`` and ``keep_unused`` are
-    accepted for compatibility with JAX and change nothing.
+    Array is deleted. ``backend``: llvm, numba, numpy or cuda; ``mode``: default, fast_compile or
+    debug; ``threads``: how many; ``device``: a Device or a name ("cpu", "cuda:1") where the program
+    runs, wherever its arguments are. ``inline`` and ``keep_unused`` are accepted for compatibility
+    with JAX and change nothing.
 
     Raises ArgumentError for a static argument that is not hashable or an option that does not
-    exist.
+    exist; the calls raise DeviceError for a device that is not there.
 
     >>> @jit(static_argnames="power")
     ... def scaled(x, power):
@@ -410,15 +428,18 @@ def jit(
             backend=backend,
             mode=mode,
             threads=threads,
+            device=device,
         )
     check_function("jit", fun)
     load_compiler()
     for name, option in (("backend", backend), ("mode", mode), ("threads", threads)):
         if option is not None:
             legal(name, option)
+    if device is not None:
+        name_of(device)
     donate = _positions_and_names(fun, "donate", donate_argnums, donate_argnames)
     static = _positions_and_names(fun, "static", static_argnums, static_argnames)
-    return Jitted(fun, static, donate, backend, mode, threads)
+    return Jitted(fun, static, donate, backend, mode, threads, device)
 
 
 def _positions_and_names(

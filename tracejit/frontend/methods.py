@@ -15,7 +15,9 @@ import numpy as np
 
 from tracejit.errors import ArgumentError, DTypeError
 from tracejit.frontend import array as core
+from tracejit.frontend import placement
 from tracejit.frontend.creation import eye, float0_zeros, full, ones_like, to_numpy, zeros_like
+from tracejit.frontend.devices import CPU, default, find
 from tracejit.frontend.elementwise import (
     absolute,
     add,
@@ -46,6 +48,13 @@ from tracejit.frontend.elementwise import (
     round,
     run,
     subtract,
+)
+from tracejit.frontend.exchange import (
+    cuda_array_interface,
+    dlpack_device,
+    from_dlpack,
+    from_gpu,
+    to_dlpack,
 )
 from tracejit.frontend.indexing import At, getitem, iterate, setitem, take
 from tracejit.frontend.interop import array_namespace, numpy_function, numpy_ufunc
@@ -108,14 +117,20 @@ __all__ = [
     "copy",
     "cumprod",
     "cumsum",
+    "cuda_array_interface",
+    "device_of",
+    "device_put",
     "diagonal",
     "divide",
     "divmod",
+    "dlpack_device",
     "dot",
     "equal",
     "eye",
     "float0_zeros",
     "floor_divide",
+    "from_dlpack",
+    "from_gpu",
     "full",
     "getitem",
     "greater",
@@ -162,6 +177,7 @@ __all__ = [
     "sum",
     "swapaxes",
     "take",
+    "to_dlpack",
     "to_numpy",
     "trace",
     "transpose",
@@ -194,7 +210,8 @@ def astype(x: Any, dtype: Any, /, *, copy: bool = True, device: Any = None) -> A
     >>> jnp.astype(jnp.array([1.7, -1.7]), int)
     Array([ 1, -1])
     """
-    return convert(core.as_array(x), canonical(float if dtype is None else dtype))
+    found = convert(core.as_array(x), canonical(float if dtype is None else dtype))
+    return found if device is None else placement.settled(found, device)
 
 
 def view(x: Any, dtype: Any = None) -> Any:
@@ -217,7 +234,23 @@ def view(x: Any, dtype: Any = None) -> Any:
 def copy(x: Any) -> Any:
     """The same values; concrete data gets memory of its own."""
     x = core.as_array(x)
-    return core.Array(np.array(x._data)) if x._trace is None else x
+    return placement.copied(x) if x._trace is None else x
+
+
+def device_put(x: Any, device: Any = None) -> Any:
+    """One array on a device, bound to it; a traced value goes where the program runs."""
+    target = None if device is None else find(device)
+    if isinstance(x, np.ndarray) and target in (None, CPU):
+        x = np.array(x)
+    x = core.as_array(x)
+    return x if x._trace is not None else placement.put(x, target)
+
+
+def device_of(x: Any) -> Any:
+    """The device an Array lies on; of a traced value the default one."""
+    if x._trace is None or x._has_value:
+        return placement.home(x)
+    return default()
 
 
 def immutable(what: str, hint: str) -> ArgumentError:

@@ -116,11 +116,17 @@ class Operators:
         return methods.iterate(methods.ravel(self))
 
     @property
-    def device(self) -> str:
-        return "cpu"
+    def device(self) -> Any:
+        """The Device it lies on; of a traced value the default one."""
+        return methods.device_of(self)
+
+    def devices(self) -> set[Any]:
+        """The device it lies on, as a set."""
+        return {methods.device_of(self)}
 
     def to_device(self, device: Any, *, stream: Any = None) -> Any:
-        return self
+        """The same value on a device, bound to it: ``tracejit.device_put``."""
+        return methods.device_put(self, device)
 
     # ---- moving elements ----
 
@@ -164,7 +170,7 @@ class Operators:
         return methods.copy(self)
 
     def astype(self, dtype: Any, copy: bool = False, device: Any = None) -> Any:
-        return methods.astype(self, dtype)
+        return methods.astype(self, dtype, device=device)
 
     def view(self, dtype: Any = None) -> Any:
         return methods.view(self, dtype)

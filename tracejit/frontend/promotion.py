@@ -22,6 +22,7 @@ from tracejit import hints, source
 from tracejit.config import config
 from tracejit.errors import ArgumentError, DTypeError, ShapeError
 from tracejit.frontend import array as core
+from tracejit.frontend import placement
 from tracejit.frontend.trace import current_trace
 from tracejit.ir.graph import Literal, Value, literal
 from tracejit.ir.types import DTYPES, TensorType, bfloat16, complex_dtype, kind
@@ -134,7 +135,7 @@ def constant_of(array: Any) -> Any:
     """
     if isinstance(array._value, Literal):
         return array._value.value
-    if array._trace is None and array._data.ndim == 0:
+    if array._trace is None and array.ndim == 0 and not array._on_gpu:
         return array._data[()]
     return None
 
@@ -182,7 +183,9 @@ def convert(array: Any, dtype: np.dtype, *, weak: bool = False) -> Any:
 
 def relabelled(array: Any, weak: bool) -> Any:
     """The same value with another weak flag."""
-    return core.Array(array._data, array._value, array._trace, weak)
+    found = placement.twin(array)
+    found._weak = weak
+    return found
 
 
 def check_fits(value: int, dtype: np.dtype) -> None:

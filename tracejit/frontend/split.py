@@ -13,7 +13,7 @@ from typing import Any
 
 from tracejit.errors import ArgumentError
 from tracejit.frontend import methods
-from tracejit.frontend.array import Array
+from tracejit.frontend.array import Array, carrying
 from tracejit.frontend.bodies import trace_body
 from tracejit.frontend.call import arrays_of, flatten, function_name, leaf_names
 from tracejit.frontend.trace import Traced, current_trace
@@ -51,11 +51,7 @@ class Split:
     def eager(self) -> bool:
         """Whether the values at hand travel with the traced ones (under grad outside of jit)."""
         trace = current_trace()
-        return (
-            trace is not None
-            and trace.eager
-            and all(leaf._data is not None for leaf in self.leaves)
-        )
+        return trace is not None and trace.eager and all(leaf._has_value for leaf in self.leaves)
 
     @property
     def fixed(self) -> tuple[Any, ...]:
@@ -109,9 +105,7 @@ def positional(fun: Function, args: tuple[Any, ...], kwargs: dict[str, Any]) -> 
 
 def placeholder(type: TensorType, like: Array | None = None) -> Array:
     """An Array that only has a type (and the data of ``like``), to trace a rule at."""
-    return Array(
-        None if like is None else like._data, Value(type), None, like is not None and like._weak
-    )
+    return carrying(like, Value(type), None, like is not None and like._weak)
 
 
 def inexact(leaves: Sequence[Any]) -> list[Any]:

@@ -15,13 +15,10 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-import numpy as np
-
 from tracejit import source
 from tracejit.errors import LeakedTracerError
-from tracejit.ir import interp
 from tracejit.ir.build import Builder
-from tracejit.ir.graph import Atom, ConstArray, Graph, Node, Value, literal
+from tracejit.ir.graph import Atom, ConstArray, Graph, Value, literal
 from tracejit.ir.types import TensorType, type_of
 from tracejit.ops.layout import constant
 from tracejit.record import dataclass
@@ -71,6 +68,8 @@ class Trace:
         return self._capture(array, array._value.type)
 
     def _lift_concrete(self, array: Any) -> Atom:
+        if array._on_gpu:
+            return self._capture(array, array.type)
         data = array._data
         if data.ndim == 0:
             return literal(data, type_of(data))
@@ -158,12 +157,3 @@ def run_trace(
     inputs = (*(value for _, value in captured), *values)
     graph = Graph(inputs, tuple(trace.builder.nodes), outputs, name)
     return Traced(graph, tuple(array for array, _ in captured), extra)
-
-
-def evaluate(node: Node, data: Sequence[np.ndarray | None]) -> tuple[np.ndarray | None, ...]:
-    """The concrete outputs of a node in an eager trace; None where an operand is unknown or there
-    is an effect.
-    """
-    if node.prim.effect or any(d is None for d in data):
-        return (None,) * len(node.outputs)
-    return interp.apply(node, [d for d in data if d is not None])

@@ -96,6 +96,8 @@ class Primitive:
     lowers
         ``(*types, **params) -> bool``: whether ``lower`` takes these operands (None: it takes all);
         where it does not, the element rule serves, or the NumPy body between kernels
+    cuda
+        a user's own CUDA kernel: ``(*types, **params) -> CudaLaunch`` (``kernel/gpu/source.py``)
     scalar
         ``(*exprs) -> Expr``: definition by other scalar operations, for printers without a spelling
     spell
@@ -126,6 +128,7 @@ class Primitive:
     lower: Callable[..., Any] | None = None
     lowers: Callable[..., bool] | None = None
     updates: bool = False
+    cuda: Callable[..., Any] | None = None
     scalar: Callable[..., Any] | None = None
     spell: Spell | None = None
     domain: Any = None

@@ -42,7 +42,7 @@ def of_sizes(kernel: Kernel, names: Mapping[int, str]) -> Kernel:
         return kernel
     locals_ = tuple(Local(v.name, v.dtype, value) for value, v in writer.used.values())
     first = body[0]
-    if len(body) == 1 and isinstance(first, Loop) and first.how == "par":
+    if len(body) == 1 and isinstance(first, Loop) and first.how in ("par", "block"):
         body = (replace(first, body=(*locals_, *first.body)),)
     else:
         body = (*locals_, *body)

@@ -195,7 +195,9 @@ class _Machine:
         if stmt.guard is None or self.value(stmt.guard, scope):
             array, place = _place(stmt.buffer, index, scope)
             before = array[place]
-            array[place] = value if stmt.fn == "exchange" else _apply(stmt.fn, [before, value], dtype)
+            array[place] = (
+                value if stmt.fn == "exchange" else _apply(stmt.fn, [before, value], dtype)
+            )
         if stmt.old is not None:
             scope.cells[stmt.old] = [before]
 
@@ -226,8 +228,8 @@ class _Machine:
         at: list[_Meeting | None] = [next(thread, None) for thread in alive]
         while any(meeting is not None for meeting in at):
             met = False
-            for group in _groups(at):
-                if _meet([at[k] for k in group]):
+            for stmt, group in list(_groups(at)):
+                if _meet(stmt, [at[k] for k in group]):
                     met = True
                     for k in group:
                         at[k] = next(alive[k], None)
@@ -247,27 +249,22 @@ class _Machine:
         return values[-1]
 
 
-def _groups(at: Sequence[_Meeting | None]) -> list[range]:
-    """Which threads may meet now: all of the block, or those of each group of a Combine."""
-    stmts = {meeting.stmt for meeting in at if meeting is not None}
-    widths = {s.width if isinstance(s, Combine) else len(at) for s in stmts}
-    width = min(min(widths), len(at))
-    return [range(k, min(k + width, len(at))) for k in range(0, len(at), width)]
+def _groups(at: Sequence[_Meeting | None]) -> Iterator[tuple[Stmt, range]]:
+    """Which threads are to meet where: all of the block, or those of each group of a Combine."""
+    for stmt in dict.fromkeys(meeting.stmt for meeting in at if meeting is not None):
+        width = stmt.width if isinstance(stmt, Combine) else len(at)
+        yield from ((stmt, range(k, min(k + width, len(at)))) for k in range(0, len(at), width))
 
 
-def _meet(meetings: Sequence[_Meeting | None]) -> bool:
-    """Let a group go on if it is complete; its locals are folded then."""
-    first = meetings[0]
-    if first is None or any(m is None or m.stmt is not first.stmt for m in meetings):
+def _meet(stmt: Stmt, meetings: Sequence[_Meeting | None]) -> bool:
+    """Let a group go on if all of it is at ``stmt``; its locals are folded then."""
+    cells = [m.cell for m in meetings if m is not None and m.stmt is stmt]
+    if len(cells) < len(meetings) or (isinstance(stmt, Combine) and len(cells) < stmt.width):
         return False
-    if isinstance(first.stmt, Barrier):
-        return True
-    if len(meetings) != first.stmt.width:
-        return False
-    cells = [m.cell for m in meetings if m is not None and m.cell is not None]
-    folded = _folded(first.stmt, [cell[0] for cell in cells])
-    for cell, value in zip(cells, folded, strict=True):
-        cell[0] = value
+    if isinstance(stmt, Combine):
+        held = [cell for cell in cells if cell is not None]
+        for cell, value in zip(held, _folded(stmt, [c[0] for c in held]), strict=True):
+            cell[0] = value
     return True
 
 

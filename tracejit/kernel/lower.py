@@ -56,8 +56,8 @@ class Lowered:
     """A kernel and how a group's values bind to its parameters, in order.
 
     ``checks[code - 1]`` is the user's position behind a Check of the kernel. ``then``: the kernel
-    to run next; with it ``places`` says which of reads, writes and ``scratch`` (memory between the
-    kernels) each parameter is.
+    to run next; with it ``places`` says which of reads, writes, ``scratch`` (memory between the
+    kernels) and ``zeroed`` (counters that are zero before and after) each parameter is.
     """
 
     kernel: Kernel
@@ -68,6 +68,7 @@ class Lowered:
     scratch: tuple[TensorType, ...] = ()
     places: tuple[int, ...] | None = None
     then: Lowered | None = None
+    zeroed: tuple[TensorType, ...] = ()
 
 
 def lower_group(group: Group, partition: Partition, vector_bytes: int) -> Lowered:

@@ -72,6 +72,20 @@ class _Names:
 
 def lower_loop(group: Group, partition: Partition, vector_bytes: int) -> Lowered:
     """The kernel of a loop group, for vectors of ``vector_bytes``."""
+    kernel, steps = loop_kernel(group, partition, vector_bytes)
+    kernel, sizes = generalise(kernel)
+    if steps is not None:
+        kernel = replace(kernel, sizes=("steps", *kernel.sizes))
+        sizes = (steps, *sizes)
+    return Lowered(kernel, group.inputs, group.outputs, sizes, checked(group.node))
+
+
+def loop_kernel(
+    group: Group, partition: Partition, vector_bytes: int, *, alone: bool = False
+) -> tuple[Kernel, int | None]:
+    """The kernel with all extents as numbers but "steps", and the value of that where it counts the
+    steps. ``alone``: for one element at a time, the state never in memory.
+    """
     node = group.node
     assert isinstance(group.form, LoopForm)
     inputs = {v: f"x{k}" for k, v in enumerate(group.inputs)}
@@ -79,11 +93,11 @@ def lower_loop(group: Group, partition: Partition, vector_bytes: int) -> Lowered
     puller = Puller(partition.graph.producer, inputs.__contains__, inputs.__getitem__)
     names = _Names(node, inputs, outputs, puller)
     form = group.form.mapped(names.named)
-    lanes = lanes_of(form, vector_bytes)
+    lanes = 1 if alone else lanes_of(form, vector_bytes)
     nest = flatten(collapse(make_nest(form, names)), 2 * lanes)
     by_size = form.cond is None and form.length >= SMALL
     steps = Var("steps", "i64") if by_size else const(form.length)
-    writer = StreamWriter if is_stream(form, nest) else LoopWriter
+    writer = StreamWriter if not alone and is_stream(form, nest) else LoopWriter
     body = writer(form, nest, lanes, steps).write()
     stacks = stacks_of(nest, form) if by_size else set()
 
@@ -99,11 +113,8 @@ def lower_loop(group: Group, partition: Partition, vector_bytes: int) -> Lowered
         *(param(v, name, "out") for v, name in outputs.items()),
     )
     title = "_".join((node.prim.name, *form.names[:4])) + ("_etc" if len(form.names) > 4 else "")
-    kernel, sizes = generalise(Kernel(title, (), params, body, comment(group)))
-    if by_size:
-        kernel = replace(kernel, sizes=("steps", *kernel.sizes))
-        sizes = (form.length, *sizes)
-    return Lowered(kernel, group.inputs, group.outputs, sizes, checked(node))
+    kernel = Kernel(title, (), params, body, comment(group))
+    return kernel, form.length if by_size else None
 
 
 def comment(group: Group) -> str:

@@ -32,6 +32,7 @@ from tracejit.kernel.math_builder import FORMATS, Builder, Recorder
 from tracejit.kernel.math_half import widen_half
 from tracejit.kernel.nodes import (
     Accumulate,
+    Atomic,
     Check,
     If,
     Kernel,
@@ -279,14 +280,14 @@ class Expander:
             case Local() | Set() | Accumulate():
                 before, (value,) = self.expressions([statement.value])
                 return [*before, replace(statement, value=value)]
-            case Store():
+            case Store() | Atomic():
                 guard = () if statement.guard is None else (statement.guard,)
                 before, found = self.expressions([statement.value, *statement.index, *guard])
-                index = tuple(found[1 : 1 + len(statement.index)])
-                return [
-                    *before,
-                    Store(statement.buffer, index, found[0], found[-1] if guard else None),
-                ]
+                index, last = tuple(found[1 : 1 + len(statement.index)]), found[-1]
+                new = replace(
+                    statement, index=index, value=found[0], guard=last if guard else None
+                )
+                return [*before, new]
             case Check():
                 before, (ok,) = self.expressions([statement.ok])
                 return [*before, Check(ok, statement.code)]
@@ -377,4 +378,6 @@ def names_in(kernel: Kernel) -> set[str]:
                 stack += body
             case Local(name=name) | Scratch(name=name):
                 names.add(name)
+            case Atomic(old=str(old)):
+                names.add(old)
     return names

@@ -27,6 +27,7 @@ from tracejit.ir.expr import Const, Expr, Op, Var, children, rebuild, walk_new
 from tracejit.ir.types import DTYPES
 from tracejit.kernel.nodes import (
     Accumulate,
+    Atomic,
     Check,
     If,
     Kernel,
@@ -164,7 +165,7 @@ def map_expressions(statement: Stmt, change: Callable[[Expr], Expr]) -> Stmt:
             return replace(statement, cond=change(statement.cond))
         case Local() | Set() | Accumulate():
             return replace(statement, value=change(statement.value))
-        case Store():
+        case Store() | Atomic():
             guard = None if statement.guard is None else change(statement.guard)
             index = tuple(map(change, statement.index))
             return replace(statement, index=index, value=change(statement.value), guard=guard)

@@ -20,28 +20,21 @@ from tracejit.kernel.alike import alike
 from tracejit.kernel.build import KernelBuilder, Operand, constant, operand, output
 from tracejit.kernel.conv import conv_kernel
 from tracejit.kernel.gemm import gemm_kernel, prefers_blas
+from tracejit.kernel.gpu.library import Spec
+from tracejit.kernel.gpu.source import CudaSource
 from tracejit.kernel.lower import Lowered, checked_lines, kernel_name, lower_group
 from tracejit.kernel.lower_loop import lower_loop
 from tracejit.kernel.lower_stencil import lower_stencil
 from tracejit.kernel.matmul import matmul_kernel
 from tracejit.kernel.nodes import Accumulate, Kernel, Local, Loop, Param, Set, Stmt, Store, While
 from tracejit.kernel.partial import lower_parts
+from tracejit.kernel.scratch import Scratch
 from tracejit.kernel.sizes import generalise
 from tracejit.kernel.split import split
 from tracejit.kernel.unify import unify
 from tracejit.ops.dot import Matmul, as_matmul
 from tracejit.passes.groups import Group, Partition
-from tracejit.passes.place import (
-    ALIGN,
-    Branch,
-    Plan,
-    Run,
-    ScanLoop,
-    Slot,
-    Step,
-    Storage,
-    WhileLoop,
-)
+from tracejit.passes.place import Branch, Plan, Run, ScanLoop, Step, WhileLoop
 from tracejit.record import dataclass
 from tracejit.source import Position
 
@@ -106,7 +99,38 @@ class HostCall:
     writes: tuple[int, ...]
 
 
-Call = KernelCall | GemmCall | HostCall
+@dataclass(frozen=True)
+class LibraryCall:
+    """A call of a GPU's library on ``slots``, in the order of ``spec.operands``; ``workspace``: the
+    slot of the memory it works in.
+    """
+
+    spec: Spec
+    slots: tuple[int, ...]
+    workspace: int | None
+    at: Position | None
+
+
+@dataclass(frozen=True)
+class CudaCall:
+    """A user's own CUDA kernel on ``grid`` blocks of ``block`` threads. Its arguments: those that
+    ``order`` names of the buffers in ``slots`` and then ``scalars``.
+
+    ``starts``: slots to fill before, with the slot that each is a copy of, or None for zeros, and
+    their bytes.
+    """
+
+    source: CudaSource
+    slots: tuple[int, ...]
+    scalars: tuple[Any, ...]
+    grid: int | tuple[int, ...]
+    block: int | tuple[int, ...]
+    at: Position | None
+    order: tuple[int, ...]
+    starts: tuple[tuple[int, int | None, int], ...] = ()
+
+
+Call = KernelCall | GemmCall | LibraryCall | CudaCall | HostCall
 
 
 @dataclass(frozen=True)
@@ -152,44 +176,13 @@ def all_runs(steps: tuple[Step, ...]) -> Iterator[Run]:
 def lower_program(plan: Plan, vector_bytes: int) -> Program:
     """Lower every group of the plan."""
     runs = tuple(all_runs(plan.steps))
-    scratch = _Scratch(plan)
+    scratch = Scratch(plan)
     known: dict[Any, Lowered] = {}
     calls = tuple(_lower_run(run, vector_bytes, scratch, known) for run in runs)
     return Program(scratch.plan, runs, calls)
 
 
-class _Scratch:
-    """Memory at the end of the arena that a call's kernels hand results on in."""
-
-    def __init__(self, plan: Plan) -> None:
-        self.start = -(-plan.arena // ALIGN) * ALIGN
-        self.before = plan
-        self.plan = plan
-        self.last = max((s.last for s in plan.storages), default=0)
-
-    def slots(self, types: tuple[TensorType, ...]) -> tuple[int, ...]:
-        """Slots for values of these types; those of the next call may lie in the same place."""
-        plan, end = self.plan, self.start
-        slots, storages = list(plan.slots), list(plan.storages)
-        for type in types:
-            storage = Storage("arena", 0, -(-type.nbytes // ALIGN) * ALIGN, offset=end)
-            storage.last = self.last
-            storage.names.append(f"partial results: {type}")
-            slots.append(Slot(len(slots), type, len(storages), (len(storages),)))
-            storages.append(storage)
-            end += storage.nbytes
-        live = max(plan.live, self.before.live + end - self.start)
-        self.plan = replace(
-            plan,
-            slots=tuple(slots),
-            storages=tuple(storages),
-            arena=max(plan.arena, end),
-            live=live,
-        )
-        return tuple(range(len(plan.slots), len(slots)))
-
-
-def _lower_run(run: Run, vector_bytes: int, scratch: _Scratch, known: dict[Any, Lowered]) -> Call:
+def _lower_run(run: Run, vector_bytes: int, scratch: Scratch, known: dict[Any, Lowered]) -> Call:
     """``known``: what groups of this program have become, by ``alike``."""
     group = run.group
     if group.kind == "fused":
@@ -222,11 +215,11 @@ def _lower_fused(
         known[key] = found
         return found
     lines = checked_lines(group)
-    return found if lines == found.checks else _with_checks(found, lines)
+    return found if lines == found.checks else with_checks(found, lines)
 
 
-def _with_checks(lowered: Lowered, lines: tuple[Position | None, ...]) -> Lowered:
-    then = None if lowered.then is None else _with_checks(lowered.then, lines)
+def with_checks(lowered: Lowered, lines: tuple[Position | None, ...]) -> Lowered:
+    then = None if lowered.then is None else with_checks(lowered.then, lines)
     return replace(lowered, checks=lines, then=then)
 
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from tracejit.config import config
 from tracejit.errors import ArgumentError, OutOfBoundsError, ShapeError
-from tracejit.frontend import creation, promotion, shaping
+from tracejit.frontend import creation, methods, promotion, shaping
 from tracejit.frontend import elementwise as ew
 from tracejit.frontend.array import Array, as_array
 from tracejit.frontend.axes import integer, shape_tuple
@@ -62,7 +62,7 @@ def linspace(
         # numbers: computed in float64 and rounded once
         exact = np.linspace(start, stop, num, endpoint)
         exact = np.floor(exact) if kind(wanted) in "iu" else exact
-        found = creation.asarray(exact.astype(wanted))
+        found = creation.asarray(exact.astype(wanted), device=device)
         return (found, step) if retstep else found
     counter = convert(creation.iota(I64, (num,), 0), a.dtype)
     counter = reshaped(counter, (num,) + (1,) * a.ndim)
@@ -71,6 +71,7 @@ def linspace(
     found = ew.add(ew.multiply(a, ew.subtract(1, t)), ew.multiply(b, t))
     found = ew.floor(found) if kind(wanted) in "iu" else found
     found = shaping.moveaxis(convert(found, wanted), 0, axis)
+    found = found if device is None else methods.device_put(found, device)
     return (found, step) if retstep else found
 
 
@@ -113,12 +114,12 @@ def identity(n: int, dtype: Any = None) -> Any:
 
 def empty(shape: Any, dtype: Any = None, *, device: Any = None) -> Any:
     """An array of zeros: there is no memory without content here."""
-    return creation.zeros(shape, dtype)
+    return creation.zeros(shape, dtype, device=device)
 
 
 def empty_like(prototype: Any, dtype: Any = None, shape: Any = None, *, device: Any = None) -> Any:
     """Zeros in the shape and dtype of ``prototype``."""
-    return creation.zeros_like(prototype, dtype, shape)
+    return creation.zeros_like(prototype, dtype, shape, device=device)
 
 
 def fromfunction(
@@ -144,9 +145,13 @@ def fromstring(string: str, dtype: Any = float, count: int = -1, *, sep: str) ->
 
 
 def from_dlpack(x: Any, /, *, device: Any = None, copy: bool | None = None) -> Any:
-    """An array over another library's CPU tensor, without a copy where that can be."""
-    data = np.from_dlpack(x)
-    return creation.array(data) if copy else creation.asarray(data)
+    """An array over another library's tensor, without a copy where that can be. What lies on a GPU
+    stays there.
+
+    Raises DeviceError where the tensor is on a GPU that is not there.
+    """
+    found = methods.from_dlpack(x)
+    return creation.asarray(methods.copy(found) if copy else found, device=device)
 
 
 # ---- grids ---------------------------------------------------------------------------------------

@@ -16,6 +16,9 @@ from tracejit.ops import (
     dynamic,
     family,
     fill,
+    fused,
+    fused_attention,
+    fused_conv,
     indexing,
     layout,
     logic,
@@ -40,7 +43,7 @@ MODULES: tuple[ModuleType, ...] = (
     special,
     bits,
 )
-MODULES += (fill, layout, reduce, dot, conv)
+MODULES += (fill, layout, reduce, dot, conv, fused, fused_conv, fused_attention)
 MODULES += (callback, dynamic, indexing, cumulative, sort, window, random_bits)
 
 

@@ -1,4 +1,4 @@
-"""The passes in their order; nothing else states it.
+"""The passes in their order; nothing else states it, but ``libraries.py`` for GPUs.
 
 run_passes(graph, OPTIMISE)                                ->  the graph to be compiled
 run_passes(graph, OPTIMISE, off=frozenset(("neg_neg",)))   ->  without one pass or rule
@@ -25,7 +25,8 @@ from tracejit.passes.small import write_out_small
 
 Pass = Callable[..., Graph]
 
-OPTIMISE: tuple[Pass, ...] = (
+#: what makes a graph smaller
+REDUCE: tuple[Pass, ...] = (
     inline_calls,  # first: the others see through calls then
     drop_dead,  # before anything is spent on what nobody reads
     fold_constants,  # fewer nodes to merge
@@ -34,6 +35,9 @@ OPTIMISE: tuple[Pass, ...] = (
     merge_equal,  # rules make equal nodes of different ones,
     simplify,  # and merged operands make rules apply
     drop_dead,
+)
+#: what brings it to forms that are computed well
+PREPARE: tuple[Pass, ...] = (
     swap_transposed,  # before products are fixed in their forms, and loops are asked for theirs
     hoist_products,  # after the rules: they would fold the transposes it takes out of loops back in
     drop_dead,  # of the loops before, and what is only read by them
@@ -41,6 +45,10 @@ OPTIMISE: tuple[Pass, ...] = (
     keep_layouts,  # what is left of transposes around convolutions
     canonicalise,  # last: the rules would fold the transposes it writes back into the products
 )
+OPTIMISE: tuple[Pass, ...] = (*REDUCE, *PREPARE)
+
+#: those of ``libraries.py``, for GPUs
+FOR_LIBRARIES = ("find_attention", "find_convolutions", "narrow_products", "find_epilogues")
 
 #: passes made of named parts that ``off`` may name one by one
 HAS_PARTS: frozenset[Pass] = frozenset((simplify,))
@@ -48,10 +56,11 @@ HAS_PARTS: frozenset[Pass] = frozenset((simplify,))
 
 def check_names(off: frozenset[str]) -> None:
     """Raise ArgumentError for a name that is neither a pass nor a rule."""
-    known = {step.__name__ for step in OPTIMISE} | {rule.name for rule in RULES}
+    names = (*dict.fromkeys(step.__name__ for step in OPTIMISE), *FOR_LIBRARIES)
+    known = {*names, *(rule.name for rule in RULES)}
     for name in sorted(off - known):
         close = difflib.get_close_matches(name, sorted(known), n=1)
-        passes = ", ".join(dict.fromkeys(step.__name__ for step in OPTIMISE))
+        passes = ", ".join(names)
         raise ArgumentError(
             f"off: there is no pass or rule `{name}`",
             hint=f"did you mean `{close[0]}`?" if close else f"the passes are {passes}",

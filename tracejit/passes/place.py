@@ -22,13 +22,14 @@ from tracejit.passes.inplace import Chains, carried, operands_in_place
 from tracejit.record import dataclass
 from tracejit.source import Position
 
+#: bytes that buffers are aligned to: a line of a CPU's cache, unless a plan is asked for more
 ALIGN = 64
 
 
 @dataclass
 class Storage:
-    """A piece of memory. ``kind``: in, out, const, arena; ``number``: which argument, result or
-    constant.
+    """A piece of memory. ``kind``: in, out, const, arena, or zero (see ``kernel/scratch.py``);
+    ``number``: which argument, result or constant.
     """
 
     kind: str
@@ -137,9 +138,11 @@ class Plan:
         return "\n".join(rows)
 
 
-def place_buffers(partition: Partition) -> Plan:
-    """Plan the memory of a partitioned graph, sub-graphs included."""
-    planner = _Planner()
+def place_buffers(partition: Partition, align: int = ALIGN) -> Plan:
+    """Plan the memory of a partitioned graph, sub-graphs included; in the arena, storages begin at
+    multiples of ``align``.
+    """
+    planner = _Planner(align)
     graph = partition.graph
     for k, v in enumerate(graph.inputs):
         planner.new_slot(v, planner.new_storage("in", k, v.type, v.name))
@@ -160,7 +163,8 @@ def place_buffers(partition: Partition) -> Plan:
 
 
 class _Planner:
-    def __init__(self) -> None:
+    def __init__(self, align: int) -> None:
+        self.align = align
         self.slots: list[Slot] = []
         self.storages: list[Storage] = []
         self.constants: list[Node] = []
@@ -182,7 +186,7 @@ class _Planner:
     def new_storage(
         self, kind: str, number: int, type: TensorType, name: str, at: Position | None = None
     ) -> int:
-        nbytes = -(-max(type.nbytes, 1) // ALIGN) * ALIGN
+        nbytes = -(-max(type.nbytes, 1) // self.align) * self.align
         names = [f"{name or 'value'}: {type}"]
         self.storages.append(Storage(kind, number, nbytes, self.time, self.time, 0, names, at))
         return len(self.storages) - 1

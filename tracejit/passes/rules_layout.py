@@ -38,6 +38,23 @@ def moves_only_ones(x: Atom, p: Axes) -> bool:
     return long == sorted(long)
 
 
+def differs_by_ones(x: Atom, shape: Axes) -> bool:
+    """Whether ``shape`` is that of ``x`` but for axes of extent 1."""
+    return [n for n in x.type.shape if n != 1] == [n for n in shape if n != 1] != []
+
+
+def transpose_long(x: Any, shape: Axes, p: Axes) -> Any:
+    """The axes of ``x`` with more than one element in the order that ``p`` brings those of
+    ``shape`` to.
+    """
+    own = [axis for axis, n in enumerate(x.type.shape) if n != 1]
+    theirs = [axis for axis, n in enumerate(shape) if n != 1]
+    long = [own[theirs.index(axis)] for axis in p if shape[axis] != 1]
+    ones = [axis for axis in range(x.type.ndim) if axis not in own]
+    turned = transpose(x, permutation=(*ones, *long))
+    return reshape(turned, new_sizes=tuple(shape[axis] for axis in p))
+
+
 def rev_less(x: Any, dims: Axes) -> Any:
     """Axes of extent 1 need no reversing."""
     kept = tuple(d for d in dims if x.type.shape[d] > 1)
@@ -61,6 +78,24 @@ REORDERING = (
         cases=(
             case("f32[2,3]", lambda x: transpose(x, permutation=(0, 1))),
             case("f32[]", lambda x: transpose(x, permutation=())),
+        ),
+    ),
+    Rule(
+        "transpose_of_ones",  # below the reshape: there it may meet another transpose
+        find=P(transpose, P(reshape, x, new_sizes=shape), permutation=p),
+        put=transpose_long,
+        when=lambda x, shape, p: differs_by_ones(x, shape) and shape != x.type.shape,
+        cases=(
+            case(
+                "f32[2,1,3,4]",
+                lambda x: transpose(
+                    reshape(x, new_sizes=(2, 1, 3, 1, 4)), permutation=(2, 3, 0, 1, 4)
+                ),
+            ),
+            case(
+                "f32[2,1,3]",
+                lambda x: transpose(reshape(x, new_sizes=(2, 3)), permutation=(1, 0)),
+            ),
         ),
     ),
     Rule(

@@ -130,6 +130,8 @@ def recognise(node: Node, can_fuse: CanFuse) -> StencilForm | str:
     """The form of a scan whose step is a stencil, or why it is none."""
     if node.prim is not scan:
         return "no scan"
+    if not getattr(can_fuse, "stencils", True):
+        return "this back end runs one step after the other"
     s = Scan(**node.params)
     if s.body.outputs[s.n_carry :]:
         return "it stacks results"

@@ -10,15 +10,13 @@ import os
 import threading
 import time
 from dataclasses import replace
-from functools import lru_cache, partial
+from functools import partial
 from typing import Any
 
 from tracejit.codegen.main import Env, make_env, print_main
-from tracejit.ir.expr import Op, Var, const, walk
 from tracejit.ir.graph import Node
-from tracejit.ir.prim import Primitive
-from tracejit.ir.types import short
 from tracejit.kernel.nodes import Kernel
+from tracejit.kernel.probe import computable
 from tracejit.kernel.program import Program
 from tracejit.kernel.text import show
 from tracejit.lazy import lazy
@@ -80,57 +78,7 @@ def can_fuse(node: Node) -> bool:
     """Whether LLVM kernels can compute a node: no complex numbers, and scalar operations all
     known.
     """
-    types = (*(x.type for x in node.inputs), *(out.type for out in node.outputs))
-    if any(t.dtype.kind == "c" for t in types):
-        return False
-    prim = node.prim
-    if prim.lowers is not None and prim.lowers(*types[: len(node.inputs)], **node.params):
-        return all(can_fuse(inner) for graph in node.subgraphs for inner in graph.nodes)
-    if prim.element is None and prim.lowers is not None:
-        return False
-    if node.prim.element is None:
-        return True
-    return _element_known(
-        node.prim, tuple(t for t in types[: len(node.inputs)]), _Params(node.params)
-    )
-
-
-class _Params:
-    """Params as a key for a cache."""
-
-    def __init__(self, params: Any) -> None:
-        self.params = params
-        self.key = tuple(params.items())
-
-    def __hash__(self) -> int:
-        return hash(self.key)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Params) and self.key == other.key
-
-
-class _Probe:
-    """Stands for an operand while an element rule is tried out."""
-
-    def __init__(self, type: Any) -> None:
-        self.type, self.dtype, self.shape = type, short(type.dtype), type.shape
-
-    def __call__(self, index: Any, guard: Any = None) -> Any:
-        return Op("probe", tuple(index), self.dtype)
-
-
-@lru_cache(maxsize=8192)
-def _element_known(prim: Primitive, types: tuple[Any, ...], params: _Params) -> bool:
-    assert prim.element is not None
-    out = prim.infer(*types, **params.params)
-    shape = (out[0] if isinstance(out, tuple) else out).shape
-    index = tuple(Var(f"i{k}", "i64") if n != 1 else const(0) for k, n in enumerate(shape))
-    try:
-        found = prim.element([_Probe(t) for t in types], index, **params.params)
-    except NotImplementedError:
-        return False
-    exprs = found if isinstance(found, tuple) else (found,)
-    return all(n.fn in KNOWN for e in exprs for n in walk(e) if isinstance(n, Op))
+    return computable(node, KNOWN)
 
 
 def prepared(kernel: Kernel, name: str = "") -> Kernel:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import ctypes
 import time
 from collections.abc import Generator, Sequence
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -25,98 +24,28 @@ from tracejit.codegen.main import (
     SGEMM,
 )
 from tracejit.config import Settings, config
-from tracejit.errors import BackendError, OutOfBoundsError
+from tracejit.errors import OutOfBoundsError
 from tracejit.ir import interp
 from tracejit.ir.graph import Graph, walk_nodes
-from tracejit.ir.text import show as show_graph
 from tracejit.ir.types import DTYPES, TensorType
 from tracejit.kernel.program import GemmCall, HostCall, KernelCall, Program, lower_program, work
-from tracejit.kernel.text import show as show_kernel
 from tracejit.lazy import lazy
 from tracejit.passes.donate import reused
 from tracejit.passes.group import partition
-from tracejit.passes.groups import Partition
 from tracejit.passes.outputs import own_outputs
 from tracejit.passes.pipeline import OPTIMISE, check_names, run_passes
-from tracejit.passes.place import Plan, Run, place_buffers
+from tracejit.passes.place import Run, place_buffers
 from tracejit.record import dataclass
 from tracejit.runtime import cpu, driver, report
 from tracejit.runtime.buffers import Place, empty, fresh, place_of, pointer, ready
 from tracejit.runtime.library import prefetch_products
 from tracejit.runtime.native import host_target, thread_pool
+from tracejit.runtime.stages import Stages
 from tracejit.runtime.trampoline import caller, trampoline
 
-# the printers of Python load when they are asked for
-_module = lazy("tracejit.codegen.module")
+# the Numba back end loads when it is asked for
 _numba = lazy("tracejit.codegen.numba")
-
-
-@dataclass(frozen=True)
-class Stages:
-    """What a function became on its way to machine code; each part has a readable text."""
-
-    graph: Graph
-    optimised: Graph
-    partition: Partition
-    program: Program
-    seconds: dict[str, float]
-    threads: int
-
-    @property
-    def groups(self) -> Partition:
-        return self.partition
-
-    @property
-    def plan(self) -> Plan:
-        return self.program.plan
-
-    @cached_property
-    def kernels(self) -> tuple[str, ...]:
-        """The text of each distinct kernel."""
-        return tuple(show_kernel(k) for k in self.program.kernels)
-
-    @cached_property
-    def sources(self) -> Sources:
-        """The printed program: ``sources.llvm`` and ``sources.numba``."""
-        return Sources(self)
-
-    def __repr__(self) -> str:
-        return f"<Stages of {self.graph!r}, {len(self.program.kernels)} kernels>"
-
-    def __str__(self) -> str:
-        """All but the sources."""
-        texts = {
-            "graph": show_graph(self.graph),
-            "optimised": show_graph(self.optimised),
-            "groups": str(self.groups),
-            "plan": str(self.plan),
-            "kernels": "\n".join(self.kernels),
-        }
-        return "\n".join(f"--- {name}\n{text.rstrip()}" for name, text in texts.items())
-
-
-class Sources:
-    """A program as text, printed when asked for."""
-
-    def __init__(self, stages: Stages) -> None:
-        self._stages = stages
-
-    @cached_property
-    def llvm(self) -> str:
-        """LLVM text of the kernels and of ``main``."""
-        return cpu.sources(self._stages.program, self._stages.threads)
-
-    @cached_property
-    def numba(self) -> str:
-        """One Python module that needs only NumPy and Numba."""
-        graph = self._stages.graph
-        names = [v.name.strip() or f"argument_{k}" for k, v in enumerate(graph.inputs)]
-        return _module.print_source(  # type: ignore[no-any-return]
-            self._stages.program, graph.name, names
-        )
-
-    def __str__(self) -> str:
-        return self.llvm
+_gpu = lazy("tracejit.runtime.gpu.executable")
 
 
 class Interpreted:
@@ -339,15 +268,16 @@ def compile_graph(
     threads: int,
     settings: Settings | None = None,
     donated: frozenset[int] = frozenset(),
-) -> Executable | Interpreted:
-    """Compile ``graph``. ``backend``: llvm, numba or numpy; ``mode``: default, fast_compile or
-    debug; ``donated``: inputs whose memory results may take.
+    device: Any = None,
+) -> Any:
+    """Compile ``graph``. ``backend``: llvm, numba, numpy or cuda, which runs on ``device``;
+    ``mode``: default, fast_compile or debug; ``donated``: inputs whose memory results may take.
     """
+    settings = settings or config.current()
+    if backend == "cuda":
+        return _gpu.compile_gpu(graph, device, settings, donated)
     if backend == "numpy" or mode == "fast_compile":
         return Interpreted(graph)
-    if backend == "cuda":
-        raise BackendError("the cuda back end is not available in this version")
-    settings = settings or config.current()
     stages = make_stages(graph, threads=threads, settings=settings)
     start = time.perf_counter()
     executable = Executable(stages, backend, donated)
@@ -375,4 +305,4 @@ def make_stages(graph: Graph, *, threads: int, settings: Settings | None = None)
     parts = timed("groups", lambda: partition(owned, cpu.can_fuse))
     plan = timed("plan", lambda: place_buffers(parts))
     program = timed("kernels", lambda: lower_program(plan, host_target().vector_bytes))
-    return Stages(graph, optimised, parts, program, seconds, threads)
+    return Stages(graph, optimised, parts, program, seconds, threads, "llvm")

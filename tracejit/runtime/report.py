@@ -18,7 +18,7 @@ from tracejit.ir.verify import verify
 from tracejit.kernel.verify import verify as verify_kernel
 
 if TYPE_CHECKING:
-    from tracejit.runtime.executable import Stages
+    from tracejit.runtime.stages import Stages
 
 
 def wanted(settings: Settings) -> bool:
@@ -73,8 +73,10 @@ def finish(stages: Stages, settings: Settings) -> None:
             if settings.dump:
                 write(settings.dump, f"{name}-{stage}.txt", text)
         if "source" in settings.show:
-            print(f"--- {name}: source\n{stages.sources.llvm}", file=sys.stderr)
-        if settings.dump:
+            print(f"--- {name}: source\n{stages.sources}", file=sys.stderr)
+        if settings.dump and stages.backend == "cuda":
+            write(settings.dump, f"{name}.cu", stages.sources.cuda)
+        elif settings.dump:
             write(settings.dump, f"{name}.ll", stages.sources.llvm)
             try:
                 write(settings.dump, f"{name}_numba.py", stages.sources.numba)

@@ -39,12 +39,16 @@ class GemmSpec:
 
 #: epilogue -> operands of a product with it. ``gelu`` is the tanh form. "drelu"/"dgelu" multiply by
 #: the derivative at aux; "_bgrad" also leaves the sum over M in ``dbias``; "_aux" leaves in ``aux``
-#: what the gradient's needs
+#: what the gradient needs: for gelu what it is applied to, of the dtype of out (N a multiple of 8);
+#: for relu a mask of bits, in rows of N / 8 bytes whose order is the library's own affair (N a
+#: multiple of 128)
 EPILOGUES: dict[str, tuple[str, ...]] = {
     "": ("lhs", "rhs", "out"),
     "bias": ("lhs", "rhs", "bias", "out"),
     "relu": ("lhs", "rhs", "out"),
     "bias_relu": ("lhs", "rhs", "bias", "out"),
+    "relu_aux": ("lhs", "rhs", "out", "aux"),
+    "bias_relu_aux": ("lhs", "rhs", "bias", "out", "aux"),
     "gelu": ("lhs", "rhs", "out"),
     "bias_gelu": ("lhs", "rhs", "bias", "out"),
     "gelu_aux": ("lhs", "rhs", "out", "aux"),

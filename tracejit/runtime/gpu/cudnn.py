@@ -1,8 +1,8 @@
 """cuDNN's graph API by ctypes: the library, its descriptors and what it says when it fails.
 
     x = Descriptor("tensor", unique_id=1, data_type=DATA_TYPES["f16"], dimensions=..., strides=...)
-    target = Target.of_properties(json)      plans without a GPU, from a device's properties
-    target = Target.of_handle(handle(stream), fill)                       plans that run
+    Target(Handle(lambda: stream.ptr))       plans that run on a GPU's stream
+    Target.described(json)                   plans for a GPU that is not here
 
 In: attributes by name, of which ``KINDS`` knows number and type. Out: finished descriptors, which
 keep alive what they were made of. Names and numbers are those of ``cudnn_graph.h`` of cuDNN 9.
@@ -12,6 +12,7 @@ Nothing here imports CuPy or needs a GPU; the library loads at the first descrip
 from __future__ import annotations
 
 import ctypes
+import threading
 from collections.abc import Callable, Sequence
 from ctypes import byref, c_bool, c_char, c_double, c_float, c_int, c_int64, c_void_p, cast
 from functools import lru_cache
@@ -37,6 +38,7 @@ POINTWISE_MODE: Type = (14, c_int)
 DESCRIPTOR: Type = (15, c_void_p)
 REDUCTION_OPERATOR: Type = (18, c_int)
 BEHAVIOR_NOTE: Type = (19, c_int)
+INT32: Type = (23, c_int)
 CHAR: Type = (24, c_char)
 
 
@@ -153,7 +155,7 @@ KINDS: dict[str, tuple[int, dict[str, tuple[int, Type]]]] = {
         },
     ),
     "operation_reshape": (31, {"x": (2200, DESCRIPTOR), "y": (2201, DESCRIPTOR)}),
-    "deviceprop": (38, {"device_id": (2700, INT64), "json_representation": (2702, CHAR)}),
+    "deviceprop": (38, {"device_id": (2700, INT32), "json_representation": (2702, CHAR)}),
 }
 
 DATA_TYPES = {"f32": 0, "f64": 1, "f16": 2, "i32": 4, "bf16": 9, "bool": 11}
@@ -346,9 +348,7 @@ def pointwise(
     **settings: Any,
 ) -> Descriptor:
     """An operation ``y = mode(x, b)`` on each element; ``t``: what ``select`` chooses by."""
-    how = Descriptor(
-        "pointwise", mode=POINTWISE[mode], math_prec=DATA_TYPES[compute], **settings
-    )
+    how = Descriptor("pointwise", mode=POINTWISE[mode], math_prec=DATA_TYPES[compute], **settings)
     operands = {name: value for name, value in (("b", b), ("t", t)) if value is not None}
     return Descriptor("operation_pointwise", descriptor=how, x=x, y=y, **operands)
 
@@ -356,30 +356,48 @@ def pointwise(
 # ---- what plans are made for ---------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Target:
-    """What plans are made for: a GPU's ``handle``, or a GPU's ``properties``, which give plans that
-    cannot run. ``fill(address, byte, nbytes)`` clears memory on the handle's stream.
+class Handle:
+    """A handle on the device that is current when it is made; ``stream()`` gives the address of the
+    stream that its work goes onto. Raises CudnnError.
+
+    Its calls come one after another: whoever calls holds ``lock``.
     """
 
-    handle: int | None = None
+    def __init__(self, stream: Callable[[], int]) -> None:
+        self.lock = threading.Lock()
+        self._stream = stream
+        self._last: int | None = None
+        self._made = c_void_p()
+        check(library().cudnnCreate(byref(self._made)), "make a handle")
+        assert self._made.value is not None
+        self.value: int = self._made.value
+
+    def enter(self) -> None:
+        """See that work goes onto the stream of now."""
+        stream = self._stream()
+        if stream != self._last:
+            check(library().cudnnSetStream(self.value, stream), "set the stream")
+            self._last = stream
+
+
+@dataclass(frozen=True)
+class Target:
+    """What plans are made for: the GPU of a ``handle``, or one of which only ``properties`` are
+    known, whose plans cannot run.
+    """
+
+    handle: Handle | None = None
     properties: Descriptor | None = None
-    fill: Callable[[int, int, int], None] | None = None
 
     @staticmethod
-    def of_handle(handle: int, fill: Callable[[int, int, int], None]) -> Target:
-        """Plans for the GPU of a handle."""
-        return Target(handle, None, fill)
-
-    @staticmethod
-    def of_properties(json: str) -> Target:
-        """Plans for the GPU that a text describes (in the form that cuDNN writes), without one."""
-        return Target(None, Descriptor("deviceprop", json_representation=json.encode()), None)
+    def described(json: str) -> Target:
+        """A GPU that a text describes, as ``device_properties`` gives it. Raises CudnnError."""
+        return Target(None, Descriptor("deviceprop", json_representation=json.encode()))
 
     @property
     def graph(self) -> dict[str, Any]:
         """Attributes of a graph for this target."""
-        return {} if self.handle is None else {"handle": self.handle}
+        return {} if self.handle is None else {"handle": self.handle.value}
 
     @property
     def heuristics(self) -> dict[str, Any]:
@@ -392,16 +410,34 @@ class Target:
         return self.graph or self.heuristics
 
 
-def handle(stream: int) -> int:
-    """A new handle on the current device whose work goes onto ``stream``. Raises CudnnError."""
-    found, made = library(), c_void_p()
-    check(found.cudnnCreate(byref(made)), "make a handle")
-    check(found.cudnnSetStream(made, stream), "set a handle's stream")
-    assert made.value is not None
-    return made.value
-
-
 def device_properties(device: int) -> str:
-    """The text of a GPU's properties, for ``Target.of_properties``. Raises CudnnError."""
-    found = Descriptor("deviceprop", device_id=device)
-    return b"".join(found.get("json_representation", 1 << 16)).rstrip(b"\0").decode()
+    """The properties of a GPU of this machine as a text. Raises CudnnError."""
+    return properties_text(Descriptor("deviceprop", device_id=device))
+
+
+def properties_text(properties: Descriptor) -> str:
+    """What a descriptor of properties says, in cuDNN's JSON."""
+    return bytes(properties.get("json_representation", 1 << 16)).rstrip(b"\0").decode()
+
+
+# ---- graphs --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Scratch:
+    """A tensor of a graph that lies in the plan's workspace: its number and its bytes."""
+
+    uid: int
+    nbytes: int
+
+
+@dataclass(frozen=True)
+class Built:
+    """A graph. ``uids``: numbers of its operands' tensors, in the order of ``spec.operands``;
+    ``scalars``: number and value of tensors that are one f32 on the host.
+    """
+
+    graph: Descriptor
+    uids: tuple[int, ...]
+    scratch: tuple[Scratch, ...] = ()
+    scalars: tuple[tuple[int, float], ...] = ()

@@ -13,8 +13,7 @@ from collections.abc import Sequence
 from tracejit.kernel.gpu.library import ConvSpec, Ints
 from tracejit.record import dataclass
 from tracejit.runtime.gpu import cudnn
-from tracejit.runtime.gpu.cudnn import Descriptor, Target, pointwise, tensor
-from tracejit.runtime.gpu.cudnn_graph import Built
+from tracejit.runtime.gpu.cudnn import Built, Descriptor, Target, pointwise, tensor
 
 #: dtype of operands -> what products are summed in
 COMPUTE = {"f16": "f32", "bf16": "f32", "f32": "f32", "f64": "f64"}
@@ -48,7 +47,27 @@ def why_not(spec: ConvSpec) -> str:
         return "cuDNN does not crop (a padding is negative)"
     if spec.epilogue and spec.direction != "forward":
         return f"{spec.epilogue} goes with forward convolutions only"
+    for shape, axes in ((spec.x, spec.x_axes), (spec.w, spec.w_axes), (spec.y, spec.y_axes)):
+        if packed(shape, axes) is None:
+            return f"cuDNN's tensors have their features first or last, not in the order {axes}"
     return ""
+
+
+def packed(shape: Ints, axes: Ints) -> Ints | None:
+    """The order, features first or features last, that ``axes`` are, where axes of one element may
+    stand anywhere; None where they are neither. cuDNN makes plans for other orders too, but out of
+    engines that ask only which of features and columns lies closer.
+
+    >>> packed((32, 3, 1, 1), (2, 3, 0, 1)), packed((32, 3, 5, 5), (2, 3, 0, 1))
+    ((0, 1, 2, 3), None)
+    """
+    first = tuple(range(len(shape)))
+    last = (0, *first[2:], 1)
+    found = [axis for axis in axes if shape[axis] > 1]
+    orders = (axes, first, last) if axes in (first, last) else (first, last)
+    return next(
+        (order for order in orders if [axis for axis in order if shape[axis] > 1] == found), None
+    )
 
 
 def conv_graph(spec: ConvSpec, target: Target) -> Built:
@@ -119,15 +138,16 @@ def _how(size: _Sizes, compute: str) -> Descriptor:
 def _sizes(spec: ConvSpec) -> _Sizes:
     flat = len(spec.strides) == 1
     one, none = ((1,), (0,)) if flat else ((), ())
+    shapes = (spec.x, spec.w, spec.y)
+    orders = (
+        packed(shape, axes) or axes
+        for shape, axes in zip(shapes, (spec.x_axes, spec.w_axes, spec.y_axes), strict=True)
+    )
     return _Sizes(
-        *(_widened(shape) if flat else shape for shape in (spec.x, spec.w, spec.y)),
+        *((*shape[:2], 1, shape[2]) if flat else shape for shape in shapes),
         *(
             _widened_strides(shape, axes) if flat else strides(shape, axes)
-            for shape, axes in (
-                (spec.x, spec.x_axes),
-                (spec.w, spec.w_axes),
-                (spec.y, spec.y_axes),
-            )
+            for shape, axes in zip(shapes, orders, strict=True)
         ),
         (*one, *spec.strides),
         (*none, *(low for low, _ in spec.padding)),
@@ -147,10 +167,6 @@ def strides(shape: Sequence[int], axes: Sequence[int]) -> Ints:
         found[axis] = step
         step *= shape[axis]
     return tuple(found)
-
-
-def _widened(shape: Ints) -> Ints:
-    return (*shape[:2], 1, shape[2])
 
 
 def _widened_strides(shape: Ints, axes: Ints) -> Ints:

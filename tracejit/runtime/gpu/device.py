@@ -19,7 +19,10 @@ from typing import Any
 import numpy as np
 
 from tracejit.kernel.gpu.library import Spec
+from tracejit.kernel.gpu.source import CudaSource
 from tracejit.record import dataclass
+
+__all__ = ["CudaSource", "Device", "LibraryPlan", "Memory", "Properties", "Recording"]
 
 
 @dataclass(frozen=True)
@@ -44,26 +47,6 @@ class Memory:
         self.address = address
         self.nbytes = nbytes
         self.owner = owner
-
-
-@dataclass(frozen=True)
-class CudaSource:
-    """CUDA C of one kernel: ``extern "C" __global__ void name(...)`` over 8-byte parameters only
-    (pointers and ``long long``), unless ``arguments`` says otherwise.
-
-    ``contract``: whether products may fuse with sums (``-fmad``). ``shared``: bytes of dynamic
-    shared memory. ``header``: whether ``kernels/tracejit.cuh`` is put in front. ``arguments``: for
-    kernels of users, the type of each parameter: "p" pointer, or a short dtype name.
-    ``lines``: where each line of the text comes from, for messages: (file, line) or None.
-    """
-
-    name: str
-    text: str
-    contract: bool = True
-    shared: int = 0
-    header: bool = True
-    arguments: tuple[str, ...] | None = None
-    origin: tuple[str, int] | None = None
 
 
 class LibraryPlan(ABC):
@@ -124,10 +107,16 @@ class Device(ABC):
 
     @abstractmethod
     def launch(
-        self, function: Any, grid: int, block: int, args: Sequence[Any], shared: int = 0
+        self,
+        function: Any,
+        grid: int | tuple[int, ...],
+        block: int | tuple[int, ...],
+        args: Sequence[Any],
+        shared: int = 0,
     ) -> None:
-        """Run a kernel on ``grid`` blocks of ``block`` threads. ``args``: an int for each 8-byte
-        parameter, a NumPy scalar for others. A grid of 0 blocks does nothing.
+        """Run a kernel on ``grid`` blocks of ``block`` threads, each an int or up to three.
+        ``args``: an int for each 8-byte parameter, a NumPy scalar for others. A grid of 0 blocks
+        does nothing.
         """
 
     @abstractmethod
@@ -147,4 +136,3 @@ class Device(ABC):
         """``work()`` with everything it puts on the stream recorded instead of run: launches,
         copies within the device, fills, library calls. Nothing else may be asked for meanwhile.
         """
-

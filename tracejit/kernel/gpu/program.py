@@ -1,0 +1,176 @@
+"""A whole program for a GPU: the plan's steps with what each one calls.
+
+    program = lower_gpu_program(plan, target)      Program(plan, calls)
+
+As ``kernel/program.py`` does for the CPU: each ``Run`` becomes kernels with ``block`` and
+``thread`` loops, a library's call, or a call of the host.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+from tracejit.ir.graph import Value, params_key
+from tracejit.ir.types import DTYPES, TensorType
+from tracejit.kernel.alike import alike
+from tracejit.kernel.gpu.custom import lower_custom
+from tracejit.kernel.gpu.fused import lower_fused
+from tracejit.kernel.gpu.loops import lower_loop_gpu
+from tracejit.kernel.gpu.products import matmul_gpu
+from tracejit.kernel.gpu.specs import spec_of
+from tracejit.kernel.gpu.target import GpuTarget
+from tracejit.kernel.lower import Lowered, checked_lines
+from tracejit.kernel.nodes import Kernel, Loop
+from tracejit.kernel.program import (
+    Call,
+    CudaCall,
+    HostCall,
+    KernelCall,
+    LibraryCall,
+    Program,
+    all_runs,
+    evaluate_size,
+    with_checks,
+)
+from tracejit.kernel.scratch import Scratch
+from tracejit.passes.place import Branch, Plan, Run, ScanLoop, Step, WhileLoop
+
+#: what libraries ask of their operands, and more than any access of a kernel takes
+ALIGN = 256
+#: bytes of a thread's widest access
+WIDEST = 16
+
+
+def lower_gpu_program(plan: Plan, target: GpuTarget) -> Program:
+    """Lower every group of the plan."""
+    return _Lowering(plan, target).program()
+
+
+class _Lowering:
+    def __init__(self, plan: Plan, target: GpuTarget) -> None:
+        self.runs = tuple(all_runs(plan.steps))
+        self.target = target
+        self.scratch = Scratch(plan, ALIGN)
+        #: slots that do not begin at multiples of 16 bytes
+        self.odd = frozenset(_moved(plan.steps))
+        #: what groups of this program have become
+        self.known: dict[Any, Lowered] = {}
+
+    def program(self) -> Program:
+        calls = tuple(self.call(run) for run in self.runs)
+        return Program(self.scratch.plan, self.runs, calls)
+
+    def call(self, run: Run) -> Call:
+        group, slots = run.group, (*run.reads, *run.writes)
+        target = self.target
+        if self.odd.intersection(slots):
+            target = replace(target, vector_bytes=0)
+        if group.kind == "host" and group.node.prim.cuda is not None:
+            return self.own_kernel(run)
+        if group.kind == "host":
+            return HostCall(group.node, group.inputs, run.reads, run.writes)
+        if group.kind == "library":
+            return self.library(run, target)
+        if group.kind == "fused":
+            key = (alike(group, run.partition.graph), target.vector_bytes)
+            found = self.known.get(key)
+            if found is None:
+                found = self.known[key] = lower_fused(group, run.partition, target)
+            lines = checked_lines(group)
+            found = found if lines == found.checks else with_checks(found, lines)
+        elif group.kind == "loop":
+            found = lower_loop_gpu(group, run.partition, target)
+        else:
+            found = lower_custom(group, target)
+        return self.kernel_call(found, slots)
+
+    def own_kernel(self, run: Run) -> CudaCall:
+        """A kernel that a user wrote."""
+        node = run.group.node
+        slot = dict(zip(run.group.inputs, run.reads, strict=True))
+        launch = node.prim.rule("cuda")(*(x.type for x in node.inputs), **node.params)
+        operands = tuple(slot[x] for x in node.inputs if isinstance(x, Value))
+        slots = (*operands, *run.writes)
+        starts = tuple(
+            (write, None if start < 0 else operands[start], out.type.nbytes)
+            for write, start, out in zip(run.writes, launch.starts, node.outputs, strict=False)
+            if start is not None and out.type.nbytes
+        )
+        scalars, order = launch.scalars, launch.order
+        if order is None:
+            order = tuple(range(len(slots) + len(scalars)))
+        grid, block = launch.grid, launch.block
+        return CudaCall(launch.source, slots, scalars, grid, block, node.at, order, starts)
+
+    def kernel_call(self, lowered: Lowered, slots: tuple[int, ...]) -> KernelCall:
+        """``slots`` in the order of the group's reads and writes."""
+        more = (*self.scratch.slots(lowered.scratch), *self.scratch.zeroed(lowered.zeroed))
+        return _calls(lowered, (*slots, *more))
+
+    def library(self, run: Run, target: GpuTarget) -> Call:
+        """A library's call, or a kernel of ours where no library has it."""
+        node = run.group.node
+        slot = dict(zip(run.group.inputs, run.reads, strict=True))
+        operands = tuple(slot[x] for x in node.inputs if isinstance(x, Value))
+        slots = (*operands, *run.writes)
+        found = spec_of(node, target.compute) if target.vector_bytes else None
+        if found is not None:
+            spec, order = found
+            workspace = target.workspace(spec)
+            if workspace is not None:
+                own = self.scratch.slots((_bytes(workspace),)) if workspace else (None,)
+                return LibraryCall(spec, tuple(slots[k] for k in order), own[0], node.at)
+        types = tuple(x.type for x in (*node.inputs, *node.outputs))
+        key = (node.prim, types, params_key(node.params))
+        if key not in self.known:
+            make = matmul_gpu
+            self.known[key] = make(*types, dict(node.params), target)
+        return self.kernel_call(self.known[key], slots)
+
+
+def _bytes(count: int) -> TensorType:
+    return TensorType(DTYPES["u8"], (count,))
+
+
+def _calls(lowered: Lowered, slots: tuple[int, ...]) -> KernelCall:
+    """The chain of kernels; ``slots`` in the order that ``places`` count."""
+    kernel, own = lowered.kernel, slots
+    if lowered.places is not None:
+        own = tuple(slots[place] for place in lowered.places)
+    grid = grid_of(kernel, lowered.sizes)
+    then = None if lowered.then is None else _calls(lowered.then, slots)
+    own = own[: len(kernel.params)]
+    return KernelCall(kernel, own, lowered.sizes, grid, grid > 1, lowered.checks, then)
+
+
+def grid_of(kernel: Kernel, sizes: tuple[int, ...]) -> int:
+    """How many blocks a kernel runs in."""
+    of = dict(zip(kernel.sizes, sizes, strict=True))
+    [loop] = (s for s in kernel.body if isinstance(s, Loop) and s.how == "block")
+    return max(evaluate_size(loop.stop, of) - evaluate_size(loop.start, of), 0)
+
+
+def threads_of(kernel: Kernel) -> int:
+    """How many threads a block of a kernel has."""
+    [block] = (s for s in kernel.body if isinstance(s, Loop) and s.how == "block")
+    [loop] = (s for s in block.body if isinstance(s, Loop) and s.how == "thread")
+    return evaluate_size(loop.stop, {})
+
+
+def _moved(steps: tuple[Step, ...]) -> Iterator[int]:
+    """Slots that loops move by steps which are no multiple of the widest access."""
+    for step in steps:
+        match step:
+            case WhileLoop():
+                yield from _moved(step.cond)
+                yield from _moved(step.body)
+            case ScanLoop():
+                for slot, _, stride in step.moves:
+                    if stride % WIDEST:
+                        yield slot
+                yield from _moved(step.body)
+            case Branch():
+                for branch in step.branches:
+                    yield from _moved(branch)

@@ -1,0 +1,26 @@
+"""What kernels for a GPU can compute: the test that fusion asks of a back end."""
+
+from __future__ import annotations
+
+from tracejit.codegen import cuda
+from tracejit.ir.graph import Node
+from tracejit.ops.fused import fused_matmul
+from tracejit.ops.fused_attention import fused_attention, fused_attention_grad
+from tracejit.ops.fused_conv import fused_conv
+
+#: what passes write only where a library has it
+FUSED = frozenset((fused_matmul, fused_conv, fused_attention, fused_attention_grad))
+
+
+class _Ability:
+    """Called with a node. ``stencils``: loops over stencils run one step after the other, each as
+    wide as the device, rather than several to a tile.
+    """
+
+    stencils = False
+
+    def __call__(self, node: Node) -> bool:
+        return node.prim in FUSED or cuda.can_fuse(node)
+
+
+can_fuse = _Ability()

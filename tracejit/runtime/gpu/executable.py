@@ -1,0 +1,300 @@
+"""A graph compiled for a GPU.
+
+    executable = GpuExecutable(make_gpu_stages(graph, device, settings), device)
+    executable.launch(operands, results)       addresses on the device; does not wait
+    executable.run([x, y])                     NumPy arrays in and out
+
+One arena holds all that lives between the steps, workspaces of libraries included. Operands and
+results that come at other addresses every time are copied to places of their own, if that costs
+less than launching one by one what a recording launches at once.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from tracejit.config import Settings, config
+from tracejit.errors import OutOfBoundsError, OutOfMemoryError
+from tracejit.ir.graph import Graph
+from tracejit.kernel.gpu.conv import features_last
+from tracejit.kernel.gpu.program import ALIGN, lower_gpu_program
+from tracejit.kernel.gpu.specs import takes
+from tracejit.kernel.gpu.target import GpuTarget
+from tracejit.kernel.program import LibraryCall
+from tracejit.passes.donate import reused
+from tracejit.passes.group import partition
+from tracejit.passes.libraries import for_libraries
+from tracejit.passes.outputs import own_outputs
+from tracejit.passes.pipeline import check_names, run_passes
+from tracejit.passes.place import Plan, place_buffers
+from tracejit.runtime import report
+from tracejit.runtime.gpu import pending
+from tracejit.runtime.gpu.ability import can_fuse
+from tracejit.runtime.gpu.code import load_kernels
+from tracejit.runtime.gpu.device import Device, Memory
+from tracejit.runtime.gpu.driver import Driver, Segment
+from tracejit.runtime.stages import Stages
+
+#: addresses of one operand after which it counts as one that comes somewhere else every time
+WANDERS = 6
+#: bytes that are copied in the time of a launch
+COPY = 4 << 20
+#: buffers that an error for lack of memory names
+NAMED = 5
+
+
+def target_of(device: Device, settings: Settings) -> GpuTarget:
+    """What schedules know of a device."""
+
+    def workspace(spec: Any) -> int | None:
+        plan = device.library(spec)
+        return None if plan is None else plan.workspace
+
+    p = device.properties
+    return GpuTarget(
+        p.arch,
+        p.multiprocessors,
+        settings.precision,
+        workspace,
+        deterministic=settings.deterministic,
+    )
+
+
+def make_gpu_stages(graph: Graph, target: GpuTarget, settings: Settings) -> Stages:
+    """Every stage of ``graph`` up to kernels for a GPU."""
+    seconds: dict[str, float] = {}
+
+    def timed(name: str, make: Any) -> Any:
+        start = time.perf_counter()
+        found = make()
+        seconds[name] = time.perf_counter() - start
+        return found
+
+    watcher = report.Watcher(settings, graph) if report.wanted(settings) else None
+    off = frozenset(settings.off)
+    check_names(off)
+    passes = for_libraries(takes(target), features_last(target.compute))
+    optimised = timed("passes", lambda: run_passes(graph, passes, after=watcher, off=off))
+    owned = timed("outputs", lambda: own_outputs(optimised, can_fuse))
+    parts = timed("groups", lambda: partition(owned, can_fuse))
+    plan = timed("plan", lambda: place_buffers(parts, ALIGN))
+    program = timed("kernels", lambda: lower_gpu_program(plan, target))
+    return Stages(graph, optimised, parts, program, seconds, 1, "cuda")
+
+
+class GpuExecutable:
+    """A program on a device."""
+
+    native = True
+    backend = "cuda"
+
+    def __init__(
+        self, stages: Stages, device: Device, donated: frozenset[int] = frozenset()
+    ) -> None:
+        self.stages = stages
+        self.device = device
+        self.program = stages.program
+        plan = self.program.plan
+        self.output_types = stages.graph.output_types
+        self.operand_types = tuple(v.type for v in stages.graph.inputs)
+        self.reused = reused(plan, donated)
+        functions = load_kernels(device, self.program.kernels)
+        specs = {c.spec for c in self.program.calls if isinstance(c, LibraryCall)}
+        libraries = {spec: device.library(spec) for spec in specs}
+        self.memory = _Memory(plan, device)
+        self.driver = Driver(
+            self.program,
+            device,
+            functions,
+            {spec: found for spec, found in libraries.items() if found is not None},
+            self.memory.flags(self.program),
+        )
+        self.staging = _Staging(self)
+        self.lock = threading.Lock()
+
+    @property
+    def graph(self) -> Graph:
+        return self.stages.graph
+
+    def launch(self, operands: Sequence[int], results: Sequence[int]) -> None:
+        """Put a run on the stream. Failed checks of indices raise where somebody waits for it."""
+        with self.lock:
+            inputs, outputs = self.staging.places(operands, results)
+            self.driver.run(self.memory.table(inputs, outputs))
+            self.staging.finish(results)
+        if self.driver.checked:
+            pending.add(self.device, self.check)
+
+    def run(self, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """The results on ``arrays``, which must have the graph's input types; waits."""
+        device = self.device
+        operands = [device.alloc(max(a.nbytes, 1)) for a in arrays]
+        results = [device.alloc(max(t.nbytes, 1)) for t in self.output_types]
+        for memory, array in zip(operands, arrays, strict=True):
+            if array.nbytes:
+                device.to_device(memory.address, np.ascontiguousarray(array))
+        self.launch([m.address for m in operands], [m.address for m in results])
+        found = []
+        for memory, type in zip(results, self.output_types, strict=True):
+            array = np.empty(type.shape, type.dtype)
+            if array.nbytes:
+                device.to_host(array, memory.address)
+            found.append(array)
+        device.synchronize()
+        pending.drain(device)
+        return found
+
+    def check(self) -> None:
+        """Raise for a kernel that reported an index outside its axis; waits."""
+        checked = self.driver.checked
+        flags = np.zeros(len(checked), np.int64)
+        self.device.to_host(flags, self.memory.flag_cells)
+        if not flags.any():
+            return
+        self.device.fill(self.memory.flag_cells, 0, flags.nbytes)
+        for call, code in zip(checked, flags.tolist(), strict=True):
+            if code:
+                at = call.checks[min(code, len(call.checks)) - 1] if call.checks else None
+                raise OutOfBoundsError(
+                    "an index lies outside its axis",
+                    at=at,
+                    hint='pass mode="clip", "fill", "drop" or "wrap" where that is meant',
+                )
+
+    def raise_failure(self, failure: object, arrays: Sequence[np.ndarray]) -> None:
+        """Runs report failures where somebody waits for them; none comes back from ``launch``."""
+
+
+class _Memory:
+    """The device memory that a program holds: arena, constants, counters, flags."""
+
+    def __init__(self, plan: Plan, device: Device) -> None:
+        self.plan = plan
+        self.device = device
+        self.flag_cells = 0
+        self.held: list[Memory] = []
+        self.arena: int | None = None
+        self.fixed: dict[tuple[str, int], int] = {}
+        for k, node in enumerate(plan.constants):
+            array = np.ascontiguousarray(node.params["value"].array)
+            self.fixed["const", k] = self.take(array.nbytes)
+            if array.nbytes:
+                device.to_device(self.fixed["const", k], array)
+        for s in plan.storages:
+            if s.kind == "zero":
+                self.fixed["zero", s.number] = self.take(s.nbytes)
+                device.fill(self.fixed["zero", s.number], 0, s.nbytes)
+
+    def take(self, nbytes: int) -> int:
+        """Memory for as long as the program is there. Where there is none, an error says what the
+        plan needs most for.
+        """
+        try:
+            memory = self.device.alloc(max(nbytes, 1))
+        except OutOfMemoryError as error:
+            largest = sorted(
+                (s for s in self.plan.storages if s.kind == "arena"), key=lambda s: -s.nbytes
+            )
+            lines = [f"the program's arena takes {self.plan.arena / 2**20:.1f} MiB; the largest:"]
+            for s in largest[:NAMED]:
+                where = f"  # {s.at.short()}" if s.at is not None else ""
+                lines.append(f"{s.nbytes / 2**20:10.1f} MiB  {' -> '.join(s.names)}{where}")
+            error.notes = (*error.notes, *lines)
+            error.at = error.at or (largest[0].at if largest else None)
+            raise
+        self.held.append(memory)
+        return memory.address
+
+    def flags(self, program: Any) -> int:
+        """Cells for the failures of calls with checks."""
+        from tracejit.kernel.verify import has_check
+
+        count = sum(has_check(c.kernel) for c in program.kernel_calls)
+        if count:
+            self.flag_cells = self.take(8 * count)
+            self.device.fill(self.flag_cells, 0, 8 * count)
+        return self.flag_cells
+
+    def table(self, operands: Sequence[int], results: Sequence[int]) -> list[int]:
+        """The first address of every slot."""
+        if self.arena is None:
+            self.arena = self.take(self.plan.arena) if self.plan.arena else 0
+        storages, table = self.plan.storages, []
+        for slot in self.plan.slots:
+            if slot.storage is None:
+                table.append(0)
+                continue
+            s = storages[slot.storage]
+            if s.kind == "arena":
+                table.append(self.arena + s.offset)
+            elif s.kind in ("in", "out"):
+                table.append((operands if s.kind == "in" else results)[s.number])
+            else:
+                table.append(self.fixed[s.kind, s.number])
+        return table
+
+
+class _Staging:
+    """Fixed places for operands and results that come at other addresses every time."""
+
+    def __init__(self, executable: GpuExecutable) -> None:
+        self.device = executable.device
+        self.memory = executable.memory
+        self.types = (*executable.operand_types, *executable.output_types)
+        self.count = len(executable.operand_types)
+        parts = executable.driver.parts
+        #: launches that a recording saves
+        self.launches = sum(p.launches for p in parts if isinstance(p, Segment))
+        self.seen: list[set[int]] = [set() for _ in self.types]
+        self.own: list[int | None] = [None for _ in self.types]
+
+    def places(
+        self, operands: Sequence[int], results: Sequence[int]
+    ) -> tuple[list[int], list[int]]:
+        """Where the program shall read and write; what is read is copied there."""
+        found: list[int] = []
+        for k, address in enumerate((*operands, *results)):
+            own = self.own[k]
+            if own is None and self.wanders(k, address):
+                own = self.own[k] = self.memory.take(self.types[k].nbytes)
+            if own is not None and k < self.count:
+                self.device.copy(own, address, self.types[k].nbytes)
+            found.append(address if own is None else own)
+        return found[: self.count], found[self.count :]
+
+    def wanders(self, k: int, address: int) -> bool:
+        """Whether to give the ``k``-th operand or result a fixed place."""
+        nbytes = self.types[k].nbytes
+        if self.launches < 2 or not 0 < nbytes <= COPY * self.launches:
+            return False
+        seen = self.seen[k]
+        seen.add(address)
+        return len(seen) > WANDERS
+
+    def finish(self, results: Sequence[int]) -> None:
+        """Copy results from their fixed places to where they are wanted."""
+        for k, address in enumerate(results, self.count):
+            own = self.own[k]
+            if own is not None:
+                self.device.copy(address, own, self.types[k].nbytes)
+
+
+def compile_gpu(
+    graph: Graph,
+    device: Device,
+    settings: Settings | None = None,
+    donated: frozenset[int] = frozenset(),
+) -> GpuExecutable:
+    """Compile ``graph`` for a device."""
+    settings = settings or config.current()
+    stages = make_gpu_stages(graph, target_of(device, settings), settings)
+    start = time.perf_counter()
+    executable = GpuExecutable(stages, device, donated)
+    stages.seconds["machine code"] = time.perf_counter() - start
+    report.finish(stages, settings)
+    return executable

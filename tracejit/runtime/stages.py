@@ -1,0 +1,97 @@
+"""What a function became on its way to machine code.
+
+stages = executable.stages
+stages.graph, stages.optimised, stages.groups, stages.plan, stages.kernels, stages.sources
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+from tracejit.ir.graph import Graph
+from tracejit.ir.text import show as show_graph
+from tracejit.kernel.program import Program
+from tracejit.kernel.text import show as show_kernel
+from tracejit.lazy import lazy
+from tracejit.passes.groups import Partition
+from tracejit.passes.place import Plan
+from tracejit.record import dataclass
+from tracejit.runtime import cpu
+
+# the printers of Python and of CUDA C load when they are asked for
+_module = lazy("tracejit.codegen.module")
+_cuda = lazy("tracejit.runtime.gpu.code")
+
+
+@dataclass(frozen=True)
+class Stages:
+    """What a function became on its way to machine code; each part has a readable text."""
+
+    graph: Graph
+    optimised: Graph
+    partition: Partition
+    program: Program
+    seconds: dict[str, float]
+    threads: int
+    backend: str
+
+    @property
+    def groups(self) -> Partition:
+        return self.partition
+
+    @property
+    def plan(self) -> Plan:
+        return self.program.plan
+
+    @cached_property
+    def kernels(self) -> tuple[str, ...]:
+        """The text of each distinct kernel."""
+        return tuple(show_kernel(k) for k in self.program.kernels)
+
+    @cached_property
+    def sources(self) -> Sources:
+        """The printed program: ``sources.llvm``, ``sources.numba``, or ``sources.cuda``."""
+        return Sources(self)
+
+    def __repr__(self) -> str:
+        return f"<Stages of {self.graph!r}, {len(self.program.kernels)} kernels>"
+
+    def __str__(self) -> str:
+        """All but the sources."""
+        texts = {
+            "graph": show_graph(self.graph),
+            "optimised": show_graph(self.optimised),
+            "groups": str(self.groups),
+            "plan": str(self.plan),
+            "kernels": "\n".join(self.kernels),
+        }
+        return "\n".join(f"--- {name}\n{text.rstrip()}" for name, text in texts.items())
+
+
+class Sources:
+    """A program as text, printed when asked for."""
+
+    def __init__(self, stages: Stages) -> None:
+        self._stages = stages
+
+    @cached_property
+    def llvm(self) -> str:
+        """LLVM text of the kernels and of ``main``."""
+        return cpu.sources(self._stages.program, self._stages.threads)
+
+    @cached_property
+    def numba(self) -> str:
+        """One Python module that needs only NumPy and Numba."""
+        graph = self._stages.graph
+        names = [v.name.strip() or f"argument_{k}" for k, v in enumerate(graph.inputs)]
+        return _module.print_source(  # type: ignore[no-any-return]
+            self._stages.program, graph.name, names
+        )
+
+    @cached_property
+    def cuda(self) -> str:
+        """CUDA C of the kernels of a program for a GPU."""
+        return _cuda.sources(self._stages.program)  # type: ignore[no-any-return]
+
+    def __str__(self) -> str:
+        return self.cuda if self._stages.backend == "cuda" else self.llvm
