@@ -32,7 +32,7 @@ template <class T> TJ T tj_max(T a, T b) { return a > b ? a : b; }
 template <class T> TJ T tj_min(T a, T b) { return a < b ? a : b; }
 TJ double tj_max(double a, double b) { return a > b || a != a ? a : b; }
 TJ double tj_min(double a, double b) { return a < b || a != a ? a : b; }
-#ifdef __CUDA_ARCH__
+#if __CUDA_ARCH__ >= 800
 TJ float tj_max(float a, float b) { asm("max.NaN.f32 %0, %0, %1;" : "+f"(a) : "f"(b)); return a; }
 TJ float tj_min(float a, float b) { asm("min.NaN.f32 %0, %0, %1;" : "+f"(a) : "f"(b)); return a; }
 #else
@@ -56,7 +56,8 @@ template <class T> TJ T tj_pow(T x, T n) {  // 1 / x^-n, truncated, for n < 0
   return (T)y;
 }
 template <class T> TJ T tj_mulhi(T a, T b) {  // up to 32 bits
-  return (T)(((T)-1 < 0 ? (unsigned long long)((long long)a * (long long)b) : (unsigned long long)a * b) >> 8 * sizeof(T));
+  const unsigned long long whole = (T)-1 < 0 ? (unsigned long long)((long long)a * b) : (unsigned long long)a * b;
+  return (T)(whole >> 8 * sizeof(T));
 }
 #ifdef __CUDA_ARCH__
 TJ long long tj_mulhi(long long a, long long b) { return __mul64hi(a, b); }
@@ -82,7 +83,6 @@ TJ float tj_from_bf16(unsigned short h) { return tj_bits<float>((unsigned)h << 1
 TJ float tj_from_f16(unsigned short h) { float x; asm("cvt.f32.f16 %0, %1;" : "=f"(x) : "h"(h)); return x; }
 TJ unsigned short tj_to_f16(float x) { unsigned short h; asm("cvt.rn.f16.f32 %0, %1;" : "=h"(h) : "f"(x)); return h; }
 TJ unsigned short tj_to_f16(double x) { unsigned short h; asm("cvt.rn.f16.f64 %0, %1;" : "=h"(h) : "d"(x)); return h; }
-TJ unsigned short tj_to_bf16(float x) { unsigned short h; asm("cvt.rn.bf16.f32 %0, %1;" : "=h"(h) : "f"(x)); return h; }
 #else
 TJ float tj_from_f16(unsigned short h) {
   const unsigned sign = (h & 0x8000u) << 16, rest = (h & 0x7fffu) << 13;
@@ -99,23 +99,98 @@ TJ unsigned short tj_to_f16(double x) {
   return sign | (unsigned)((b + (1ull << 41) - 1 + (b >> 42 & 1) >> 42) - (1008 << 10));
 }
 TJ unsigned short tj_to_f16(float x) { return tj_to_f16((double)x); }
+#endif
+#if __CUDA_ARCH__ >= 800
+TJ unsigned short tj_to_bf16(float x) { unsigned short h; asm("cvt.rn.bf16.f32 %0, %1;" : "=h"(h) : "f"(x)); return h; }
+#else
 TJ unsigned short tj_to_bf16(float x) {
   const unsigned b = tj_bits<unsigned>(x);
   return x != x ? b >> 16 | 0x40 : b + 0x7fff + (b >> 16 & 1) >> 16;
 }
 #endif
 
+// ---- the value of another thread of the warp: at a distance, so much below, of a lane ----------------------------
+
+template <class T> TJ T tj_across(T v, int d) { return (T)__shfl_xor_sync(~0u, v, d); }
+template <class T> TJ T tj_below(T v, int d) { return (T)__shfl_up_sync(~0u, v, d); }
+template <class T> TJ T tj_of(T v, int lane) { return (T)__shfl_sync(~0u, v, lane); }
+
+// ---- complex numbers ---------------------------------------------------------------------------------------------
+
+#if defined(TJ_COMPLEX) || !defined(__CUDA_ARCH__)  // skipped unless asked for: it takes as long to read as the rest
+TJ float tj_hypot(float a, float b) { return hypotf(a, b); }
+TJ double tj_hypot(double a, double b) { return hypot(a, b); }
+TJ bool tj_finite(float x) { return fabsf(x) < TJ_INF; }
+TJ bool tj_finite(double x) { return fabs(x) < TJ_INF; }
+TJ float tj_log1p(float x) { return log1pf(x); }
+TJ double tj_log1p(double x) { return log1p(x); }
+template <class R> struct alignas(2 * sizeof(R)) tj_complex {
+  R re, im;
+  template <class S> __device__ explicit operator tj_complex<S>() const { return {(S)re, (S)im}; }
+};
+#define TJ_C template <class R> TJ tj_complex<R>
+TJ_C operator-(tj_complex<R> a) { return {-a.re, -a.im}; }
+TJ_C operator+(tj_complex<R> a, tj_complex<R> b) { return {a.re + b.re, a.im + b.im}; }
+TJ_C operator-(tj_complex<R> a, tj_complex<R> b) { return {a.re - b.re, a.im - b.im}; }
+TJ_C operator*(tj_complex<R> a, tj_complex<R> b) { return {a.re * b.re - a.im * b.im, a.re * b.im + a.im * b.re}; }
+TJ_C operator/(tj_complex<R> a, tj_complex<R> b) {  // R. L. Smith, Algorithm 116, CACM 5 (1962)
+  const R x = b.re < 0 ? -b.re : b.re, y = b.im < 0 ? -b.im : b.im;
+  if (x == 0 && y == 0) return {a.re / x, a.im / x};
+  if (x >= y) {
+    const R ratio = b.im / b.re, scale = 1 / (b.re + b.im * ratio);
+    return {(a.re + a.im * ratio) * scale, (a.im - a.re * ratio) * scale};
+  }
+  const R ratio = b.re / b.im, scale = 1 / (b.im + b.re * ratio);
+  return {(a.re * ratio + a.im) * scale, (a.im * ratio - a.re) * scale};
+}
+TJ_C& operator+=(tj_complex<R>& a, tj_complex<R> b) { return a = a + b; }
+TJ_C& operator*=(tj_complex<R>& a, tj_complex<R> b) { return a = a * b; }
+template <class R> TJ bool operator==(tj_complex<R> a, tj_complex<R> b) { return a.re == b.re && a.im == b.im; }
+template <class R> TJ bool operator!=(tj_complex<R> a, tj_complex<R> b) { return a.re != b.re || a.im != b.im; }
+template <class R> TJ bool tj_finite(tj_complex<R> a) { return tj_finite(a.re) && tj_finite(a.im); }
+template <class R> TJ R tj_abs(tj_complex<R> a) { return tj_hypot(a.re, a.im); }
+TJ_C tj_conj(tj_complex<R> a) { return {a.re, -a.im}; }
+TJ_C tj_exp(tj_complex<R> a) {
+  const R size = exp(a.re);
+  if (a.im == 0) return {size, a.im};
+  if (!tj_finite(a.im) && !tj_finite(a.re) && a.re == a.re) return {size, size == 0 ? 0 : a.im - a.im};
+  return {size * cos(a.im), size * sin(a.im)};
+}
+TJ_C tj_log(tj_complex<R> a) {
+  const R size = tj_abs(a), x = a.re < 0 ? -a.re : a.re, y = a.im < 0 ? -a.im : a.im, most = x < y ? y : x;
+  const bool near = size > (R)0.5 && size < 2;  // 1: the logarithm of what differs from it
+  const R least = x < y ? x : y, off = near ? (most - 1) * (most + 1) + least * least : 0;
+  return {near ? (R)0.5 * tj_log1p(off) : log(size), atan2(a.im, a.re)};
+}
+TJ_C tj_sqrt(tj_complex<R> a) {
+  if (a.im - a.im != 0 && a.im == a.im) return {a.im < 0 ? -a.im : a.im, a.im};  // infinite
+  if (a.re == 0 && a.im == 0) return {0, a.im};
+  const bool left = a.re < 0;
+  if (!tj_finite(a.re) && a.re == a.re) {
+    const R other = a.im - a.im;
+    return left ? tj_complex<R>{other, copysign(a.re, a.im)} : tj_complex<R>{a.re, copysign(other, a.im)};
+  }
+  const R quarter = (R)0.25, x = (left ? -a.re : a.re) * quarter, y = a.im * quarter;  // no overflow
+  const R root = 2 * sqrt((x + tj_hypot(x, y)) * (R)0.5);
+  return left ? tj_complex<R>{(a.im < 0 ? -a.im : a.im) / (2 * root), copysign(root, a.im)}
+              : tj_complex<R>{root, a.im / (2 * root)};
+}
+TJ_C tj_across(tj_complex<R> v, int d) { return {tj_across(v.re, d), tj_across(v.im, d)}; }
+TJ_C tj_below(tj_complex<R> v, int d) { return {tj_below(v.re, d), tj_below(v.im, d)}; }
+TJ_C tj_of(tj_complex<R> v, int lane) { return {tj_of(v.re, lane), tj_of(v.im, lane)}; }
+#endif
+
 // ---- threads together: butterflies within a warp, then over the results of the warps -----------------------------
 
 template <int WIDTH, class T, class F> TJ T tj_warp(T v, F fold) {
 #pragma unroll
-  for (int d = WIDTH / 2; d > 0; d /= 2) v = fold(v, (T)__shfl_xor_sync(~0u, v, d));
+  for (int d = WIDTH / 2; d > 0; d /= 2) v = fold(v, tj_across(v, d));
   return v;
 }
 template <int WIDTH, class T, class F> TJ T tj_scan_warp(T v, F fold) {
 #pragma unroll
   for (int d = 1; d < WIDTH; d *= 2) {
-    const T before = (T)__shfl_up_sync(~0u, v, d);
+    const T before = tj_below(v, d);
     if ((int)threadIdx.x % WIDTH >= d) v = fold(before, v);
   }
   return v;
@@ -133,7 +208,7 @@ template <int THREADS, class T, class F> TJ T tj_scan_block(T v, T* shared, F fo
   __syncthreads();
   const T total = tj_scan_warp<THREADS / 32>(shared[threadIdx.x % (THREADS / 32)], fold);
   const int warp = threadIdx.x / 32;
-  const T before = (T)__shfl_sync(~0u, total, warp > 0 ? warp - 1 : 0);
+  const T before = tj_of(total, warp > 0 ? warp - 1 : 0);
   return warp > 0 ? fold(before, v) : v;
 }
 

@@ -110,7 +110,9 @@ class Bench:
             lambda name: Options(chosen.device, chosen.quick, back if name in BESIDE else front),
         )
         self.prepared: dict[tuple[str, str], set[str]] = {}
-        self.rows: dict[str, dict[str, Any]] = {w.name: row_of(w) for w in chosen.only}
+        self.rows: dict[str, dict[str, Any]] = {
+            w.name: row_of(w, chosen.quick) for w in chosen.only
+        }
         self.turns: dict[tuple[str, str], list[Any]] = {}
         results.figures["rows"] = list(self.rows.values())
 
@@ -128,6 +130,14 @@ class Bench:
             for group in self.groups(name):
                 self.team.begin(name, group)
         self.team.begin(REFERENCE)
+        self.team.settle(max(20.0, self.deadline.until(CEILINGS_END)))
+        names = [name for name in self.chosen.frameworks if self.groups(name)]
+        there = [name for name in names if name not in self.team.missing]
+        self.say(f"there are: {', '.join(there) or 'no frameworks'}")
+        for name in set(names) - set(there):
+            self.say(f"  {name}: {self.team.missing[name]}")
+        if not there:
+            raise KeyboardInterrupt
 
     def groups(self, name: str) -> list[str]:
         """The groups of rows that a framework has processes for."""
@@ -240,11 +250,11 @@ class Bench:
             for workload in workloads:
                 self.first(name, workload, self.deadline.until(FIRSTS_END))
 
-        beside = [threading.Thread(target=through, args=(REFERENCE, rows))]
+        beside = [threading.Thread(target=through, args=(REFERENCE, rows), daemon=True)]
         for name in set(names) & set(BESIDE):
             for group in {w.group for w in rows}:
                 of_group = [w for w in rows if w.group == group]
-                beside.append(threading.Thread(target=through, args=(name, of_group)))
+                beside.append(threading.Thread(target=through, args=(name, of_group), daemon=True))
         for thread in beside:
             thread.start()
         for workload in rows:
@@ -305,8 +315,9 @@ class Bench:
             if name in row["failed"]:
                 return
         asked = {"name": workload.name, "seconds": self.chosen.seconds}
+        limit = min(TURN_LIMIT, self.deadline.left)
         try:
-            found = self.team.ask(name, workload.group, "time", timeout=TURN_LIMIT, **asked)
+            found = self.team.ask(name, workload.group, "time", timeout=limit, **asked)
         except WorkerError as error:
             row["failed"][name] = str(error)
             if error.ended:
@@ -341,10 +352,12 @@ class Bench:
             self.results.update(now=True)
 
 
-def row_of(workload: GpuWorkload) -> dict[str, Any]:
-    """A row before anything is measured."""
+def row_of(workload: GpuWorkload, quick: bool) -> dict[str, Any]:
+    """A row before anything is measured. In tiny sizes nothing is compared with ceilings."""
     fields = ("name", "title", "dtype", "precision", "memory_bound", "flops", "library", "short")
     row = {field: getattr(workload, field) for field in fields}
+    if quick:
+        row |= {"memory_bound": False, "flops": 0.0, "library": ""}
     return {**row, "frameworks": {}, "different": {}, "failed": {}}
 
 
@@ -411,15 +424,16 @@ def interrupt(*_: Any) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     chosen = options(arguments)
-    signal.signal(signal.SIGTERM, interrupt)
     results = Results(chosen.out, chosen.merge)
     with tempfile.TemporaryDirectory(prefix="perf_", ignore_cleanup_errors=True) as folder:
         bench = Bench(chosen, folder, results)
+        before = signal.signal(signal.SIGTERM, interrupt)
         try:
             bench.run()
         except KeyboardInterrupt:
-            bench.say("ended from outside; what was measured is kept")
+            bench.say("ended; what was measured is kept")
         finally:
+            signal.signal(signal.SIGTERM, before)
             bench.team.close()
     if "workloads" in chosen.parts:
         print(report(results.whole(), chosen.frameworks, chosen.out))

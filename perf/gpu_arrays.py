@@ -77,7 +77,8 @@ def gelu_gradient_cupy(xp: Any, erf: Any, fuse: Any) -> Callable[..., Any]:
 
 
 def transpose_add_cupy(xp: Any, erf: Any, fuse: Any) -> Callable[..., Any]:
-    return fuse(lambda x, y: x + y.T)
+    added = fuse(lambda x, y: x + y)
+    return lambda x, y: added(x, y.T)
 
 
 def summed(axis: int | None) -> Callable[..., Any]:

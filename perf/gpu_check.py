@@ -240,6 +240,9 @@ def gemm_case(device: Any, form: str, dtype: str, compute: str, epilogue: str, o
 # ---- convolutions --------------------------------------------------------------------------------
 
 
+DIRECTIONS = ("forward", "data", "weights")
+
+
 def orders(layout: str, axes: int) -> tuple[Any, Any]:
     """How the axes of images, and of filters, lie in memory for "NCHW" or "NHWC"."""
     spatial = tuple(range(2, 2 + axes))
@@ -375,11 +378,11 @@ def conv_cases(device: Any) -> Iterator[Case]:
         tolerance = TOLERANCE[kind] * (2 if dtype in ("f32", "f64") else 1)
         return Case(name, tolerance, lambda: check_conv(device, spec))
 
-    directions, layouts = ("forward", "data", "weights"), ("NCHW", "NHWC")
+    layouts = ("NCHW", "NHWC")
     kinds = [("f32", "f32"), ("f32", "tf32"), ("f16", "f32"), ("bf16", "f32"), ("f64", "f64")]
-    for direction, layout, (dtype, compute) in itertools.product(directions, layouts, kinds):
+    for direction, layout, (dtype, compute) in itertools.product(DIRECTIONS, layouts, kinds):
         yield case("3x3", direction, layout, dtype, compute, "")
-    for form, direction, dtype in itertools.product(CONVOLUTIONS, directions, ("f32", "f16")):
+    for form, direction, dtype in itertools.product(CONVOLUTIONS, DIRECTIONS, ("f32", "f16")):
         if form != "3x3":
             yield case(form, direction, "NHWC", dtype, "f32", "")
     for ep, layout, dtype in itertools.product(("bias", "relu", "bias_relu"), layouts, kinds[:4]):
@@ -515,7 +518,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if chosen.device == "emulate":
             from tracejit import debug
 
-            stack.enter_context(debug.cuda_on_cpu())  # type: ignore[attr-defined]
+            stack.enter_context(debug.cuda_on_cpu((0,), checks=False))
         from gpu_frameworks import own_device
 
         device = own_device()

@@ -155,10 +155,12 @@ def _tracejit(device: str) -> Framework:
         emulator = getattr(api.debug, "cuda_on_cpu", None)
         if emulator is None:
             raise MissingError("this tracejit cannot play a GPU")
-        kept.enter_context(emulator())
+        kept.enter_context(emulator((0,), checks=False))
     on_gpu = device != "cpu"
     if on_gpu and not hasattr(api, "device_put"):
         raise MissingError("this tracejit knows no GPU")
+
+    kept_precision = [""]
 
     def prepare(workload: Any) -> Callable[..., Any]:
         function = workload.array(api)
@@ -168,11 +170,19 @@ def _tracejit(device: str) -> Framework:
         found = mapped(lambda x: api.numpy.asarray(as_dtype(x, dtype)), tree)
         return api.device_put(found, "cuda") if on_gpu else found
 
-    def precision(name: str) -> AbstractContextManager[Any]:
-        return api.settings(precision="tf32" if name == "tf32" else "f32")
+    @contextmanager
+    def precision(name: str) -> Any:
+        if kept_precision[0] != name:  # a setting of the process, as a user would make it
+            api.config.update("precision", "tf32" if name == "tf32" else "f32")
+            kept_precision[0] = name
+        yield
 
     def wait(result: Any, kept: ExitStack = kept) -> Any:
-        return api.block_until_ready(result)
+        return (
+            result.block_until_ready()
+            if isinstance(result, api.Array)
+            else api.block_until_ready(result)
+        )
 
     return Framework(
         "tracejit",
@@ -336,6 +346,8 @@ def _cupy(device: str) -> Framework:
     """CuPy, or NumPy and SciPy in its place on a CPU: the definitions are the same."""
     if device == "cuda":
         xp = importlib.import_module("cupy")
+        if not xp.cuda.is_available():
+            raise MissingError("this CuPy sees no GPU")
         erf = importlib.import_module("cupyx.scipy.special").erf
         fuse, version = xp.fuse, xp.__version__
         timer = Timer(
@@ -398,6 +410,9 @@ def reference(workload: Any, quick: bool, device: str) -> tuple[list[np.ndarray]
         result = function(*mapped(lambda x: torch.from_numpy(_as_float64(x)).to(place), given))
         found = [leaf.detach().cpu().numpy() for leaf in leaves(result)]
         who = f"torch float64, {place}"
+        if place == "cuda":
+            del result
+            torch.cuda.empty_cache()
     width = {"f16": 2, "bf16": 2, "f32": 4, "f64": 8}[workload.dtype]
     nbytes = sum(x.size * (width if x.dtype.kind == "f" else x.itemsize) for x in leaves(given))
     nbytes += sum(x.size * (width if x.dtype.kind == "f" else x.itemsize) for x in found)

@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 from gpu_workload import TOLERANCE, GpuWorkload, drawn, numbers, weights
 from workload import Arguments
-from workloads_nets import array_step, torch_step
 
 Draw = Callable[[np.random.Generator], Arguments]
+LAYERS_RATE, RESIDUAL_RATE, GPT_RATE, ENCODER_RATE = 0.03, 0.1, 100.0, 100.0
 
 
 def own(
@@ -26,6 +26,39 @@ def own(
     more.setdefault("rtol", TOLERANCE[more.get("dtype", "f32")])
     more.setdefault("group", "nets")
     return GpuWorkload(name, title, 4, inputs, array, torch, tiny=tiny, **more)
+
+
+# ---- training steps ------------------------------------------------------------------------------
+
+
+def array_step(api: Any, loss: Callable[..., Any], rate: float) -> Callable[..., Any]:
+    """(params, *data) -> (loss, params after a step of gradient descent), params a flat list. Rates
+    are such that a step changes parameters about as much as they are large, so that the comparison
+    of results sees every gradient.
+    """
+
+    def step(params: Any, *data: Any) -> Any:
+        value, slopes = api.value_and_grad(loss)(params, *data)
+        return value, [p - rate * g for p, g in zip(params, slopes, strict=True)]
+
+    return step
+
+
+def torch_step(torch: Any, wrap: Any, loss: Callable[..., Any], rate: float) -> Callable[..., Any]:
+    """The same in torch."""
+    compiled_loss = wrap(loss)
+    update = wrap(
+        lambda params, slopes: [p - rate * g for p, g in zip(params, slopes, strict=True)]
+    )
+
+    def step(params: Any, *data: Any) -> Any:
+        params = [p.requires_grad_() for p in params]
+        value = compiled_loss(params, *data)
+        slopes = torch.autograd.grad(value, params)
+        with torch.no_grad():
+            return value, update(params, slopes)
+
+    return step
 
 
 # ---- products ------------------------------------------------------------------------------------
@@ -74,10 +107,10 @@ def layers_torch(torch: Any, wrap: Any) -> Callable[..., Any]:
 def layers_step_array(api: Any) -> Callable[..., Any]:
     forward, jnp = layers_array(api), api.numpy
 
-    def loss(params: Any, x: Any) -> Any:
-        return jnp.mean(forward(params, x).astype(wide(jnp, x)) ** 2)
+    def loss(params: Any, x: Any) -> Any:  # of a size whose gradients float16 can hold
+        return jnp.sum(forward(params, x).astype(wide(jnp, x)) ** 2) / len(x)
 
-    return array_step(api, loss)
+    return array_step(api, loss, LAYERS_RATE)
 
 
 def layers_step_torch(torch: Any, wrap: Any) -> Callable[..., Any]:
@@ -85,9 +118,9 @@ def layers_step_torch(torch: Any, wrap: Any) -> Callable[..., Any]:
 
     def loss(params: Any, x: Any) -> Any:
         total = forward(params, x)
-        return (total if total.dtype == torch.float64 else total.float()).square().mean()
+        return (total if total.dtype == torch.float64 else total.float()).square().sum() / len(x)
 
-    return torch_step(torch, wrap, loss)
+    return torch_step(torch, wrap, loss, LAYERS_RATE)
 
 
 def wide(jnp: Any, x: Any) -> Any:
@@ -119,7 +152,7 @@ def images(batch: int, channels: int, size: int, filters: int = 2) -> Draw:
 
 
 def residual_array(api: Any) -> Callable[..., Any]:
-    """A step of a residual block, relu(x + norm(conv(relu(norm(conv(x)))))), trained on mean(y^2);
+    """A step of a residual block, relu(x + norm(conv(relu(norm(conv(x)))))), trained on sum(y^2);
     norms are over the batch (Ioffe and Szegedy 2015).
     """
     jnp, nn = api.numpy, api.nn
@@ -138,9 +171,9 @@ def residual_array(api: Any) -> Callable[..., Any]:
         w1, s1, b1, w2, s2, b2 = params
         y = nn.relu(norm(conv(x, w1), s1, b1))
         y = nn.relu(x + norm(conv(y, w2), s2, b2))
-        return jnp.mean(y.astype(wide(jnp, y)) ** 2)
+        return jnp.sum(y.astype(wide(jnp, y)) ** 2) / (len(y) * y.shape[1])
 
-    return array_step(api, loss)
+    return array_step(api, loss, RESIDUAL_RATE)
 
 
 def residual_torch(torch: Any, wrap: Any) -> Callable[..., Any]:
@@ -157,9 +190,10 @@ def residual_torch(torch: Any, wrap: Any) -> Callable[..., Any]:
         x = x.permute(0, 3, 1, 2)
         y = torch.relu(norm(conv(x, w1), s1, b1))
         y = torch.relu(x + norm(conv(y, w2), s2, b2))
-        return (y if y.dtype == torch.float64 else y.float()).square().mean()
+        total = (y if y.dtype == torch.float64 else y.float()).square().sum()
+        return total / (len(y) * y.shape[2])
 
-    return torch_step(torch, wrap, loss)
+    return torch_step(torch, wrap, loss, RESIDUAL_RATE)
 
 
 # ---- attention -----------------------------------------------------------------------------------
@@ -297,7 +331,7 @@ def gpt_array(head_width: int) -> Callable[[Any], Callable[..., Any]]:
             log_p = nn.log_softmax(logits.astype(wide(jnp, table)))
             return -jnp.mean(jnp.take_along_axis(log_p, following[..., None], axis=-1))
 
-        return array_step(api, loss)
+        return array_step(api, loss, GPT_RATE)
 
     return make
 
@@ -327,7 +361,7 @@ def gpt_torch(head_width: int) -> Callable[[Any, Any], Callable[..., Any]]:
             logits = logits if exact else logits.float()
             return functional.cross_entropy(logits.flatten(0, 1), following.flatten())
 
-        return torch_step(torch, wrap, loss)
+        return torch_step(torch, wrap, loss, GPT_RATE)
 
     return make
 
@@ -384,12 +418,14 @@ def encoder_torch(head_width: int) -> Callable[[Any, Any], Callable[..., Any]]:
 
 def encoder_step_array(api: Any) -> Callable[..., Any]:
     forward = encoder_array(32)(api)
-    return array_step(api, lambda params, x: api.numpy.mean(forward(params, x) ** 2))
+    loss = lambda params, x: api.numpy.mean(forward(params, x) ** 2)  # noqa: E731
+    return array_step(api, loss, ENCODER_RATE)
 
 
 def encoder_step_torch(torch: Any, wrap: Any) -> Callable[..., Any]:
     forward = encoder_torch(32)(torch, lambda function: function)
-    return torch_step(torch, wrap, lambda params, x: forward(params, x).square().mean())
+    loss = lambda params, x: forward(params, x).square().mean()  # noqa: E731
+    return torch_step(torch, wrap, loss, ENCODER_RATE)
 
 
 def encoder_inputs(blocks: int, width: int, batch: int, length: int) -> Draw:

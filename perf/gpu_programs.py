@@ -65,7 +65,7 @@ FLOATING: dict[str, tuple[Program, Draw]] = {
     "chain": (lambda x: jnp.log1p(jnp.exp(jnp.tanh(x))), normal((1001, 7))),
     "broadcast": (lambda x, y, z: x * y + z, normal((33, 65), (65,), (33, 1))),
     "where": (lambda x, y: jnp.where(x > y, x, jnp.clip(y, -1, 1)), normal((999,), (999,))),
-    "sum all": (lambda x: jnp.sum(jnp.abs(x)), normal((1000, 257))),
+    "sum all": (lambda x: jnp.sum(0.01 * jnp.abs(x)), normal((1000, 257))),
     "sum rows": (lambda x: jnp.sum(x * x, axis=1), normal((67, 1025))),
     "sum columns": (lambda x: jnp.sum(x * x, axis=0), normal((1025, 67))),
     "sum middle": (lambda x: jnp.sum(jnp.exp(x), axis=1), normal((9, 130, 35))),

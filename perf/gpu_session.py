@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import os
 import queue
+import signal
 import subprocess
 import sys
 import threading
@@ -115,14 +116,16 @@ class Worker:
                 stderr=log,
                 text=True,
                 env=variables(str(own)),
+                start_new_session=True,  # with the processes in which torch compiles
             )
         self.replies: queue.Queue[str] = queue.Queue()
-        threading.Thread(target=self._read, daemon=True).start()
+        self.reader = threading.Thread(target=self._read, daemon=True)
+        self.reader.start()
 
     def _read(self) -> None:
         assert self.process.stdout is not None
-        with suppress(ValueError):  # closed under the reader's hands
-            for line in self.process.stdout:
+        with self.process.stdout as lines:
+            for line in lines:
                 self.replies.put(line)
         self.replies.put("")
 
@@ -171,13 +174,19 @@ class Worker:
         try:
             self.process.wait(timeout=wait)
         except subprocess.TimeoutExpired:
-            self.process.kill()
+            self.kill()
             self.process.wait()
+        self.reader.join(timeout=5)
+
+    def kill(self) -> None:
+        """End the process and those it started, without waiting."""
+        with suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
 
 
 class Team:
     """Workers by framework and group, started when they are first needed, again after one was
-    ended, and given up where a framework is missing or its process ended ``MOST`` times.
+    ended, and given up where a framework is missing or its process ended ``MOST`` times in a row.
     """
 
     MOST = 3
@@ -190,6 +199,7 @@ class Team:
         self.missing: dict[str, str] = {}
         self.versions: dict[str, dict[str, Any]] = {}
         self.lock = threading.RLock()
+        self.closed = False
 
     @staticmethod
     def key(name: str, group: str) -> tuple[str, str]:
@@ -199,8 +209,21 @@ class Team:
         """Start a process without waiting for it."""
         key = self.key(name, group)
         with self.lock:
+            if self.closed:
+                raise WorkerError("the run is over")
             if key not in self.workers:
                 self.workers[key] = Worker(name, self.folder, self.options(name), key[1])
+
+    def settle(self, timeout: float) -> None:
+        """Wait until every process that was begun has its framework, or has failed to."""
+        end = time.monotonic() + timeout
+        waiting = list(self.workers.values())
+        while time.monotonic() < end and any(w.replies.empty() for w in waiting):
+            time.sleep(0.05)
+        for (name, group), worker in list(self.workers.items()):
+            if not worker.replies.empty():
+                with suppress(WorkerError):  # ``missing`` has it, or its rows will tell
+                    self.ask(name, group, "forget", name="", timeout=10)
 
     def ask(
         self, name: str, group: str, do: str, /, *, timeout: float, **arguments: Any
@@ -210,14 +233,16 @@ class Team:
         if name in self.missing:
             raise WorkerError(self.missing[name], missing=True)
         if self.endings.get(key, 0) >= self.MOST:
-            raise WorkerError(f"its process ended {self.MOST} times")
+            raise WorkerError(f"its process ended {self.MOST} times in a row")
         self.begin(name, group)
         worker = self.workers[key]
         try:
             if not worker.about:
                 worker.started(max(timeout, 60))
                 self.versions[name] = worker.about
-            return worker.ask(do, timeout=timeout, **arguments)
+            found = worker.ask(do, timeout=timeout, **arguments)
+            self.endings[key] = 0
+            return found
         except WorkerError as error:
             if error.missing:
                 self.missing[name] = str(error)
@@ -228,9 +253,14 @@ class Team:
             raise
 
     def close(self) -> None:
-        for worker in self.workers.values():
-            worker.close(wait=0.5)
-        self.workers.clear()
+        with self.lock:
+            self.closed = True
+            found = list(self.workers.values())
+            self.workers.clear()
+        for worker in found:
+            worker.kill()
+        for worker in found:
+            worker.close(wait=5.0)
 
 
 # ---- results of a row ----------------------------------------------------------------------------

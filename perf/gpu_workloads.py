@@ -104,7 +104,7 @@ def residual(dtype: str) -> GpuWorkload:
         library="torch",
         flops=RESIDUAL_FLOPS,
         heavy=True,
-        rtol={"f32": 1e-4, "f16": 2e-2, "bf16": 6e-2}[dtype],
+        rtol={"f32": 3e-4, "f16": 2e-2, "bf16": 6e-2}[dtype],
         training=True,
     )
 
@@ -119,7 +119,8 @@ GPT = nets.own(
     precision="any",
     group="large",
     heavy=True,
-    rtol=4e-2,
+    rtol=8e-2,
+    differing=0.02,
     training=True,
 )
 
@@ -196,9 +197,12 @@ RECURRENCE = (
 
 
 def with_tf32(row: GpuWorkload) -> GpuWorkload:
-    """The same row with products of float32 rounded to tf32."""
+    """The same row with products of float32 rounded to tf32. In a training step that moves numbers
+    across relu's corner, and with them elements of the gradient.
+    """
     name, title = f"{row.name}_tf32", f"{row.title}, tf32"
-    return replace(row, name=name, title=title, precision="tf32", rtol=max(row.rtol, 1e-2))
+    loose = {"rtol": 5e-2, "differing": 0.05} if row.training else {"rtol": 1e-2}
+    return replace(row, name=name, title=title, precision="tf32", **loose)
 
 
 _ROWS = {

@@ -39,6 +39,10 @@ def pytest_configure() -> None:
     for name in ("cache", "tiers"):
         os.environ[f"TRACEJIT_{name.upper()}"] = "off"
         settings_in_force.update(name, "off")
+    if folder := os.environ.get("COLLECT_GRAPHS"):  # tests/gpu/suite.py reads them
+        from tests.gpu import collect
+
+        collect.start(folder)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -60,6 +60,7 @@ LAZY_DOORS = {
     ("tracejit.runtime.cpu", "tracejit.codegen.quick"),
     ("tracejit.runtime.executable", "tracejit.codegen.numba"),
     ("tracejit.runtime.executable", "tracejit.runtime.gpu.executable"),
+    ("tracejit.runtime.gpu.cupy_device", "cupy"),
     ("tracejit.runtime.gpu.registry", "tracejit.runtime.gpu.cupy_device"),
     ("tracejit.runtime.stages", "tracejit.codegen.module"),
     ("tracejit.runtime.stages", "tracejit.runtime.gpu.code"),

@@ -27,13 +27,12 @@ from collections.abc import Callable
 from typing import Any
 
 from tracejit.frontend.array import apply, as_array
-from tracejit.frontend.cuda_ops import CudaKernel, cuda_kernel
+from tracejit.frontend.cuda_ops import cuda_kernel
 from tracejit.ir.expr import Const, Expr, Op
 from tracejit.ir.prim import Linear, Partly, Primitive, Reduce, Spell, is_linear
 from tracejit.ops.family import elementwise
 
 __all__ = [
-    "CudaKernel",
     "Linear",
     "Partly",
     "Primitive",

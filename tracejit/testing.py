@@ -18,6 +18,8 @@ from tracejit import source
 from tracejit.errors import TracejitError
 from tracejit.frontend.array import Array, apply, as_array
 from tracejit.frontend.call import FlatCall, flatten, trace_call
+from tracejit.frontend.cuda_launch import run_emulated
+from tracejit.frontend.cuda_ops import cuda_kernel
 from tracejit.frontend.derivatives import jvp, vjp
 from tracejit.frontend.dispatch import jit
 from tracejit.frontend.vectorize import vmap
@@ -25,6 +27,7 @@ from tracejit.ir.prim import Primitive
 from tracejit.ir.text import parse, show
 from tracejit.ir.types import TensorType, is_inexact, kind
 from tracejit.ir.verify import verify
+from tracejit.runtime.gpu.host_device import HostDevice
 from tracejit.transform import PRIMS
 
 
@@ -157,64 +160,97 @@ def check_grads(
     random direction.
 
     Raises CheckFailed. Forward mode is checked against differences, (f(x + eps dx) - f(x - eps dx))
-    / (2 eps), reverse mode against forward mode: ``<ct, J dx> = <J' ct, dx>``; against differences
-    where ``modes`` is ("rev",), as functions with a custom_vjp need. Defaults in float64: ``eps``
+    / (2 eps), reverse mode against forward mode: ``<ct, J dx> = <J' ct, dx>``; with ``modes``
+    ("rev",), for functions with a custom_vjp, against differences. Defaults in float64: ``eps``
     1e-5, ``rtol`` and ``atol`` 1e-5; in narrower dtypes 1e-2 and 2e-2.
 
     >>> check_grads(lambda x: jnp.sin(x) * x, (np.float64(0.5),), order=2)
     """
     rng = np.random.default_rng(7)
-    wide = any(np.asarray(leaf).dtype == np.float64 for leaf in flatten(tuple(args))[0])
+    leaves, treedef = flatten(tuple(args))
+    xs = list(map(np.asarray, leaves))
+    wide = any(x.dtype == np.float64 for x in xs)
     step = eps or (1e-5 if wide else 1e-2)
     tol = rtol or (1e-5 if wide else 2e-2)
-    slack = atol or tol
-    leaves, treedef = flatten(tuple(args))
-    xs = [np.asarray(leaf) for leaf in leaves]
-    dxs = [
-        rng.standard_normal(x.shape).astype(x.dtype) if is_inexact(x.dtype) else np.zeros_like(x)
-        for x in xs
-    ]
+    slack, forward = atol or tol, "fwd" in modes
+    dxs = [_direction(x, rng) for x in xs]
 
     def at(scale: float) -> list[np.ndarray]:
         moved = [(x + scale * dx).astype(x.dtype) for x, dx in zip(xs, dxs, strict=True)]
         return _leaves(f(*treedef.unflatten(moved)))
 
-    plus, minus = at(step), at(-step)
     slopes = [
-        (a.astype(np.float64) - b.astype(np.float64)) / (2 * step)
-        for a, b in zip(plus, minus, strict=True)
+        (plus.astype(np.float64) - minus.astype(np.float64)) / (2 * step)
+        for plus, minus in zip(at(step), at(-step), strict=True)
     ]
-    if "fwd" in modes:
+    if forward:
         y, dy = jvp(f, treedef.unflatten(xs), treedef.unflatten(dxs))
         tangents = _leaves(dy)
         for got, want in zip(tangents, slopes, strict=True):
-            require(
-                np.allclose(got, want, rtol=tol, atol=slack),
-                f"jvp differs from differences: {got} and {want}",
-            )
+            close = np.allclose(got, want, rtol=tol, atol=slack)
+            require(close, f"jvp differs from differences: {got} and {want}")
     else:
         y = f(*treedef.unflatten(xs))
         tangents = [s.astype(v.dtype) for s, v in zip(slopes, _leaves(y), strict=True)]
     if "rev" in modes:
         cts = [rng.standard_normal(t.shape).astype(t.dtype) for t in tangents]
-        _, pull = vjp(f, *treedef.unflatten(xs))
-        pulled = _leaves(pull(flatten(y)[1].unflatten(cts)))
-        one = sum(float(np.vdot(c, t)) for c, t in zip(cts, tangents, strict=True))
-        two = sum(float(np.vdot(p, d)) for p, d in zip(pulled, dxs, strict=True))
-        require(
-            bool(np.isclose(one, two, rtol=tol, atol=slack)),
-            f"vjp is not the adjoint of {'jvp' if 'fwd' in modes else 'differences'}: "
-            f"{one} and {two}",
-        )
+        pulled = _leaves(vjp(f, *treedef.unflatten(xs))[1](flatten(y)[1].unflatten(cts)))
+        one, two = _inner(cts, tangents), _inner(pulled, dxs)
+        of = "jvp" if forward else "differences"
+        same = np.isclose(one, two, rtol=tol, atol=slack)
+        require(bool(same), f"vjp is not the adjoint of {of}: {one} and {two}")
     if order > 1:
+        ones = flatten(y)[1].unflatten([np.ones_like(t) for t in tangents])
 
         def directional(*inner: Any) -> Any:
-            if "fwd" in modes:
-                return jvp(f, inner, treedef.unflatten(dxs))[1]
-            ones = flatten(y)[1].unflatten([np.ones_like(t) for t in tangents])
-            return vjp(f, *inner)[1](ones)
+            return jvp(f, inner, treedef.unflatten(dxs))[1] if forward else vjp(f, *inner)[1](ones)
 
         check_grads(directional, treedef.unflatten(xs), order - 1, modes, atol, rtol, eps)
 
 
-__all__ = ["Array", "CheckFailed", "check_grads", "check_op"]
+def _inner(xs: Sequence[np.ndarray], ys: Sequence[np.ndarray]) -> float:
+    return sum(float(np.vdot(x, y)) for x, y in zip(xs, ys, strict=True))
+
+
+def _direction(x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    if not is_inexact(x.dtype):
+        return np.zeros_like(x)
+    return rng.standard_normal(x.shape).astype(x.dtype)  # type: ignore[no-any-return]
+
+
+def check_cuda_kernel(
+    kernel: cuda_kernel,
+    *operands: Any,
+    orders: Sequence[int] = (0, 1, 2),
+    rtol: float | None = None,
+    atol: float | None = None,
+    **static: Any,
+) -> None:
+    """Check a kernel of ``extend.cuda_kernel`` on operands, without a GPU: it runs on the CPU, in
+    several ``orders`` of its threads, with every access looked at.
+
+    Raises DeviceError for an access outside of an operand or result, a race or a barrier that not
+    all threads reach, naming the line; CheckFailed where results differ from the kernel's ``numpy``
+    meaning by more than ``rtol`` and ``atol`` (by default 64 ulps of 1), or hold a nan where that
+    has none: memory that nobody wrote is full of them. BackendError where there is no g++.
+    """
+    arrays, params = kernel.given(operands, static)
+    data = [a.concrete("check_cuda_kernel") for a in arrays]
+    call = kernel.definition.call(tuple(a.type for a in arrays), params)
+    found = run_emulated(HostDevice(orders, checks=True), call, data)
+    if kernel.definition.settings.numpy is None:
+        return
+    expected = kernel.primitive.rule("numpy")(*data, **params)
+    expected = expected if isinstance(expected, tuple) else (expected,)
+    names = [p.name for p in kernel.definition.results]
+    for name, got, want in zip(names, found, expected, strict=True):
+        what = f"`{kernel.__name__}`: result `{name}` differs from numpy="
+        if rtol is None and atol is None:
+            _close([got], [want], what, ())
+            continue
+        wide = np.complex128 if is_inexact(want.dtype) else want.dtype
+        a, b = got.astype(wide), want.astype(wide)
+        require(np.allclose(a, b, rtol=rtol or 0.0, atol=atol or 0.0, equal_nan=True), what)
+
+
+__all__ = ["Array", "CheckFailed", "check_cuda_kernel", "check_grads", "check_op"]

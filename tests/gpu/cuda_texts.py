@@ -222,4 +222,25 @@ kernel wide[n0](in x: f32[n0,64], out y: f32[n0,64]) narrow
       barrier
       y[b, t] = add(s[199, t], convert[f32](q[irem(t, 8)]))
 """,
+    "complexes": """\
+kernel complexes[n0](in x: c64[n0,64], out y: c64[n0,64], out z: c128[n0],\
+     out m: f32[n0,64]) narrow
+  block b in n0:
+    thread t in 64:
+      a: c64 = x[b, t]
+      combine(64) add a
+      p: c64 = x[b, t]
+      prefix(32) mul p
+      s: c128 = convert[c128](x[b, t])
+      combine(64) add s
+      if lt(t, 16):
+        vec(4x1) j in mul(t, 4)..add(mul(t, 4), 4):
+          m[b, j] = abs(x[b, j])
+          y[b, j] = add(mul(x[b, j], a), conj(x[b, j]))
+      if eq(t, 0):
+        z[b] = s
+      barrier
+      if eq(t, 63):
+        y[b, 63] = p
+""",
 }

@@ -12,8 +12,11 @@ import numpy as np
 from tracejit.ir.graph import Value
 from tracejit.ir.types import TensorType
 from tracejit.kernel import interp, text
+from tracejit.kernel.gpu.program import grid_of
 from tracejit.kernel.lower import Lowered
-from tracejit.kernel.verify import verify
+from tracejit.kernel.verify import has_check, verify
+from tracejit.runtime.gpu.code import load_kernels
+from tracejit.runtime.gpu.device import Device
 
 
 def garbage(type: TensorType) -> np.ndarray:
@@ -27,8 +30,11 @@ def run(
     lowered: Lowered,
     values: Mapping[Value, np.ndarray],
     updated: np.ndarray | None = None,
+    device: Device | None = None,
 ) -> tuple[list[np.ndarray], int]:
-    """The results and the flag. ``updated``: what the memory of the first result holds before."""
+    """The results and the flag. ``updated``: what the memory of the first result holds before.
+    ``device``: what runs the kernels in the interpreter's place.
+    """
     outs = [garbage(v.type) for v in lowered.writes]
     if updated is not None:
         outs[0] = updated.copy()
@@ -40,7 +46,7 @@ def run(
         *counters,
     ]
     kept = [a.copy() for a in memory[: len(lowered.reads)]]
-    flag = run_chain(lowered, memory)
+    flag = run_chain(lowered, memory) if device is None else run_on(device, lowered, memory)
     for before, after in zip(kept, memory, strict=False):
         assert before.tobytes() == after.tobytes(), "an operand was changed"
     assert not any(c.any() for c in counters), "counters are zero afterwards"
@@ -65,3 +71,31 @@ def run_chain(lowered: Lowered, memory: Sequence[np.ndarray]) -> int:
         if link.then is None:
             return flag
         link = link.then
+
+
+def run_on(device: Device, lowered: Lowered, memory: Sequence[np.ndarray]) -> int:
+    """The same on a device; ``memory`` is as the kernels leave it."""
+    links, link = [], lowered
+    while link is not None:
+        links.append(link)
+        link = link.then
+    functions = load_kernels(device, [link.kernel for link in links])
+    cells = [device.alloc(max(a.nbytes, 1)) for a in memory]
+    for cell, array in zip(cells, memory, strict=True):
+        device.to_device(cell.address, np.ascontiguousarray(array))
+    flag, failed = np.zeros(1, np.int64), device.alloc(8)
+    device.to_device(failed.address, flag)
+    for link in links:
+        kernel, function = link.kernel, functions[link.kernel]
+        places = link.places if link.places is not None else range(len(kernel.params))
+        arguments = [cells[place].address for place in places] + list(link.sizes)
+        arguments += [failed.address] if has_check(kernel) else []
+        grid = grid_of(kernel, link.sizes)
+        device.launch(function.handle, grid, function.threads, arguments, function.shared)
+    device.synchronize()
+    for cell, array in zip(cells, memory, strict=True):
+        found = np.empty_like(np.ascontiguousarray(array))
+        device.to_host(found, cell.address)
+        array[...] = found
+    device.to_host(flag, failed.address)
+    return int(flag[0])

@@ -10,16 +10,19 @@ import pytest
 
 from tests.gpu.cuda_kernels import check, check_all, host, launch
 from tests.gpu.cuda_texts import KERNELS
+from tests.passes.pass_checks import graph_of
 from tracejit import ops
 from tracejit.codegen.cuda import can_fuse, cuda_source
 from tracejit.codegen.cuda_memory import whole_again
 from tracejit.codegen.cuda_scalar import KNOWN, spelled
 from tracejit.errors import InternalError, MissingRule
 from tracejit.ir.expr import Expr, Load, Op, Var, const, iadd, idiv, imod, imul
+from tracejit.ir.prim import Spell
 from tracejit.ir.types import DTYPES
 from tracejit.kernel.nodes import If, Kernel, Loop, Param, Store
 from tracejit.kernel.text import parse, result_dtype
 from tracejit.kernel.verify import verify
+from tracejit.ops.family import elementwise
 
 # ---- texts ---------------------------------------------------------------------------------------
 
@@ -166,6 +169,18 @@ def test_kernels_of_another_form_are_refused(lines, said):
         cuda_source(parse(f"kernel k[n0](out y: f32[64])\n{lines}\n"))
 
 
+@pytest.mark.parametrize(
+    ("lines", "said"),
+    [
+        ("s: f32[4] scratch\natomic(add) s[0] = 1.0", "atomic.add. s.0. = 1.0"),
+        ("atomic(add) z[0] = (1+2j):c128", "atomic.add. z"),
+    ],
+)
+def test_statements_that_no_gpu_has_are_refused(lines, said):
+    with pytest.raises(InternalError, match=f"kernel k: `{said}.*cannot stand here"):
+        body(f"kernel k(out y: f32[32], inout z: c128[1])\n{lines}")
+
+
 def test_an_operation_without_a_spelling_is_named():
     with pytest.raises(MissingRule, match="`zeta` of f32"):
         body("kernel k(out y: f32[32])\ny[t] = zeta[f32](2.0, 1.0)")
@@ -205,6 +220,7 @@ ONE = {
     "i": "neg abs sign square not population_count clz",
     "u": "neg abs sign square not population_count clz",
     "b": "not",
+    "c": "neg conj real imag abs square exp log sqrt reciprocal is_finite is_nan",
 }
 _INTEGER = (
     "add sub mul div rem pow max min mulhi and or xor shift_left shift_right_logical "
@@ -215,6 +231,7 @@ TWO = {
     "i": _INTEGER,
     "u": _INTEGER,
     "b": "add mul max min and or xor eq ne lt le gt ge",
+    "c": "add sub mul div eq ne",
 }
 #: rounded once, so bit for bit the same
 EXACT = frozenset(
@@ -222,6 +239,7 @@ EXACT = frozenset(
     "copysign nextafter select clamp convert bitcast".split()
 )
 REAL = [name for name in DTYPES if name[0] != "c"]
+COMPLEX = ["c64", "c128"]
 
 
 def kind(dtype: str) -> str:
@@ -236,6 +254,9 @@ def values(dtype: str) -> np.ndarray:
         ends = [int(info.max), int(info.min), info.max - 1, info.min + 1, info.max // 3]
         fits = {v for v in (*INTEGERS, *ends) if info.min <= v <= info.max}
         return np.array(sorted(fits), DTYPES[dtype])
+    if dtype[0] == "c":
+        parts = [0.0, -0.0, 1.0, -1.0, 0.5, -3.2, 100.25, np.inf, -np.inf, np.nan]
+        return np.array([complex(a, b) for a in parts for b in parts]).astype(DTYPES[dtype])
     with np.errstate(all="ignore"):
         return np.array(SPECIAL).astype(DTYPES[dtype])
 
@@ -244,9 +265,13 @@ def expressions(dtype: str, xs: list[Load], flag: Load) -> list[Op]:
     """Every operation on operands of a dtype."""
     found = [Op(fn, (xs[0],), dtype) for fn in ONE[kind(dtype)].split()]
     found += [Op(fn, (xs[0], xs[1]), dtype) for fn in TWO[kind(dtype)].split()]
-    found += [Op("select", (flag, *xs[:2]), dtype), Op("clamp", tuple(xs), dtype)]
+    found.append(Op("select", (flag, *xs[:2]), dtype))
+    if kind(dtype) != "c":
+        found.append(Op("clamp", tuple(xs), dtype))
     if kind(dtype) == "f":
         found.append(Op("fma", tuple(xs), dtype))
+    if dtype in ("f32", "f64"):
+        found.append(Op("complex", tuple(xs[:2]), "c64" if dtype == "f32" else "c128"))
     if kind(dtype) in "iu":  # by numbers that are known
         by = [Op(fn, (xs[0], const(7, dtype)), dtype) for fn in ("div", "rem", "shift_left")]
         found += [*by, Op("shift_right_arithmetic", (xs[0], const(70, dtype)), dtype)]
@@ -254,8 +279,8 @@ def expressions(dtype: str, xs: list[Load], flag: Load) -> list[Op]:
         Op(op.fn, op.args, result_dtype(op.fn, [a.dtype for a in op.args]) or dtype) for op in found
     ]
     alike = [to for to in REAL if DTYPES[to].itemsize == DTYPES[dtype].itemsize]
-    found += [Op("convert", (xs[0],), to) for to in REAL]
-    if dtype != "bool":
+    found += [Op("convert", (xs[0],), to) for to in (*REAL, *COMPLEX)]
+    if kind(dtype) not in "bc":
         found += [Op("bitcast", (xs[0],), to) for to in alike if to != "bool"]
     return found
 
@@ -282,7 +307,10 @@ def kernel_of(dtype: str, count: int) -> tuple[Kernel, list[Op]]:
 def operands(dtype: str) -> dict[str, np.ndarray]:
     """All pairs of values, and a third operand."""
     some = values(dtype)
-    x, y = np.repeat(some, len(some)), np.tile(some, len(some))
+    if kind(dtype) == "c":
+        x, y = np.tile(some, 3), np.concatenate([np.roll(some, k) for k in (1, 17, 46)])
+    else:
+        x, y = np.repeat(some, len(some)), np.tile(some, len(some))
     return {"x0": x, "x1": y, "x2": np.roll(y, 5), "flags": np.arange(len(x)) % 3 == 0}
 
 
@@ -300,11 +328,13 @@ def evaluate(op: Op, arrays: dict[str, np.ndarray]) -> np.ndarray:
 
 def close(op: Op, got: np.ndarray, wanted: np.ndarray) -> np.ndarray:
     """Where a result is right: within 4 units in the last place for functions."""
+    if kind(op.dtype) == "c":
+        return _close_complex(op, got, wanted)
     if kind(op.dtype) != "f":
         return got == wanted
     x, y = got.astype(np.float64), wanted.astype(np.float64)
     found = (x == y) | (np.isnan(x) & np.isnan(y))
-    if op.fn in EXACT:
+    if op.fn in EXACT and kind(op.args[0].dtype) != "c":
         return found
     unit = {"f16": 2.0**-10, "bf16": 2.0**-7, "f32": 2.0**-23, "f64": 2.0**-52}[op.dtype]
     least = 1.0 if op.fn in ("lgamma", "digamma") else 1e-7 if op.dtype == "f16" else 2.0**-126
@@ -312,9 +342,25 @@ def close(op: Op, got: np.ndarray, wanted: np.ndarray) -> np.ndarray:
         return found | (np.abs(x - y) <= 4 * unit * np.maximum(np.abs(y), least))
 
 
+def _close_complex(op: Op, got: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    """NumPy may fuse products and sums, so parts that cancel differ by units of the whole; where
+    an operand is infinite, so that parts are nan in one order of operations only, all is right.
+    """
+    parts = [(got.real, wanted.real), (got.imag, wanted.imag)]
+    with np.errstate(all="ignore"):
+        size, unit = np.abs(wanted), 4 * np.finfo(got.dtype).eps
+        alike = [
+            (x == y) | (np.isnan(x) & np.isnan(y)) | (np.abs(x - y) <= unit * size)
+            for x, y in parts
+        ]
+        rounded = ~np.isfinite(wanted) & (op.fn in ("mul", "square", "div", "reciprocal"))
+    return (alike[0] & alike[1]) | rounded
+
+
 def test_every_operation_of_every_dtype():
     device = host()
-    made = [(*kernel_of(dtype, len(operands(dtype)["x0"])), operands(dtype)) for dtype in REAL]
+    dtypes = (*REAL, *COMPLEX)
+    made = [(*kernel_of(dtype, len(operands(dtype)["x0"])), operands(dtype)) for dtype in dtypes]
     sources = [cuda_source(kernel) for kernel, _, _ in made]
     functions = device.load(sources)
     wrong = []
@@ -340,5 +386,27 @@ def test_every_known_operation_is_spelled_or_expanded():
 
 
 def test_what_can_be_fused():
-    x = ops.PRIMS
-    assert KNOWN >= {"exp", "erf_inv", "mulhi"} and callable(can_fuse) and "exp" in x
+    def fused(fn: str, *types: str) -> bool:
+        (node,) = graph_of(*types, ops.PRIMS[fn]).nodes
+        return can_fuse(node)
+
+    for fn, types in {
+        "exp": ("f32[4]",),
+        "erf_inv": ("f16[4]",),
+        "mulhi": ("u64[4]", "u64[4]"),
+        "mul": ("c64[4]", "c64[4]"),
+        "select": ("bool[4]", "c128[4]", "c128[4]"),
+        "real": ("c64[4]",),
+    }.items():
+        assert fused(fn, *types), fn
+    assert not fused("zeta", "f32[4]", "f32[4]")
+    assert not fused("sin", "c64[4]")
+
+
+def test_an_operation_of_users_is_written_as_its_record_says(monkeypatch):
+    triple = elementwise("triple", lambda x: 3 * x, spell=Spell(c="3 * {0}"))
+    shift = elementwise("shift", lambda x: x + 1, scalar=lambda x: Op("add", (x, x), x.dtype))
+    for record in (triple, shift):
+        monkeypatch.setitem(ops.PRIMS, record.name, record)
+    text = body("kernel k(in x: f32[32], out y: f32[32])\ny[t] = triple(shift(neg(x[t])))")
+    assert "y[t] = (3 * (-x[t] + -x[t]));" in text

@@ -7,11 +7,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.gpu.run_lowered import garbage, run_chain
+from tests.gpu.cuda_kernels import host
+from tests.gpu.run_lowered import garbage, run_chain, run_on
 from tests.gpu.test_custom import TARGET
 from tracejit.ir.types import DTYPES, TensorType, kind
 from tracejit.kernel.gpu import products
 from tracejit.kernel.gpu.products import conv_gpu, matmul_gpu
+from tracejit.runtime.gpu.device import Device
 from tracejit.transform import PRIMS
 
 DOT, CONV = PRIMS["dot_general"], PRIMS["conv_general_dilated"]
@@ -24,13 +26,19 @@ def operands(dtype: str, *shapes: tuple[int, ...]) -> list[np.ndarray]:
     return [x - np.asarray(1, x.dtype) if kind(x.dtype) in "if" else x for x in found]
 
 
-def check(prim: Any, arrays: list[np.ndarray], params: dict[str, Any]) -> None:
+def check(
+    prim: Any, arrays: list[np.ndarray], params: dict[str, Any], device: Device | None = None
+) -> None:
     types = [TensorType(a.dtype, a.shape) for a in arrays]
     out = prim.infer(*types, **params)
     make = matmul_gpu if prim is DOT else conv_gpu
     lowered = make(*types, out, params, TARGET)
     result = garbage(out)
-    run_chain(lowered, [*arrays, result, *map(garbage, lowered.scratch)])
+    memory = [*arrays, result, *map(garbage, lowered.scratch)]
+    if device is None:
+        run_chain(lowered, memory)
+    else:
+        run_on(device, lowered, memory)
     wanted = prim.rule("numpy")(*arrays, **params)
     assert np.array_equal(result, wanted), (result, wanted)
 
@@ -55,21 +63,41 @@ SHAPES = (
 )
 
 
+@pytest.fixture
+def small_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tiles that the interpreter is done with soon."""
+    monkeypatch.setattr(products, "TILE", 16)
+    monkeypatch.setattr(products, "SIDE", 8)
+    monkeypatch.setattr(products, "STEPS", 8)
+
+
+@pytest.mark.usefixtures("small_tiles")
 @pytest.mark.parametrize("left, right, params", SHAPES)
 def test_products(left: Any, right: Any, params: dict[str, Any]) -> None:
     check(DOT, operands("i32", left, right), params)
 
 
 @pytest.mark.parametrize("dtype", ("bool", "i8", "u64", "f16", "bf16", "f64", "c64"))
-def test_products_of_dtypes(dtype: str) -> None:
-    for left, right, params in (SHAPES[0], SHAPES[5]):
+def test_products_of_dtypes(dtype: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("TILE", "SIDE", "STEPS"):
+        monkeypatch.setattr(products, name, 8)
+    for left, right, params in (((13, 5), (5, 12), SHAPES[0][2]), SHAPES[5]):
         check(DOT, operands(dtype, left, right), params)
 
 
-def test_a_product_of_several_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(products, "TILE", 16)
-    monkeypatch.setattr(products, "SIDE", 8)
-    check(DOT, operands("i32", (2, 20, 18), (2, 18, 34)), numbers((2,), (1,), (0,), (0,)))
+@pytest.mark.usefixtures("small_tiles")
+def test_a_product_of_several_tiles() -> None:
+    check(DOT, operands("i32", (2, 14, 10), (2, 10, 19)), numbers((2,), (1,), (0,), (0,)))
+
+
+def test_as_cuda_c() -> None:
+    """Compiled and run in several orders of threads, every access checked."""
+    device = host(orders=(0, 1, 7), checks=True)
+    for dtype in ("i32", "f16", "bool"):
+        check(DOT, operands(dtype, (130, 40), (40, 70)), numbers((1,), (0,)), device)
+    check(DOT, operands("f32", (3, 200), (50, 200)), numbers((1,), (1,)), device)
+    for left, right, params in CONVOLUTIONS[:3]:
+        check(CONV, operands("f32", left, right), params, device)
 
 
 def convolution(
@@ -108,6 +136,15 @@ CONVOLUTIONS = (
 @pytest.mark.parametrize("dtype", ("i32", "f16"))
 def test_convolutions(left: Any, right: Any, params: dict[str, Any], dtype: str) -> None:
     check(CONV, operands(dtype, left, right), params)
+
+
+def test_other_rows_have_the_same_kernel() -> None:
+    kernels = set()
+    for rows in (40, 50, 200):
+        types = [TensorType(DTYPES["i32"], s) for s in ((rows, 70), (70, 30))]
+        params = numbers((1,), (0,))
+        kernels.add(matmul_gpu(*types, DOT.infer(*types, **params), params, TARGET).kernel)
+    assert len(kernels) == 1
 
 
 def test_another_batch_has_the_same_kernel() -> None:

@@ -40,6 +40,7 @@ from tracejit.codegen.cuda_scalar import (
     EXPANDED,
     HALF,
     KNOWN,
+    KNOWN_COMPLEX,
     SIZE,
     Text,
     constant,
@@ -92,7 +93,7 @@ _LONG = 90
 
 def can_fuse(node: Node) -> bool:
     """Whether kernels in CUDA C can compute a node."""
-    return computable(node, KNOWN)
+    return computable(node, KNOWN, KNOWN_COMPLEX)
 
 
 def cuda_source(kernel: Kernel) -> CudaSource:
@@ -309,9 +310,7 @@ class _Printer(Vectors):
     def open_loop(self, loop: Loop, step: int = 1) -> None:
         """The first line of a loop, with a pragma in front of it; a block for a single trip."""
         if loop.how not in ("seq", "vec"):
-            raise InternalError(
-                f"kernel {self.kernel.name}: `{show_statement(loop)}` cannot stand here in CUDA C"
-            )
+            raise self.misplaced(loop)
         trips = difference(loop.stop, loop.start)
         start, stop = self.value(loop.start), self.value(loop.stop)
         if trips != step and not stop.index:
@@ -356,18 +355,21 @@ class _Printer(Vectors):
 
     def fold(self, fn: str, dtype: str) -> str:
         """A function of two values, as a lambda."""
-        a, b = Var("a", dtype), Var("b", dtype)
-        before = {name: self.variables.get(name) for name in "ab"}
-        for name in "ab":
-            self.variables[name] = Variable(Text(name, ATOM), dtype)
-        expr: Expr = Op(fn, (a, b), dtype)
-        if dtype in HALF:
-            expr = widen_node(expr, (a, b), set())
-        text, ctype = self.value(expr), CTYPE[dtype]
-        for name, variable in before.items():
-            if variable is not None:
-                self.variables[name] = variable
+        texts = {name: Text(name, ATOM) for name in "ab"}
+        text, ctype = self.folded(fn, dtype, texts), CTYPE[dtype]
         return f"[]({ctype} a, {ctype} b) -> {ctype} {{ return {text}; }}"
+
+    def folded(self, fn: str, dtype: str, operands: dict[str, Text]) -> Text:
+        """``fn`` of two values that have these names here."""
+        outside, self.variables = (
+            self.variables,
+            {name: Variable(text, dtype) for name, text in operands.items()},
+        )
+        a, b = (Var(name, dtype) for name in operands)
+        expr: Expr = Op(fn, (a, b), dtype)
+        text = self.value(widen_node(expr, (a, b), set()) if dtype in HALF else expr)
+        self.variables = outside
+        return text
 
     def combine(self, stmt: Combine) -> None:
         variable = self.variables[stmt.name]
@@ -387,6 +389,8 @@ class _Printer(Vectors):
 
     def atomic(self, stmt: Atomic) -> None:
         dtype = stmt.value.dtype
+        if self.buffers[stmt.buffer].private or SIZE[dtype] > 8:
+            raise self.misplaced(stmt)
         value = self.typed(stmt.value)
         place = f"&{self.buffers[stmt.buffer].text}[{self.offset(stmt.buffer, stmt.index)}]"
         guard = None if stmt.guard is None else self.value(stmt.guard)
@@ -414,22 +418,18 @@ class _Printer(Vectors):
         value = self.simple(value, dtype)
         if fn == "exchange":
             return f"tj_atomic({place}, [=]({CTYPE[dtype]}) {{ return {value}; }})"
-        old = Var("old", dtype)
-        before = dict(self.variables)
-        self.variables |= {
-            "old": Variable(Text("old", ATOM), dtype),
-            "new": Variable(value, dtype),
-        }
-        new = Var("new", dtype)
-        expr: Expr = Op(fn, (old, new), dtype)
-        text = self.value(widen_node(expr, (old, new), set()) if dtype in HALF else expr)
-        self.variables = before
-        ctype = CTYPE[dtype]
+        text, ctype = self.folded(fn, dtype, {"old": Text("old", ATOM), "new": value}), CTYPE[dtype]
         return f"tj_atomic({place}, [=]({ctype} old) -> {ctype} {{ return {text}; }})"
 
     def simple(self, text: Text, dtype: str) -> Text:
         """A name or number with this value."""
         return text if text.binds == ATOM else self.bound(text, dtype)
+
+    def misplaced(self, stmt: Stmt) -> InternalError:
+        """A GPU has nothing for this statement."""
+        return InternalError(
+            f"kernel {self.kernel.name}: `{show_statement(stmt)}` cannot stand here in CUDA C"
+        )
 
 
 #: the device's own updates with the type they work on; maxima of floats do not keep nan

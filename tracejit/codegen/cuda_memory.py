@@ -364,10 +364,10 @@ class Memory:
         match offset:
             case Op(fn="add", args=(a, Const(value=int(value)))) if value < 0:
                 first = self.address(a, texts)
-                return infix("-", ADD, first, Text(str(-value), ATOM), first.index)
+                return infix("-", ADD, first, Text(str(-value), ATOM), index=first.index)
             case Op(fn="add" | "sub" | "mul", args=(a, b)):
                 x, y = self.address(a, texts), self.address(b, texts)
-                return infix(*_SIGNED[offset.fn], x, y, x.index and y.index)
+                return infix(*_SIGNED[offset.fn], x, y, index=x.index and y.index)
             case Const():
                 return constant(offset)
             case Var():

@@ -19,7 +19,8 @@ in ``kernels/tracejit.cuh``.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+import operator
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -74,12 +75,18 @@ class Text:
     def __str__(self) -> str:
         return self.text
 
+    @property
+    def number(self) -> int | None:
+        """The value of an index that is a literal."""
+        return int(self.text) if self.index and self.text.lstrip("-").isdigit() else None
+
     def at(self, least: int) -> str:
         """The text, in parentheses unless it binds as tightly as ``least``."""
         return self.text if self.binds >= least else f"({self.text})"
 
 
-def infix(sign: str, binds: int, a: Text, b: Text, index: bool = False) -> Text:
+def infix(sign: str, binds: int, *args: Text, index: bool = False) -> Text:
+    a, b = args
     return Text(f"{a.at(binds)} {sign} {b.at(binds + 1)}", binds, index)
 
 
@@ -104,8 +111,8 @@ def typed(x: Text, narrow: bool) -> Text:
     """An index as the ``long long`` it stands for; others as they are."""
     if not x.index:
         return x
-    if x.text.isdigit():
-        return Text(x.text + "ll", ATOM)
+    if x.number is not None:
+        return Text(x.text + "ll", x.binds)
     return cast("long long", x) if narrow else Text(x.text, x.binds)
 
 
@@ -183,6 +190,11 @@ _LOGICAL = {
 _SHIFTS = ("shift_left", "shift_right_logical", "shift_right_arithmetic")
 _WRAP = ("add", "sub", "mul", "neg", "square")
 _INTEGER = ("div", "rem", "max", "min", "abs", "sign", "pow", "mulhi")
+#: operations on indices whose literals are put together here, so that the rest have one type
+_FOLDED: dict[str, Callable[..., int]] = {
+    **{"add": operator.add, "sub": operator.sub, "mul": operator.mul, "neg": operator.neg},
+    **{"max": max, "min": min, "and": operator.and_, "or": operator.or_, "xor": operator.xor},
+}
 _ROUNDING = ("floor", "ceil", "trunc", "round")
 #: what ``kernel/math.py`` expands for this printer: CUDA's erfinv is less exact, and the random
 #: numbers made with it are those of the CPU
@@ -200,7 +212,8 @@ _COMPLEX = {*_ARITHMETIC, *("eq", "ne", "neg", "conj", "real", "imag", "abs", "s
 SPELLED: dict[str, set[str]] = {
     "f": _FLOAT | {"complex"}, "i": _WHOLE, "u": _WHOLE, "b": _BOOLEAN, "c": _COMPLEX,
 }  # fmt: skip
-#: scalar operations that kernels may hold: see ``can_fuse``
+#: scalar operations that kernels may hold, on complex numbers and on others: see ``can_fuse``
+KNOWN_COMPLEX = frozenset(_COMPLEX | {"select", "convert", "complex"})
 KNOWN = frozenset(_FLOAT | _WHOLE | _BOOLEAN | _ANY | EXPANDED | {"check_index", "probe"})
 
 
@@ -260,12 +273,10 @@ def spell(op: Op, args: Sequence[Text], narrow: bool) -> Text:
     if fn == "convert":
         return _convert(op.args[0].dtype, dtype, args[0], narrow)
     if fn in _COMPARE:
-        if kind == "c":
-            return call(f"tj_{fn}", *args)
         return infix(_COMPARE[fn], EQUAL if fn in ("eq", "ne") else LESS, *args)
     if fn == "select":
         index = all(a.index for a in args[1:])
-        a, b = args[1:] if index else (typed(a, narrow) for a in args[1:])
+        a, b = args[1:] if index and narrow else (typed(a, narrow) for a in args[1:])
         return choose(args[0], a, b, index)
     args = [typed(a, narrow) for a in args]
     if fn == "bitcast":
@@ -289,14 +300,18 @@ def index_op(op: Op, args: Sequence[Text], nonneg: bool, narrow: bool) -> Text |
     ``nonneg``: no operand is negative, so that divisions may be unsigned.
     """
     fn = op.fn
-    if fn == "add" and args[1].text.startswith("-") and args[1].text[1:].isdigit():
-        return infix("-", ADD, args[0], Text(args[1].text[1:], ATOM), True)
+    numbers = [a.number for a in args]
+    if fn in _FOLDED and None not in numbers:
+        value = _FOLDED[fn](*numbers)
+        return _integer(value, "i64") if abs(value) < 2**31 else None
+    if fn == "add" and (last := numbers[1]) is not None and last < 0:
+        return infix("-", ADD, args[0], Text(str(-last), ATOM), index=True)
     if fn in ("add", "sub", "mul"):
-        return infix(*_ARITHMETIC[fn], *args, True)
+        return infix(*_ARITHMETIC[fn], *args, index=True)
     if fn in ("idiv", "irem"):
         sign, whole = ("/" if fn == "idiv" else "%"), "int" if narrow else "long long"
         if not nonneg:
-            return infix(sign, MUL, *args, True)
+            return infix(sign, MUL, *args, index=True)
         unsigned = "unsigned" if narrow else "unsigned long long"
         found = cast(whole, infix(sign, MUL, cast(unsigned, args[0]), args[1]))
         return Text(found.text, found.binds, True)
@@ -304,7 +319,7 @@ def index_op(op: Op, args: Sequence[Text], nonneg: bool, narrow: bool) -> Text |
         found = call(f"tj_{fn}<{'int' if narrow else 'long long'}>", *args)
         return Text(found.text, found.binds, True)
     if fn in _BITWISE:
-        return infix(_BITWISE[fn], BITS, *_apart(args), True)
+        return infix(_BITWISE[fn], BITS, *_apart(args), index=True)
     return minus(args[0], True) if fn == "neg" else None
 
 
@@ -433,11 +448,11 @@ def _convert(source: str, target: str, x: Text, narrow: bool) -> Text:
         if source in HALF:
             return infix("!=", EQUAL, Text(f"({x.at(BITS)} & 0x7fff)", ATOM), Text("0", ATOM))
         if kind == "c":
-            return call("tj_ne", x, constant(Const(0.0, source)))
+            return infix("!=", EQUAL, x, constant(Const(0.0, source)))
         return infix("!=", EQUAL, x, constant(zero(source)))
     if kind == "c":
         if into == "c":
-            return Text(f"{CTYPE[target]}({x.text})", CALL)
+            return cast(CTYPE[target], x)
         x, source, kind = Text(f"{x.at(CALL)}.re", CALL), "f32" if source == "c64" else "f64", "f"
         return _convert(source, target, x, narrow)
     if source in HALF:
@@ -481,4 +496,6 @@ def _complex(op: Op, args: Sequence[Text]) -> Text:
         return infix("*", MUL, args[0], args[0])
     if fn == "reciprocal":
         return infix("/", MUL, constant(Const(1.0, op.dtype)), args[0])
-    return call(f"tj_{fn}", *args)
+    if fn == "is_nan":
+        return infix("!=", EQUAL, args[0], args[0])
+    return call("tj_finite" if fn == "is_finite" else f"tj_{fn}", *args)

@@ -149,9 +149,9 @@ class Vectors(Memory):
         for stmt in body:
             if isinstance(stmt, Local) and stmt.name in later:
                 self.arrays.add(stmt.name)
-                name = self.variables[stmt.name].text
-                self.line(f"{CTYPE[stmt.dtype]} {name}[{lanes}];")
-                self.variables[stmt.name].text = Text(f"{name}[lane]", CALL)
+                variable = self.variables[stmt.name]
+                self.line(f"{CTYPE[stmt.dtype]} {variable.text}[{lanes}];")
+                variable.text = Text(f"{variable.text}[lane]", CALL)
         stores = plan.stores()
         for store in stores:
             self.kept[id(store)] = name = self.names.fresh(f"{store.buffer}_")

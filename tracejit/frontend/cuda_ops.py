@@ -45,20 +45,105 @@ Function = Callable[..., Any]
 BATCHES = ("sequential", "broadcast_all")
 
 
-class CudaKernel:
-    """A user's kernel as a function of arrays; made by ``cuda_kernel``.
+class cuda_kernel:  # noqa: N801 - called as a function
+    """A CUDA C kernel as a function of arrays, for use under jit, grad and vmap.
 
-    ``primitive`` is its record, ``text`` its CUDA C.
+    The kernel's parameters say what it takes: pointers to ``const`` are operands, other pointers
+    results, both in the order of the parameters; numbers are ``args``. What is a function below is
+    called with the operands' types (``shape``, ``dtype``, ``size`` ...) and the static arguments by
+    name when a call is traced.
+
+    Parameters
+    ----------
+    source : CUDA C, or the name of a ``.cu`` file. ``extern "C"`` is added where it lacks.
+    out : types of the results (anything with shape and dtype), or a function that gives them.
+    grid, block : blocks, and threads of a block: an int or up to three, or a function. Without
+        ``grid`` there is a thread for each element of the first result.
+    args : numbers, in the order of the parameters or by name, or a function.
+    shared : bytes of dynamic shared memory, or a function.
+    name : which kernel of the text, where there are several.
+    inout : names of results that begin as an operand: its value is taken at that place.
+    zero : names of results that begin as zeros.
+    static : names of keyword arguments of calls, with their defaults if it is a dict.
+    defines : words of the text to replace, by name (numbers, dtypes, text), or a function.
+    numpy : the meaning in NumPy, for the CPU. Without it the kernel itself runs there, by g++.
+    vjp, jvp : derivative rules, ``(fwd, bwd)`` as ``custom_vjp`` takes them, or one as
+        ``custom_jvp`` does; its tangent is written without kernels: reverse mode transposes it.
+    batch : what vmap does. "sequential": a launch for each example; "broadcast_all": one launch on
+        operands with one more axis in front; or a function ``(axis_size, which operands are
+        batched, *operands) -> (results, which are batched)``, with batches along axis 0.
+    header : whether ``kernels/tracejit.cuh`` stands in front.
+    cases : ``() -> [(types, static arguments), ...]`` for ``testing.check_op``.
+
+    Raises ArgumentError for a text without such a kernel and for arguments that do not fit its
+    parameters, DTypeError and ShapeError when a call is traced with other types than the kernel's,
+    BackendError where it does not compile. Without a derivative rule grad raises MissingRule.
+
+    Attributes: ``primitive`` is the operation's record, ``definition`` what is known of the kernel.
+
+    >>> from tracejit import extend
+    >>> scale = extend.cuda_kernel(
+    ...     '''__global__ void scale(const float* x, float* y, float factor, int n) {
+    ...       int i = blockIdx.x * blockDim.x + threadIdx.x;
+    ...       if (i < n) y[i] = factor * x[i];
+    ...     }''',
+    ...     out=lambda x, factor: x,
+    ...     args=lambda x, factor: (factor, x.size),
+    ...     static=["factor"],
+    ...     numpy=lambda x, factor: np.float32(factor) * x,
+    ...     jvp=lambda primals, tangents, factor: (
+    ...         scale(*primals, factor=factor), factor * tangents[0]),
+    ... )
+    >>> scale(jnp.array([1.0, 2.0]), factor=3.0)
+    Array([3., 6.], dtype=float32)
+    >>> jit(grad(lambda x: scale(x, factor=3.0).sum()))(jnp.ones(2))
+    Array([3., 3.], dtype=float32)
     """
 
-    def __init__(self, definition: Definition, cases: Function | None = None) -> None:
-        name = self.__name__ = definition.name
+    def __init__(
+        self,
+        source: str | os.PathLike[str],
+        *,
+        out: Any = None,
+        grid: Any = None,
+        block: Any = 256,
+        args: Any = (),
+        shared: Any = 0,
+        name: str | None = None,
+        inout: str | Sequence[str] = (),
+        zero: str | Sequence[str] = (),
+        static: Mapping[str, Any] | Sequence[str] = (),
+        defines: Any = None,
+        numpy: Function | None = None,
+        vjp: tuple[Function, Function] | None = None,
+        jvp: Function | None = None,
+        batch: Any = "sequential",
+        header: bool = False,
+        cases: Function | None = None,
+    ) -> None:
+        text, origin = read_text(source)
+        if vjp is not None and jvp is not None:
+            raise ArgumentError("cuda_kernel: vjp= and jvp= are two rules for one thing", at=here())
+        if not callable(batch) and batch not in BATCHES:
+            raise ArgumentError(
+                f"cuda_kernel: batch={batch!r} is no way to batch",
+                at=here(),
+                hint=f"there are {', '.join(map(repr, BATCHES))}, or a function",
+            )
+        statics = _static(static)
+        settings = Settings(out, grid, block, shared, args, statics, defines, header, numpy, batch)
+        found = find_kernel(text, name)
+        definition = Definition(text, found, origin, settings, _tuple(inout), _tuple(zero))
         self.definition = definition
+        self.__name__ = definition.name
+        self.vjp, self.jvp = vjp, jvp
         #: the function with its rules, by static arguments
         self.ruled: dict[Any, Any] = {}
-        self.vjp: tuple[Function, Function] | None = None
-        self.jvp: Function | None = None
-        self.primitive = Primitive(
+        self.primitive = self._record(cases)
+
+    def _record(self, cases: Function | None) -> Primitive:
+        name, definition = self.__name__, self.definition
+        return Primitive(
             name if name not in PRIMS else f"cuda.{name}",
             infer=self._infer,
             numpy=self._numpy,
@@ -76,8 +161,7 @@ class CudaKernel:
     # ---- calls ----
 
     def __call__(self, *operands: Any, **static: Any) -> Any:
-        arrays = self._arrays(operands)
-        params = self._params(static)
+        arrays, params = self.given(operands, static)
         if current_trace() is None or (self.vjp is None and self.jvp is None):
             return apply(self.primitive, *arrays, **params)
         key = params_key(params)
@@ -85,6 +169,12 @@ class CudaKernel:
         if found is None:
             found = self.ruled[key] = self._ruled(params)
         return found(*arrays)
+
+    def given(
+        self, operands: Sequence[Any], static: dict[str, Any]
+    ) -> tuple[list[Array], dict[str, Any]]:
+        """What a call is given: operands as Arrays, and all static arguments."""
+        return self._arrays(operands), self._params(static)
 
     def _arrays(self, operands: Sequence[Any]) -> list[Array]:
         """Operands as Arrays; Python's numbers take the type that the kernel wants."""
@@ -340,94 +430,3 @@ def _static(static: Any) -> dict[str, Any]:
 
 def _tuple(names: str | Sequence[str]) -> tuple[str, ...]:
     return (names,) if isinstance(names, str) else tuple(names)
-
-
-def cuda_kernel(
-    source: str | os.PathLike[str],
-    *,
-    out: Any = None,
-    grid: Any = None,
-    block: Any = 256,
-    args: Any = (),
-    shared: Any = 0,
-    name: str | None = None,
-    inout: str | Sequence[str] = (),
-    zero: str | Sequence[str] = (),
-    static: Mapping[str, Any] | Sequence[str] = (),
-    defines: Any = None,
-    numpy: Function | None = None,
-    vjp: tuple[Function, Function] | None = None,
-    jvp: Function | None = None,
-    batch: Any = "sequential",
-    header: bool = False,
-    cases: Function | None = None,
-) -> CudaKernel:
-    """A CUDA C kernel as a function of arrays, for use under jit, grad and vmap.
-
-    The kernel's parameters say what it takes: pointers to ``const`` are operands, other pointers
-    results, both in the order of the parameters; numbers are ``args``. What is a function below is
-    called with the operands' types (``shape``, ``dtype``, ``size`` ...) and the static arguments by
-    name when a call is traced.
-
-    Parameters
-    ----------
-    source : CUDA C, or the name of a ``.cu`` file. ``extern "C"`` is added where it lacks.
-    out : types of the results (anything with shape and dtype), or a function that gives them.
-    grid, block : blocks, and threads of a block: an int or up to three, or a function. Without
-        ``grid`` there is a thread for each element of the first result.
-    args : numbers, in the order of the parameters or by name, or a function.
-    shared : bytes of dynamic shared memory, or a function.
-    name : which kernel of the text, where there are several.
-    inout : names of results that begin as an operand: its value is taken at that place.
-    zero : names of results that begin as zeros.
-    static : names of keyword arguments of calls, with their defaults if it is a dict.
-    defines : words of the text to replace, by name (numbers, dtypes, text), or a function.
-    numpy : the meaning in NumPy, for the CPU. Without it the kernel itself runs there, by g++.
-    vjp, jvp : derivative rules as ``custom_vjp`` takes them, ``(fwd, bwd)``, or ``custom_jvp``.
-    batch : what vmap does. "sequential": a launch for each example; "broadcast_all": one launch on
-        operands with one more axis in front; or a function ``(axis_size, which operands are
-        batched, *operands) -> (results, which are batched)``, with batches along axis 0.
-    header : whether ``kernels/tracejit.cuh`` stands in front.
-    cases : ``() -> [(types, static arguments), ...]`` for ``testing.check_op``.
-
-    Raises ArgumentError for a text without such a kernel and for arguments that do not fit its
-    parameters, DTypeError and ShapeError when a call is traced with other types than the kernel's,
-    BackendError where it does not compile. Without a derivative rule grad raises MissingRule.
-
-    >>> from tracejit import extend
-    >>> scale = extend.cuda_kernel(
-    ...     '''__global__ void scale(const float* x, float* y, float factor, int n) {
-    ...       int i = blockIdx.x * blockDim.x + threadIdx.x;
-    ...       if (i < n) y[i] = factor * x[i];
-    ...     }''',
-    ...     out=lambda x, factor: x,
-    ...     args=lambda x, factor: (factor, x.size),
-    ...     static=["factor"],
-    ...     numpy=lambda x, factor: np.float32(factor) * x,
-    ...     jvp=lambda primals, tangents, factor: (
-    ...         scale(*primals, factor=factor), scale(*tangents, factor=factor)),
-    ... )
-    >>> scale(jnp.array([1.0, 2.0]), factor=3.0)
-    Array([3., 6.], dtype=float32)
-    >>> jit(grad(lambda x: scale(x, factor=3.0).sum()))(jnp.ones(2))
-    Array([3., 3.], dtype=float32)
-    """
-    text, origin = read_text(source)
-    if vjp is not None and jvp is not None:
-        raise ArgumentError("cuda_kernel: vjp= and jvp= are two rules for one thing", at=here())
-    if not callable(batch) and batch not in BATCHES:
-        raise ArgumentError(
-            f"cuda_kernel: batch={batch!r} is no way to batch",
-            at=here(),
-            hint=f"there are {', '.join(map(repr, BATCHES))}, or a function",
-        )
-    statics = _static(static)
-    settings = Settings(out, grid, block, shared, args, statics, defines, header, numpy, batch)
-    found = find_kernel(text, name)
-    definition = Definition(text, found, origin, settings, _tuple(inout), _tuple(zero))
-    kernel = CudaKernel(definition, cases)
-    if vjp is not None:
-        kernel.defvjp(*vjp)
-    elif jvp is not None:
-        kernel.defjvp(jvp)
-    return kernel

@@ -284,9 +284,7 @@ class Expander:
                 guard = () if statement.guard is None else (statement.guard,)
                 before, found = self.expressions([statement.value, *statement.index, *guard])
                 index, last = tuple(found[1 : 1 + len(statement.index)]), found[-1]
-                new = replace(
-                    statement, index=index, value=found[0], guard=last if guard else None
-                )
+                new = replace(statement, index=index, value=found[0], guard=last if guard else None)
                 return [*before, new]
             case Check():
                 before, (ok,) = self.expressions([statement.ok])

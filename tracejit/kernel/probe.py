@@ -15,18 +15,24 @@ from tracejit.ir.types import short
 from tracejit.record import dataclass
 
 
-def computable(node: Node, known: frozenset[str]) -> bool:
-    """Whether kernels can compute a node: no complex numbers, and scalar operations all known."""
+def computable(
+    node: Node, known: frozenset[str], complex_known: frozenset[str] = frozenset()
+) -> bool:
+    """Whether kernels can compute a node: scalar operations are all known. With complex numbers,
+    only what has an element rule in ``complex_known``.
+    """
     types = (*(x.type for x in node.inputs), *(out.type for out in node.outputs))
+    prim, operands = node.prim, types[: len(node.inputs)]
+    lowered = prim.lowers is not None and prim.lowers(*operands, **node.params)
     if any(t.dtype.kind == "c" for t in types):
-        return False
-    prim = node.prim
-    if prim.lowers is not None and prim.lowers(*types[: len(node.inputs)], **node.params):
+        if prim.element is None or lowered or not complex_known:
+            return False
+    elif lowered:
         inside = (inner for graph in node.subgraphs for inner in graph.nodes)
-        return all(computable(inner, known) for inner in inside)
-    if prim.element is None:
+        return all(computable(inner, known, complex_known) for inner in inside)
+    elif prim.element is None:
         return prim.lowers is None
-    return _element_known(prim, types[: len(node.inputs)], _Params(node.params), known)
+    return _element_known(prim, operands, _Params(node.params), known, complex_known)
 
 
 class _Params:
@@ -63,7 +69,11 @@ class _Stub:
 
 @lru_cache(maxsize=8192)
 def _element_known(
-    prim: Primitive, types: tuple[Any, ...], params: _Params, known: frozenset[str]
+    prim: Primitive,
+    types: tuple[Any, ...],
+    params: _Params,
+    known: frozenset[str],
+    complex_known: frozenset[str],
 ) -> bool:
     assert prim.element is not None
     out = prim.infer(*types, **params.params)
@@ -74,4 +84,10 @@ def _element_known(
     except NotImplementedError:
         return False
     exprs = found if isinstance(found, tuple) else (found,)
-    return all(n.fn in known for e in exprs for n in walk(e) if isinstance(n, Op))
+    found_ops = [n for e in exprs for n in walk(e) if isinstance(n, Op)]
+    return all(n.fn in (complex_known if _is_complex(n) else known) for n in found_ops)
+
+
+def _is_complex(op: Op) -> bool:
+    """Whether a complex number goes into an operation or comes out of it."""
+    return op.fn != "probe" and any(x.dtype in ("c64", "c128") for x in (op, *op.args))

@@ -89,7 +89,8 @@ def classify(node: Node, can_fuse: Callable[[Node], bool]) -> str:
             return "loop"
         return "control" if isinstance(tiled(node, can_fuse), str) else "stencil"
     if can_fuse(node):
-        if _prefers_lower(node):
+        lowers = getattr(can_fuse, "lowers", None)
+        if _prefers_lower(node) or lowers is not None and lowers(node):
             return "lower"
         if prim.reduce is not None:
             return "reduce"

@@ -38,6 +38,7 @@ from tracejit.ir.expr import (
     imul,
     isub,
 )
+from tracejit.kernel.gpu.sizes import SIZE
 from tracejit.kernel.gpu.target import GpuTarget
 from tracejit.kernel.gpu.writer import (
     BLOCK,
@@ -108,19 +109,22 @@ class Chunks(GpuWriter):
 
     def hand_on(self, parts: int) -> None:
         """Buffers for parts, and for the tickets of each group of blocks that fold together."""
-        dtypes, shapes = dict(self.nest.dtypes), dict(self.nest.shapes)
-        kept: Shape = tuple(a.extent for a in self.nest.kept)
-        named = tuple("n0" if a == self.nest.axes[0] else a.extent for a in self.nest.kept)
-        of_parts = {f"part_{item.fold}": item for item in self.found}
-        for name, item in of_parts.items():
+        kept = tuple(SIZE.name if a == self.nest.axes[0] else a.extent for a in self.nest.kept)
+        dtypes = {"tickets": "i32"}
+        self.shapes["tickets"] = self.ticket_shape(kept)
+        for item in self.found:
+            name = f"part_{item.fold}"
             dtypes[name] = "f32" if item.dtype in HALF else item.dtype
-            shapes[name] = numbers(self.part_shape(parts, kept))
-            self.shapes[name] = self.part_shape(PARTS.name if self.moving else parts, named)
-        dtypes["tickets"] = "i32"
-        shapes["tickets"] = numbers(self.ticket_shape(kept))
-        self.shapes["tickets"] = self.ticket_shape(named)
-        self.roles |= dict.fromkeys((*of_parts, "tickets"), "inout")
-        self.nest = replace(self.nest, dtypes=dtypes, shapes=shapes)
+            self.shapes[name] = self.part_shape(PARTS.name if self.moving else parts, kept)
+        values = {SIZE.name: self.nest.axes[0].extent, **self.sizes}
+        shapes = {
+            name: tuple(values[n] if isinstance(n, str) else n for n in shape)
+            for name, shape in self.shapes.items()
+        }
+        self.roles |= dict.fromkeys(dtypes, "inout")
+        self.nest = replace(
+            self.nest, dtypes=self.nest.dtypes | dtypes, shapes=self.nest.shapes | shapes
+        )
 
     def part_shape(self, parts: int | str, kept: Shape) -> Shape:
         raise NotImplementedError
@@ -130,13 +134,10 @@ class Chunks(GpuWriter):
 
     # ---- statements ----
 
-    def place(self, groups: Sequence[Expr], into: list[Stmt]) -> tuple[Expr, Expr]:
-        """Number of the group of blocks, and of the chunk in it. Whichever of the two counts may
-        change with the outermost extent comes from the quotient.
+    def place(self, count: Expr, into: list[Stmt]) -> tuple[Expr, Expr]:
+        """Number of the group of blocks, ``count`` of them, and of the chunk in it. Whichever of
+        the two may change with the outermost extent comes from the quotient.
         """
-        count: Expr = const(1)
-        for n in groups:
-            count = imul(n, count)
         self.grid = imul(count, self.parts)
         if not self.cut:
             return BLOCK, const(0)
@@ -209,7 +210,7 @@ class LongRows(Chunks):
     def threads_body(self) -> tuple[Stmt, ...]:
         kept, folds = self.nest.kept, self.found
         row = Block(None, 1, kept)
-        group, part = self.place([self.points(kept)], row.statements)
+        group, part = self.place(self.points(kept), row.statements)
         if kept:
             self.point(kept, group, row.statements)
         self.declare(row, folds)
@@ -289,15 +290,12 @@ class LongRows(Chunks):
         ]
 
 
-def numbers(shape: Shape) -> tuple[int, ...]:
-    return tuple(n for n in shape if isinstance(n, int))
-
-
 def chunks(groups: int, total: int, least: int) -> tuple[int, int]:
     """How many chunks ``total`` steps are cut into, if ``groups`` reductions run side by side, and
     how many steps each is: a power of two, so that other batches have the same kernel.
     """
-    most = max(BLOCKS // max(groups, 1), 1)
-    length = max(-(-total // most), least)
+    length = total
+    if total >= 2 * least:
+        length = max(-(-total // max(BLOCKS // max(groups, 1), 1)), least)
     length = 1 << (length - 1).bit_length()
     return max(-(-total // length), 1), length

@@ -19,17 +19,19 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from math import prod
 
-from tracejit.ir.expr import Const, Expr, Load, Op, Var, const, iadd, idiv, imod, imul, isub
+from tracejit.ir.expr import Const, Expr, Load, Op, Var, const, iadd, idiv, imod, imul, isub, known
 from tracejit.kernel.gpu.chunks import AHEAD, CHUNK, ROWS, Chunks, chunks
 from tracejit.kernel.gpu.target import WARP
 from tracejit.kernel.gpu.writer import THREAD, THREADS, Shape, below, power, repeat
 from tracejit.kernel.lower import HALF, Block, as_python
-from tracejit.kernel.nest import Axis, Item
+from tracejit.kernel.nest import Item
 from tracejit.kernel.nodes import Barrier, If, Local, Loop, Scratch, Stmt, Store
 
 #: bytes of shared memory that partial sums of a block take, at most
 SHARED = 32 << 10
 
+#: how many tiles there are, where that follows from the outermost extent
+COUNT = Var("n1", "i64")
 TX, TY, J = Var("tx", "i64"), Var("ty", "i64"), Var("j", "i64")
 
 
@@ -37,30 +39,25 @@ class Columns(Chunks):
     """Reductions whose last axis is kept."""
 
     def choose(self) -> tuple[int, int]:
-        kept = list(self.nest.kept)
-        #: the kept axes behind all reduced ones, and those before
-        self.columns: tuple[Axis, ...] = ()
-        for axis in reversed(self.nest.axes):
-            if axis.reduced:
-                break
-            self.columns = (axis, *self.columns)
-        self.outer = tuple(kept[: len(kept) - len(self.columns)])
+        self.columns = self.nest.kept
         self.width = self.lanes(self.columns[-1], self.found, exact=True)
-        self.vectors = prod(a.extent for a in self.columns) // self.width
         total = prod(a.extent for a in self.nest.inner)
         # as many threads along the columns as a warp, more where few rows are to be shared
-        along = min(power(self.vectors), WARP)
-        while along < min(power(self.vectors), THREADS) and THREADS // along * AHEAD > total:
+        most = min(power(prod(a.extent for a in self.columns) // self.width), THREADS)
+        along = min(most, WARP)
+        while along < most and THREADS // along * AHEAD > total:
             along *= 2
         self.along, self.down = along, THREADS // along
-        self.threads = along * self.down
         while self.width > 1 and self.shared_bytes() > SHARED:
             self.width //= 2
-            self.vectors *= 2
-        self.tiles = -(-self.vectors // along)
-        groups = prod(a.extent for a in self.outer) * self.tiles
+        self.vectors = self.points(self.columns, self.width)
+        self.tiles = idiv(iadd(self.vectors, along - 1), along)
+        groups = -(-prod(a.extent for a in self.columns) // (self.width * along))
         least = max(CHUNK // (along * self.width), self.down * AHEAD)
-        return chunks(groups, total, least)
+        parts, length = chunks(groups, total, least)
+        if parts > 1 and not isinstance(self.tiles, Const):
+            self.tiles, self.sizes[COUNT.name] = COUNT, groups
+        return parts, length
 
     def shared_bytes(self) -> int:
         return sum(8 * THREADS * self.width for _ in self.found) if self.down > 1 else 0
@@ -69,13 +66,13 @@ class Columns(Chunks):
         return (parts, *kept)
 
     def ticket_shape(self, kept: Shape) -> Shape:
-        return (*kept[: len(self.outer)], self.tiles)
+        return (COUNT.name if self.tiles == COUNT else known(self.tiles) or 0,)
 
     # ---- statements ----
 
     def threads_body(self) -> tuple[Stmt, ...]:
-        top = Block(None, 1, (*self.outer, *self.columns[:-1]))
-        outer, tile, part = self.where(top)
+        top = Block(None, 1, self.columns[:-1])
+        tile, part = self.place(self.tiles, top.statements)
         start = self.column(top, tile)
         total = self.points(self.nest.inner)
         self.arrays(top)
@@ -96,16 +93,8 @@ class Columns(Chunks):
         inside.statements += self.fold_parts(top, start)
         self.fold_down(inside)
         inside.statements += self.results(top, start)
-        top.statements += self.ticket((*outer, tile), inside.statements)
+        top.statements += self.ticket((tile,), inside.statements)
         return tuple(top.statements)
-
-    def where(self, top: Block) -> tuple[tuple[Expr, ...], Expr, Expr]:
-        """Indices outside the columns, the tile of columns, and the chunk."""
-        group, part = self.place([self.points(self.outer), const(self.tiles)], top.statements)
-        tile = self.named("tile", imod(group, self.tiles), top.statements)
-        if self.outer:
-            self.point(self.outer, idiv(group, self.tiles), top.statements)
-        return tuple(Var(a.var, "i64") for a in self.outer), tile, part
 
     def column(self, top: Block, tile: Expr) -> Expr:
         """The thread's first column; threads without columns take the first ones, and store
@@ -120,9 +109,9 @@ class Columns(Chunks):
         self.storing: Expr | None = None
         if self.down > 1:
             self.storing = Op("eq", (TY, const(0)), "bool")
-        if self.tiles * self.along != self.vectors:
+        if (known(self.vectors) or 1) % self.along:
             number = self.named("column", number, top.statements)
-            there = below(number, const(self.vectors))
+            there = below(number, self.vectors)
             number = Op("select", (there, number, const(0)), "i64")
             both = Op("and", (there, self.storing or there), "bool")
             self.storing = there if self.storing is None else both

@@ -43,7 +43,7 @@ from tracejit.kernel.nodes import (
     Transpose,
 )
 from tracejit.kernel.program import evaluate_size
-from tracejit.kernel.visit import expressions, nodes_of, statements
+from tracejit.kernel.visit import nodes_of, statements
 from tracejit.record import dataclass
 
 #: threads of a block: many where there are blocks enough, few where there are not
@@ -51,7 +51,7 @@ THREADS, FEWER, FEWEST = 256, 64, 32
 #: so many iterations fill a GPU with blocks of THREADS
 ENOUGH = 1 << 16
 #: bytes of scratch that a thread keeps for itself, and that a block shares
-PRIVATE_BYTES, SHARED_BYTES = 4 << 10, 48 << 10
+PRIVATE_BYTES, SHARED_BYTES = 1 << 10, 48 << 10
 
 _CLOSED = frozenset("add sub mul idiv irem min max".split())
 
@@ -115,10 +115,7 @@ def _parts(kernel: Kernel) -> list[Kernel]:
     body = kernel.body
     if len(body) < 2 or not all(isinstance(stmt, Loop) for stmt in body):
         return [kernel]
-    return [
-        replace(kernel, name=f"{kernel.name}_{k}", body=(stmt,))
-        for k, stmt in enumerate(body)
-    ]
+    return [replace(kernel, name=f"{kernel.name}_{k}", body=(stmt,)) for k, stmt in enumerate(body)]
 
 
 @dataclass(frozen=True)

@@ -2,23 +2,24 @@
 
     lower_custom(group, target) -> Lowered(kernel, reads, writes, sizes, ..., then)
 
-``RULES`` has the operations whose loops are others on a GPU; what the ``lower`` rule of any
-other operation writes for a CPU is converted (``convert.py``). A rule writes kernels into a Kernels.
-The extent of the first axis becomes a size of the kernels where nothing but numbers of blocks and
-bounds depends on it: another batch compiles nothing.
+``RULES`` has the operations whose loops are others on a GPU; what the ``lower`` rule of any other
+operation writes for a CPU is converted (``convert.py``). The extent of the first axis becomes a
+size of the kernels where nothing but numbers of blocks and bounds depends on it: another batch
+compiles nothing.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from math import prod
 
 from tracejit.ir.graph import Literal, Node
 from tracejit.ir.prim import Primitive
 from tracejit.ir.types import TensorType, short
 from tracejit.kernel.build import KernelBuilder, operand, output
-from tracejit.kernel.gpu import extrema, scans, scatter, sort, window
-from tracejit.kernel.gpu.kernels import Kernels, Made, lowered_for
+from tracejit.kernel.gpu import extrema, folds, scans, scatter, sort, window
 from tracejit.kernel.gpu.convert import converted
+from tracejit.kernel.gpu.kernels import Kernels, Made, lowered_for
 from tracejit.kernel.gpu.target import GpuTarget
 from tracejit.kernel.lower import Lowered, kernel_name
 from tracejit.kernel.nodes import Kernel, Param
@@ -29,6 +30,9 @@ from tracejit.ops import window as windows
 from tracejit.ops.reduce import highest, lowest
 from tracejit.passes.groups import Group
 
+#: elements of a window that are written out one by one, at most: a loop over more of them costs
+#: less than their text
+WINDOW = 49
 #: record of an operation -> its rule ``(kernels, **params)``
 RULES: dict[Primitive, Callable[..., None]] = {
     cumulative.cumlogsumexp: scans.running("logaddexp", lowest),
@@ -39,6 +43,7 @@ RULES: dict[Primitive, Callable[..., None]] = {
     indexing.scatter: scatter.scatter,
     reduce.argmax: extrema.arg_extremum("max", lowest),
     reduce.argmin: extrema.arg_extremum("min", highest),
+    reduce.reduce: folds.fold,
     sorting.sort: sort.sort,
     sorting.top_k: sort.top_k,
     windows.reduce_window_max: window.window_fold("max", lowest),
@@ -50,8 +55,12 @@ RULES: dict[Primitive, Callable[..., None]] = {
 
 
 def has_rule(node: Node) -> bool:
-    """Whether a GPU has kernels for a node of any extents, whatever a CPU's ``lowers`` says."""
-    return node.prim in RULES
+    """Whether ``RULES`` has kernels for a node that are all there is, or worth more than an element
+    rule that fuses. They take any extents and dtypes, whatever a CPU's ``lowers`` says.
+    """
+    if node.prim not in RULES or node.prim is reduce.reduce:  # some graphs are no scalar operations
+        return False
+    return node.prim.element is None or prod(node.params["window_dimensions"]) > WINDOW
 
 
 def lower_custom(group: Group, target: GpuTarget) -> Lowered:
@@ -108,9 +117,7 @@ class _Custom:
             v: Param(f"x{k}", short(v.type.dtype), of[v].shape, "in")
             for k, v in enumerate(group.reads)
         }
-        results = [
-            Param(f"y{k}", short(t.dtype), t.shape, "inout") for k, t in enumerate(outs)
-        ]
+        results = [Param(f"y{k}", short(t.dtype), t.shape, "inout") for k, t in enumerate(outs)]
         builder = KernelBuilder([p.name for p in (*params.values(), *results)])
         xs = [
             filled(Literal(x.value, of[x]))
@@ -130,7 +137,7 @@ class _Custom:
             kernels.append(link.kernel)
             places.append(link.places or tuple(range(len(link.kernel.params))))
             memory, link = link.scratch, link.then
-        return Made(tuple(kernels), tuple(places), memory)
+        return Made(tuple(kernels), tuple(places), ((),) * len(kernels), memory)
 
     @property
     def binding(self) -> Lowered:

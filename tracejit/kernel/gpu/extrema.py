@@ -17,7 +17,7 @@ from typing import Any
 from tracejit.ir.expr import Expr, Var, iadd, idiv, imod, imul
 from tracejit.ir.types import kind
 from tracejit.kernel.build import Output
-from tracejit.kernel.gpu.kernels import THREADS, Kernels, GpuBuilder, blocks, indices, threads_for
+from tracejit.kernel.gpu.kernels import GpuBuilder, Kernels, blocks, indices, threads_for
 from tracejit.kernel.gpu.scans import BUSY, COLUMNS
 from tracejit.ops.lower_parts import arithmetic_dtype
 from tracejit.record import dataclass
@@ -170,7 +170,8 @@ class _Extremum:
         count, chunks = of
         extent = self.n if extent is None else extent
         width = 32 if count <= WARP_ROW else threads_for(count)
-        threads = max(width, min(THREADS, threads_for(width * rows)))
+        # several warps to a block have a row each; more threads than a warp are all of a block
+        threads = width if width > 32 else threads_for(width * rows)
         side = threads // width
         with self.kernels.kernel(stem, blocks(rows, side)) as (k, block):
             with k.loop("thread", threads, name="t") as t:

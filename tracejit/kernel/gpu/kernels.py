@@ -15,12 +15,12 @@ What it gives out are the builders of ``kernel/build.py``, with what threads do 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 
 from tracejit.errors import TracejitError
-from tracejit.ir.expr import Expr, Load, Op, Var, const, iadd, imul
+from tracejit.ir.expr import Const, Expr, Load, Op, Var, const, iadd, imul
 from tracejit.ir.graph import Literal
 from tracejit.ir.types import DTYPES, TensorType, short
 from tracejit.kernel.build import (
@@ -35,7 +35,7 @@ from tracejit.kernel.build import (
 )
 from tracejit.kernel.gpu.narrow import narrowed
 from tracejit.kernel.lower import Lowered
-from tracejit.kernel.nodes import Atomic, Combine, Kernel, Param, Store
+from tracejit.kernel.nodes import Atomic, Combine, Kernel, Loop, Param, Store
 from tracejit.kernel.program import filled
 from tracejit.kernel.unify import unify
 from tracejit.kernel.visit import nodes_of, statements
@@ -43,6 +43,8 @@ from tracejit.record import dataclass
 
 #: threads of a block where nothing else decides
 THREADS = 256
+#: the extent that may change from call to call
+SIZE = "n0"
 
 
 class GpuBuilder(KernelBuilder):
@@ -83,6 +85,7 @@ class Kernels:
         self.name, self.comment, self.deterministic = name, comment, deterministic
         self.buffers: list[TensorType] = []
         self.written: list[Kernel] = []
+        self.sizes: list[tuple[int, ...]] = []
         sources = [Param(f"x{k}", short(t.dtype), t.shape, "in") for k, t in enumerate(reads)]
         results = [Param(f"y{k}", short(t.dtype), t.shape, "out") for k, t in enumerate(outs)]
         self.params = {p.name: p for p in (*sources, *results)}
@@ -107,10 +110,15 @@ class Kernels:
         return output(self.params[name], type)
 
     @contextmanager
-    def kernel(self, stem: str, blocks: Expr | int) -> Iterator[tuple[GpuBuilder, Var]]:
-        """A kernel of so many blocks: its builder and the number of the block."""
+    def kernel(
+        self, stem: str, blocks: Expr | int, sizes: Mapping[str, int] | None = None
+    ) -> Iterator[tuple[GpuBuilder, Var]]:
+        """A kernel of so many blocks: its builder and the number of the block. ``sizes``: numbers
+        that are parameters, so that another number takes no other kernel.
+        """
         name = f"{self.name}_{stem}" if stem else self.name
-        k = GpuBuilder([name, *self.params])
+        given = dict(sizes or {})
+        k = GpuBuilder([name, *self.params, *given, SIZE])
         stop = blocks if isinstance(blocks, Expr) else const(blocks)
         with k.loop("block", stop, name="b") as block:
             yield k, block
@@ -123,7 +131,8 @@ class Kernels:
             for p in self.params.values()
             if p.name in written or p.name in read
         ]
-        self.written.append(Kernel(name, (), tuple(params), body, self.comment))
+        self.written.append(Kernel(name, tuple(given), tuple(params), body, self.comment))
+        self.sizes.append(tuple(given.values()))
 
     def role(self, name: str, written: set[str], read: set[str]) -> str:
         """That of a parameter, by what a kernel does with it."""
@@ -133,12 +142,13 @@ class Kernels:
 
     @contextmanager
     def each(
-        self, stem: str, count: int, threads: int = THREADS
+        self, stem: str, count: int, sizes: Mapping[str, int] | None = None
     ) -> Iterator[tuple[GpuBuilder, Var]]:
         """A kernel with a thread for each number below ``count``."""
+        threads = THREADS
         while threads > 32 and threads >= 2 * count:
             threads //= 2
-        with self.kernel(stem, blocks(count, threads)) as (k, block):
+        with self.kernel(stem, blocks(count, threads), sizes) as (k, block):
             with k.loop("thread", threads, name="t") as thread:
                 number = k.local("i64", iadd(imul(block, threads), thread), "number")
                 with k.when(Op("lt", (number, const(count)), "bool")):
@@ -158,18 +168,20 @@ class Kernels:
 @dataclass(frozen=True)
 class Made:
     """Kernels that run one after the other, what their parameters are, counted as
-    ``Lowered.places`` does, and the memory they share.
+    ``Lowered.places`` does, the values of their sizes, and the memory they share.
     """
 
     kernels: tuple[Kernel, ...]
     places: tuple[tuple[int, ...], ...]
+    sizes: tuple[tuple[int, ...], ...]
     memory: tuple[TensorType, ...] = ()
 
     @staticmethod
     def of(written: Kernels) -> Made:
         """What has been written."""
         places = tuple(map(written.places, written.written))
-        return Made(tuple(written.written), places, tuple(written.buffers))
+        sizes = tuple(written.sizes)
+        return Made(tuple(written.written), places, sizes, tuple(written.buffers))
 
 
 def lowered_for(
@@ -177,16 +189,18 @@ def lowered_for(
     types: Sequence[TensorType],
     extent: int,
     binding: Lowered | None = None,
+    more: Sequence[TensorType] | None = None,
 ) -> Lowered:
     """What ``make`` writes for operands of ``types``, for any ``extent`` of their first axes.
 
     That extent becomes the size ``n0`` of kernels that, written for an extent longer by one, differ
-    by it alone. ``binding``: the reads, writes and checks.
+    by it alone. ``more``: the types with that; if not given, those whose first axis is as long.
+    ``binding``: the reads, writes and checks.
     """
     one = make(types)
     kernels, other = one.kernels, None
     if extent > 1:
-        more = [
+        more = more or [
             t.with_shape((extent + 1, *t.shape[1:])) if t.shape[:1] == (extent,) else t
             for t in types
         ]
@@ -196,17 +210,24 @@ def lowered_for(
             other = None
     if other is not None and len(other.kernels) == len(kernels):
         pairs = zip(kernels, other.kernels, strict=True)
-        general = [unify(a, b, extent, extent + 1, "n0") for a, b in pairs]
-        kernels = tuple(g or k for g, k in zip(general, kernels, strict=True))
+        general = [unify(a, b, extent, extent + 1, SIZE) for a, b in pairs]
+        kernels = tuple(
+            g if g is not None and _threads_fixed(g) else k
+            for g, k in zip(general, kernels, strict=True)
+        )
     chain: Lowered | None = None
-    reads, writes, checks = (), (), ()
-    if binding is not None:
-        reads, writes, checks = binding.reads, binding.writes, binding.checks
-    for kernel, places in reversed(list(zip(kernels, one.places, strict=True))):
-        sizes = (extent,) if kernel.sizes else ()
-        chain = Lowered(kernel, reads, writes, sizes, checks, one.memory, places, chain)
+    b = binding or Lowered(kernels[0], (), (), ())
+    for kernel, places, sizes in reversed(list(zip(kernels, one.places, one.sizes, strict=True))):
+        sizes = (*sizes, extent) if SIZE in kernel.sizes else sizes
+        chain = Lowered(kernel, b.reads, b.writes, sizes, b.checks, one.memory, places, chain)
     assert chain is not None
     return with_narrow(chain)
+
+
+def _threads_fixed(kernel: Kernel) -> bool:
+    """Whether blocks have as many threads for every size."""
+    threads = [s for s in statements(kernel.body) if isinstance(s, Loop) and s.how == "thread"]
+    return all(isinstance(loop.stop, Const) for loop in threads)
 
 
 def with_narrow(lowered: Lowered) -> Lowered:

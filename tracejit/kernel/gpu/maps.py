@@ -13,12 +13,12 @@ the schedule that is always right, a thread for each result.
             if lt(i0, n0):
               y0[i0] = tanh(x0[i0])
 
-What keeps memory busy: a multiprocessor of an H200 takes about 36 bytes a nanosecond and waits some
-800 ns for one, so 29 KB must be under way; 2048 threads with one access of 16 bytes each ask for
-32 KB. Maps that read one or two operands get four or two vectors per thread (``AHEAD``), as long as
-there are twice as many threads as run at a time. Each block takes the next piece and ends: blocks
-that loop over pieces save nothing where indices cost little, and the last ones end together either
-way.
+What keeps memory busy, by the data sheet of an H200 (4.8 TB/s, 132 multiprocessors): each of them
+takes 36 bytes a nanosecond. If an answer takes some 800 ns, 29 KB must be under way; 2048 threads
+with one access of 16 bytes each ask for 32 KB, and nothing is left over for those that compute. So
+maps that read one or two operands get four or two vectors per thread (``AHEAD``), as long as there
+are twice as many threads as run at a time. Each block takes its piece and ends; a grid of a few
+waves that loops over pieces would save little, as indices cost little, and makes another kernel.
 """
 
 from __future__ import annotations

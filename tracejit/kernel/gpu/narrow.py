@@ -41,8 +41,8 @@ class _Wide(Exception):
 
 def narrowed(kernel: Kernel, sizes: Mapping[str, int]) -> Kernel:
     """``kernel``, with ``narrow`` saying whether 32 bits hold its indices at these sizes."""
-    looked = _Look(kernel, sizes)
     try:
+        looked = _Look(kernel, sizes)
         looked.block(kernel.body, {name: (n, n) for name, n in sizes.items()})
     except _Wide:
         return replace(kernel, narrow=False)
@@ -149,7 +149,9 @@ def operation(node: Op, args: list[Interval | None]) -> Interval | None:
         return args[0] if args[0] is None else (0, HIGH)
     if node.fn == "select":  # what is chosen by data is one of two indices still
         chosen = [a for a in args[1:] if a is not None]
-        return None if len(chosen) < 2 else (min(a for a, _ in chosen), max(b for _, b in chosen))
+        if len(chosen) < 2:
+            return None
+        return checked((min(a for a, _ in chosen), max(b for _, b in chosen)))
     known = [a for a in args if a is not None]
     if len(known) < len(args):
         return None

@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from typing import Any
 
-from tracejit.ir.expr import Expr, const, iadd, idiv, imod, imul
+from tracejit.ir.expr import Expr, Op, const, iadd, idiv, imod, imul
 from tracejit.ir.types import TensorType, short
 from tracejit.kernel.build import guarded
 from tracejit.kernel.conv_parts import multiply_add
@@ -25,7 +25,7 @@ from tracejit.kernel.gpu.target import GpuTarget
 from tracejit.kernel.lower import Lowered
 from tracejit.kernel.matmul import Product
 from tracejit.ops.conv import Sizes, conv_general_dilated, sizes
-from tracejit.ops.dot import accumulator, as_matmul, dot_general
+from tracejit.ops.dot import Matmul, accumulator, as_matmul, dot_general
 from tracejit.record import dataclass
 
 #: results of a tile along each side, steps of the sum that are in shared memory
@@ -50,7 +50,7 @@ def matmul_gpu(
     def make(types: Sequence[TensorType]) -> Made:
         result = dot_general.infer(*types, **params)
         kernels = Kernels("matmul", types, [result])
-        plan = as_matmul(*types, params["dimension_numbers"])
+        plan = _plan(types, params)
         if not result.size:
             kernels.nothing()
             return Made.of(kernels)
@@ -62,7 +62,20 @@ def matmul_gpu(
         write(kernels, types, params)
         return Made.of(kernels)
 
-    return lowered_for(make, (lhs, rhs), lhs.shape[0] if lhs.shape else 0)
+    (contracted, _), (batch, other) = params["dimension_numbers"]
+    if not lhs.shape or 0 in contracted:
+        return lowered_for(make, (lhs, rhs), 0)
+    both = [(lhs, 0)] + ([(rhs, other[batch.index(0)])] if 0 in batch else [(rhs, None)])
+    return lowered_for(make, (lhs, rhs), lhs.shape[0], more=[_longer(*x) for x in both])
+
+
+def _longer(type: TensorType, axis: int | None) -> TensorType:
+    return type.with_shape(tuple(n + (k == axis) for k, n in enumerate(type.shape)))
+
+
+def _plan(types: Sequence[TensorType], params: dict[str, Any]) -> Matmul:
+    left, right = types
+    return as_matmul(left, right, params["dimension_numbers"])
 
 
 def _product(k: GpuBuilder, kernels: Kernels, params: dict[str, Any]) -> Product:
@@ -93,7 +106,7 @@ def _zero(dtype: str) -> bool | int:
 
 def _threads(kernels: Kernels, types: Sequence[TensorType], params: dict[str, Any]) -> None:
     """A thread for each result."""
-    plan = as_matmul(*types, params["dimension_numbers"])
+    plan = _plan(types, params)
     with kernels.each("", plan.b * plan.m * plan.n) as (k, number):
         p = _product(k, kernels, params)
         b, m, n = indices(number, (plan.b, plan.m, plan.n))
@@ -105,7 +118,7 @@ def _threads(kernels: Kernels, types: Sequence[TensorType], params: dict[str, An
 
 def _warps(kernels: Kernels, types: Sequence[TensorType], params: dict[str, Any]) -> None:
     """A warp for each result."""
-    plan = as_matmul(*types, params["dimension_numbers"])
+    plan = _plan(types, params)
     count = plan.b * plan.m * plan.n
     with kernels.kernel("", blocks(count, WARPS)) as (k, block):
         p = _product(k, kernels, params)
@@ -127,18 +140,18 @@ def _warps(kernels: Kernels, types: Sequence[TensorType], params: dict[str, Any]
 
 def _tiles(kernels: Kernels, types: Sequence[TensorType], params: dict[str, Any]) -> None:
     """A block for each tile of results."""
-    plan = as_matmul(*types, params["dimension_numbers"])
+    plan = _plan(types, params)
     rows, columns = -(-plan.m // TILE), -(-plan.n // TILE)
     in_order = _steps_run_fastest(types, params)
     each = range(TILE // SIDE)
-    with kernels.kernel("", plan.b * rows * columns) as (k, block):
+    grid = Op("mul", (blocks(plan.m, TILE), const(plan.b * columns)), "i64")
+    with kernels.kernel("", grid) as (k, block):
         p = _product(k, kernels, params)
         # a column more than needed: rows of a tile begin in different banks of the memory
         left, right = (k.scratch(p.dtype, (STEPS, TILE + 1), name) for name in ("left", "right"))
         with k.loop("thread", SIDE * SIDE, name="t") as t:
-            parts = indices(block, (plan.b, rows, columns))
-            b = k.local("i64", parts[0], "b")
-            row, column = (k.local("i64", imul(part, TILE), "row") for part in parts[1:])
+            i, b, j = (k.local("i64", x, "b") for x in indices(block, (rows, plan.b, columns)))
+            row, column = (k.local("i64", imul(part, TILE), "row") for part in (i, j))
             y, x = k.local("i64", idiv(t, SIDE), "y"), k.local("i64", imod(t, SIDE), "x")
             spots = [(r, c) for r in each for c in each]
             totals = [k.local(p.dtype, _zero(p.dtype), "s") for _ in spots]
@@ -205,12 +218,15 @@ def conv_gpu(
         result = conv_general_dilated.infer(*types, **params)
         kernels = Kernels("conv", types, [result])
         if result.size:
-            _Conv(kernels, params, sizes(*types, params)).write()
+            left, right = types
+            _Conv(kernels, params, sizes(left, right, params)).write()
         else:
             kernels.nothing()
         return Made.of(kernels)
 
-    return lowered_for(make, (lhs, rhs), lhs.shape[0])
+    (batch, *_), _, _ = params["dimension_numbers"]
+    alone = batch == 0 and params["batch_group_count"] == 1
+    return lowered_for(make, (lhs, rhs), lhs.shape[0] if alone else 0, more=[_longer(lhs, 0), rhs])
 
 
 @dataclass(frozen=True)
@@ -263,7 +279,7 @@ class _Conv:
                 stack.enter_context(k.when(inside))
                 place.append(at)
             c = stack.enter_context(k.loop("seq", size.kernel_features, name="c"))
-            n, feature = index[batch], c
+            n, feature = index[batch], iadd(c, 0)
             if p["batch_group_count"] > 1:
                 n = iadd(n, imul(group, size.out_batch))
             else:
@@ -285,7 +301,7 @@ class _Conv:
         if gap > 1:
             here = k.op("max", at, 0)
             inside = k.op("and", inside, k.op("eq", k.op("irem", here, gap), 0))
-            at = k.local("i64", idiv(here, gap), "place")
+            return k.local("i64", idiv(here, gap), "place"), inside
         return at, inside
 
 

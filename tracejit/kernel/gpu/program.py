@@ -18,7 +18,7 @@ from tracejit.kernel.alike import alike
 from tracejit.kernel.gpu.custom import lower_custom
 from tracejit.kernel.gpu.fused import lower_fused
 from tracejit.kernel.gpu.loops import lower_loop_gpu
-from tracejit.kernel.gpu.products import matmul_gpu
+from tracejit.kernel.gpu.products import conv_gpu, matmul_gpu
 from tracejit.kernel.gpu.specs import spec_of
 from tracejit.kernel.gpu.target import GpuTarget
 from tracejit.kernel.lower import Lowered, checked_lines
@@ -35,6 +35,8 @@ from tracejit.kernel.program import (
     with_checks,
 )
 from tracejit.kernel.scratch import Scratch
+from tracejit.ops.conv import conv_general_dilated
+from tracejit.ops.dot import dot_general
 from tracejit.passes.place import Branch, Plan, Run, ScanLoop, Step, WhileLoop
 
 #: what libraries ask of their operands, and more than any access of a kernel takes
@@ -122,10 +124,12 @@ class _Lowering:
             if workspace is not None:
                 own = self.scratch.slots((_bytes(workspace),)) if workspace else (None,)
                 return LibraryCall(spec, tuple(slots[k] for k in order), own[0], node.at)
+        if node.prim not in (dot_general, conv_general_dilated):  # only libraries know the others
+            return HostCall(node, run.group.inputs, run.reads, run.writes)
         types = tuple(x.type for x in (*node.inputs, *node.outputs))
         key = (node.prim, types, params_key(node.params))
         if key not in self.known:
-            make = matmul_gpu
+            make = conv_gpu if node.prim is conv_general_dilated else matmul_gpu
             self.known[key] = make(*types, dict(node.params), target)
         return self.kernel_call(self.known[key], slots)
 

@@ -50,6 +50,8 @@ FEW, MANY = 16, 32
 LONGEST = 512
 #: vectors that a thread reads before it needs the first, of long rows
 AHEAD = 4
+#: instructions that are written out for the elements of a thread, about
+CODE = 3000
 #: an expression is kept rather than computed again from here on (operations)
 WORTH = 5
 
@@ -122,9 +124,11 @@ class Rows(GpuWriter):
         if vectors <= WARP:
             return power(vectors)
         if self.keeps:
+            each = self.width * self.effort(self.nest.items)
             for team in (32, 64, 128, 256, 512, 1024):
-                limit = MANY if team in (32, 1024) else FEW
-                if self.registers(team) <= limit and vectors <= MANY * team:
+                limit, rounds = MANY if team in (32, 1024) else FEW, -(-vectors // team)
+                short = rounds <= MANY and (rounds * each <= CODE or team == 1024)
+                if short and self.registers(team) <= limit:
                     return team
             self.keeps = {}
             return 1024

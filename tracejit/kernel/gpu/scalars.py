@@ -1,6 +1,8 @@
 """Statements of a CPU's kernel one element at a time, as a thread of a GPU runs them.
 
-    Scalars(unique).block(body)      vec loops in order, transposed copies as loops, any_lane(c) as c
+    Scalars(unique).block(body, dtypes)
+
+``vec`` loops run in order, transposed copies are loops, ``any_lane(c)`` is ``c``.
 
 What a ``vec`` loop means it means lane by lane (``nodes.py``), so that nothing else changes.
 """

@@ -21,7 +21,7 @@ from typing import Any
 from tracejit.ir.expr import Expr, Load, Var, const, iadd, idiv, imod, imul, isub
 from tracejit.ir.types import kind
 from tracejit.kernel.build import Operand, Output
-from tracejit.kernel.gpu.kernels import Kernels, GpuBuilder, indices, threads_for
+from tracejit.kernel.gpu.kernels import GpuBuilder, Kernels, indices, threads_for
 from tracejit.ops.lower_cumulative import log_add_exp
 from tracejit.ops.lower_parts import arithmetic_dtype
 from tracejit.record import dataclass
@@ -251,9 +251,7 @@ class _Scan:
                 with k.when(k.op("eq", t, 0)):
                     k.store(totals, (row, chunk), carry)
 
-    def prefix(
-        self, k: GpuBuilder, t: Var, total: Var, held: str, more: str, threads: int
-    ) -> None:
+    def prefix(self, k: GpuBuilder, t: Var, total: Var, held: str, more: str, threads: int) -> None:
         """What the threads up to each one come to, in ``held``, for all of them to read."""
         fold = self.fold
         if fold.combines:

@@ -17,12 +17,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from math import prod
-from typing import Any
+from typing import Any, TypeVar
 
 from tracejit.ir.expr import Expr, const, iadd, imul
 from tracejit.ir.types import kind
 from tracejit.kernel.build import Operand, Output
-from tracejit.kernel.gpu.kernels import Kernels, GpuBuilder, indices
+from tracejit.kernel.gpu.kernels import GpuBuilder, Kernels, indices
 from tracejit.kernel.gpu.sort import Entries, sort_entries
 from tracejit.ops.index_windows import Windows
 from tracejit.ops.indexing import scatter_windows
@@ -32,13 +32,16 @@ from tracejit.record import dataclass
 BOOLEAN = {"add": "or", "max": "or", "mul": "and", "min": "and"}
 
 Index = tuple[Expr, ...]
+T = TypeVar("T")
 
 
 def scatter(kernels: Kernels, **p: Any) -> None:
     """The rule of ``scatter``."""
     x, indices, updates = kernels.xs
     windows = scatter_windows(x.type, updates.type, p)
-    it = _Scatter(kernels, indices, updates, kernels.ys[0], windows, p["update_window_dims"], p["kind"])
+    it = _Scatter(
+        kernels, indices, updates, kernels.ys[0], windows, p["update_window_dims"], p["kind"]
+    )
     if not updates.type.size:
         kernels.nothing()
         return
@@ -88,7 +91,27 @@ class _Scatter:
     def fn(self) -> str:
         return BOOLEAN[self.kind] if self.y.dtype == "bool" else self.kind
 
+    @property
+    def columns(self) -> tuple[int, ...]:
+        """Axes that every window covers from end to end."""
+        return tuple(axis for axis in self.windows.whole if axis not in self.windows.hidden)
+
+    def of_partial(self, values: Sequence[T]) -> tuple[T, ...]:
+        """The entries of the other axes: where windows lie along these, updates may meet."""
+        return tuple(values[axis] for axis in self.windows.partial)
+
     # ---- where windows lie
+
+    def spot(self, k: GpuBuilder, number: Expr, *, check: bool) -> tuple[Expr, Index, Expr | None]:
+        """For element ``number`` of all windows, without their columns: which window, the place in
+        the result, and whether it counts.
+        """
+        sizes = self.of_partial(self.windows.sizes)
+        window = k.op("idiv", number, prod(sizes))
+        offsets = indices(k.op("irem", number, prod(sizes)), sizes)
+        starts, valid = self.starts(k, indices(window, self.lead), check=check)
+        firsts = (starts.get(axis, const(0)) for axis in self.windows.partial)
+        return window, tuple(map(iadd, firsts, offsets)), valid
 
     def starts(
         self, k: GpuBuilder, lead: Index, *, check: bool
@@ -116,53 +139,45 @@ class _Scatter:
     @contextmanager
     def element(
         self, stem: str, *, check: bool = True
-    ) -> Iterator[tuple[GpuBuilder, Index, Index, dict[int, Expr], Expr | None]]:
-        """A thread for each element of the updates: its index there and in the result, where its
-        window begins, and whether it counts.
+    ) -> Iterator[tuple[GpuBuilder, Index, Index, Expr | None]]:
+        """A thread for each element of the updates: its index there and in the result, and whether
+        it counts.
         """
         with self.kernels.each(stem, self.updates.type.size) as (k, number):
             index = indices(number, self.updates.type.shape)
             lead, offsets = self.parts(index)
             starts, valid = self.starts(k, lead, check=check)
-            yield k, index, self.windows.element_at(starts, offsets), starts, valid
+            yield k, index, self.windows.element_at(starts, offsets), valid
 
     # ---- the ways
 
     def stored(self) -> None:
         """No two updates meet."""
-        with self.element("") as (k, index, place, _, valid):
+        with self.element("") as (k, index, place, valid):
             value = self.updates(index)
             if self.kind != "set":
                 value = k.op(self.kind, k.load(self.y, place, valid), value)
             k.store(self.y, place, value, valid)
 
     def atomic(self) -> None:
-        with self.element("") as (k, index, place, _, valid):
+        with self.element("") as (k, index, place, valid):
             k.atomic(self.y, place, self.fn, self.updates(index), valid)
 
     def last(self) -> None:
         """Kind "set": the update with the highest number at each place."""
-        w = self.windows
-        sizes = tuple(w.sizes[axis] for axis in w.partial)
         width = "i32" if self.count < 1 << 31 else "i64"
-        board = self.kernels.memory(width, [w.shape[axis] for axis in w.partial], "board")
-        for stem, check in (("clear", True), ("number", False)):
-            with self.kernels.each(stem, self.count * prod(sizes)) as (k, number):
-                window = k.op("idiv", number, prod(sizes))
-                offsets = indices(k.op("irem", number, prod(sizes)), sizes)
-                starts, valid = self.starts(k, indices(window, self.lead), check=check)
-                place = [
-                    iadd(starts.get(axis, const(0)), offset)
-                    for axis, offset in zip(w.partial, offsets, strict=True)
-                ]
-                if stem == "clear":
-                    k.store(board, place, -1, valid)
-                else:
-                    k.atomic(board, place, "max", k.op("convert", window, dtype=width), valid)
-        with self.element("store", check=False) as (k, index, place, _, valid):
+        board = self.kernels.memory(width, self.of_partial(self.windows.shape), "board")
+        count = self.count * prod(self.of_partial(self.windows.sizes))
+        with self.kernels.each("clear", count) as (k, number):
+            _, spot, valid = self.spot(k, number, check=True)
+            k.store(board, spot, -1, valid)
+        with self.kernels.each("number", count) as (k, number):
+            window, spot, valid = self.spot(k, number, check=False)
+            k.atomic(board, spot, "max", k.op("convert", window, dtype=width), valid)
+        with self.element("store", check=False) as (k, index, place, valid):
             lead, _ = self.parts(index)
             mine = k.op("convert", linear(lead, self.lead), dtype=width)
-            top = k.load(board, [place[axis] for axis in w.partial], valid)
+            top = k.load(board, self.of_partial(place), valid)
             wins = k.op("eq", top, mine)
             wins = wins if valid is None else k.op("and", valid, wins)
             k.store(self.y, place, self.updates(index), wins)
@@ -170,22 +185,17 @@ class _Scatter:
     def in_order(self) -> None:
         """Updates one after the other at each place, in their order."""
         w = self.windows
-        sizes = tuple(w.sizes[axis] for axis in w.partial)
-        shape = tuple(w.shape[axis] for axis in w.partial)
-        count, inner = self.count * prod(sizes), prod(sizes)
+        shape = self.of_partial(w.shape)
+        count = self.count * prod(self.of_partial(w.sizes))
 
-        def keys(k: GpuBuilder, _: Index, number: Expr) -> list[Expr]:
+        def keys(k: GpuBuilder, row: Index, number: Expr) -> list[Expr]:
             """The place of an element of a window, as a number; the last one where it is none."""
-            offsets = indices(k.op("irem", number, inner), sizes)
-            lead = indices(k.op("idiv", number, inner), self.lead)
-            starts, valid = self.starts(k, lead, check=True)
-            at = [iadd(starts.get(a, const(0)), o) for a, o in zip(w.partial, offsets, strict=True)]
-            place = linear(tuple(at), shape)
-            return [place if valid is None else k.op("select", valid, place, prod(shape))]
+            _, spot, valid = self.spot(k, number, check=True)
+            key = linear(spot, shape)
+            return [key if valid is None else k.op("select", valid, key, prod(shape))]
 
         entries = sort_entries(self.kernels, count, keys, narrow=prod(shape) < 1 << 31)
-        whole = [axis for axis in w.whole if axis not in w.hidden]
-        extents = tuple(w.shape[axis] for axis in whole)
+        extents = tuple(w.shape[axis] for axis in self.columns)
         with self.kernels.each("sum", count * prod(extents)) as (k, number):
             columns = indices(k.op("irem", number, prod(extents)), extents)
             self.run(k, entries, k.op("idiv", number, prod(extents)), columns)
@@ -193,8 +203,7 @@ class _Scatter:
     def run(self, k: GpuBuilder, entries: Entries, first: Expr, columns: Index) -> None:
         """What a thread does that stands at sorted entry ``first``."""
         w = self.windows
-        sizes = tuple(w.sizes[axis] for axis in w.partial)
-        shape = tuple(w.shape[axis] for axis in w.partial)
+        sizes, shape = self.of_partial(w.sizes), self.of_partial(w.shape)
         count = self.count * prod(sizes)
         first = k.local("i64", first, "first")
         key = k.local("i64", entries.key(k, (), first), "key")
@@ -202,9 +211,9 @@ class _Scatter:
         head = k.op("or", k.op("eq", first, 0), k.op("ne", key, before))
         inside = k.op("lt", key, prod(shape))
         with k.when(k.op("and", head, inside)):
-            along = dict(zip(w.partial, indices(key, shape), strict=True))
-            whole = [axis for axis in w.whole if axis not in w.hidden]
-            along |= dict(zip(whole, columns, strict=True))
+            along = dict(
+                zip((*w.partial, *self.columns), (*indices(key, shape), *columns), strict=True)
+            )
             place = tuple(along.get(axis, const(0)) for axis in range(len(w.shape)))
             total = k.local(self.y.dtype, k.load(self.y, place), "total")
             at = k.local("i64", first, "at")
@@ -213,7 +222,7 @@ class _Scatter:
                 number = k.local("i64", entries.place(k, (), at), "number")
                 lead = indices(k.op("idiv", number, prod(sizes)), self.lead)
                 inner = indices(k.op("irem", number, prod(sizes)), sizes)
-                offset = dict(zip((*w.partial, *whole), (*inner, *columns), strict=True))
+                offset = dict(zip((*w.partial, *self.columns), (*inner, *columns), strict=True))
                 value = self.updates(self.joined(lead, [offset[axis] for axis in w.visible]))
                 k.set(total, k.op(self.kind, total, value))
                 k.set(at, iadd(at, 1))

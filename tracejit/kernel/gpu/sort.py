@@ -1,15 +1,14 @@
 """sort and top_k on a GPU.
 
-What is sorted are whole numbers, as on a CPU (``ops/lower_sort.py``): each key as an i64 that orders
-as the key does, and the place in the row behind it, so that no two entries are equal and every order
-is stable. A key of up to 32 bits and the place share one number.
+What is sorted are whole numbers, as on a CPU (``ops/lower_sort.py``): each key as an i64 that
+orders as the key does, and the place in the row behind it, so that no two entries are equal and
+every order is stable. A key of up to 32 bits and the place share one number.
 
 - Rows of up to ``tile(...)`` entries are sorted in shared memory by a bitonic network (K. Batcher,
   "Sorting networks and their applications", 1968), several short rows by one block.
 - Longer rows are sorted in tiles of that length, whose runs are then merged in pairs: each entry
-  finds by bisection how many of the other run come before it, and so its place (the ranks of
-  "merging by ranking", T. Cormen et al., "Introduction to Algorithms", problem 27-1 on parallel
-  merges).
+  finds by bisection how many of the other run come before it, and so its place (N. Satish, M.
+  Harris, M. Garland, "Designing efficient sorting algorithms for manycore GPUs", 2009).
 - top_k keeps the first k of each tile, and begins again with these.
 """
 
@@ -18,12 +17,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from math import prod
-from typing import Any
 
 from tracejit.ir.expr import Expr, Op, Var, const, iadd, idiv, imod, imul
 from tracejit.ir.types import DTYPES, TensorType, kind
 from tracejit.kernel.build import Output
-from tracejit.kernel.gpu.kernels import Kernels, GpuBuilder, blocks, indices
+from tracejit.kernel.gpu.kernels import GpuBuilder, Kernels, blocks, indices
 from tracejit.ops.lower_sort import TOP, ordered, packs, power_of_two, together
 from tracejit.record import dataclass
 
@@ -210,7 +208,9 @@ class _Rows:
         with self.kernels.kernel(stem, blocks(self.rows * pieces, side)) as (k, block):
             network = _Network(k, self, side, length, threads)
             with k.loop("thread", threads, name="t") as t:
-                network.fill(t, lambda e: self.entry(k, source, block, e, (n, pieces, side, length)))
+                network.fill(
+                    t, lambda e: self.entry(k, source, block, e, (n, pieces, side, length))
+                )
                 network.sort(t)
                 with network.each(t, side * length) as e:
                     row, piece, i = self.where(k, block, e, (pieces, side, length))
@@ -266,12 +266,14 @@ class _Rows:
 
     def merge(self, here: Entries, there: Entries, run: int) -> None:
         """Runs of ``run`` entries merged in pairs, from ``here`` to ``there``."""
-        with self.kernels.each(f"merge{run}", self.rows * self.n) as (k, number):
+        count, step = self.rows * self.n, Var("run", "i64")
+        with self.kernels.each("merge", count, {"run": run}) as (k, number):
             *row, i = indices(number, (*self.others, self.n))
             i = k.local("i64", i, "i")
-            start = imul(idiv(i, 2 * run), 2 * run)
-            middle = k.local("i64", k.op("min", iadd(start, run), self.n), "middle")
-            end = k.op("min", iadd(start, 2 * run), self.n)
+            pair = k.local("i64", imul(step, 2), "pair")
+            start = k.local("i64", imul(idiv(i, pair), pair), "start")
+            middle = k.local("i64", k.op("min", iadd(start, step), self.n), "middle")
+            end = k.op("min", iadd(start, pair), self.n)
             mine = [k.local("i64", k.load(out, (*row, i)), "e") for out in here.buffers]
             left = k.local("bool", k.op("lt", i, middle), "left")
             low = k.local("i64", k.op("select", left, middle, start), "low")
@@ -333,27 +335,36 @@ class _Network:
                 self.k.store_to(number, (e,), value)
 
     def sort(self, t: Var) -> None:
-        """Merge sorted runs of 1, 2, 4 ... entries."""
+        """Merge sorted runs of 1, 2, 4 ... entries. Distances are 32 bits: so is what is made of
+        them.
+        """
         k = self.k
         with k.loop("seq", self.length.bit_length() - 1, name="s") as s:
             k.barrier()
-            self.compare(t, k.local("i64", k.op("shift_left", k.const(1), s), "half"), flip=True)
+            shift = k.op("convert", s, dtype="i32")
+            half = k.local("i32", k.op("shift_left", k.const(1, "i32"), shift), "half")
+            self.compare(t, half, flip=True)
             with k.loop("seq", s, name="q") as q:
                 k.barrier()
-                shift = k.op("sub", k.op("sub", s, q), 1)
-                step = k.local("i64", k.op("shift_left", k.const(1), shift), "step")
+                shift = k.op("convert", iadd(q, 1), dtype="i32")
+                step = k.local("i32", k.op("shift_right_logical", half, shift), "step")
                 self.compare(t, step, flip=False)
         k.barrier()
 
     def compare(self, t: Var, step: Var, *, flip: bool) -> None:
         """Put pairs in order: entries ``step`` apart, or first and last of 2 * step entries."""
         k = self.k
-        with self.each(t, self.size // 2) as pair:
-            inner = k.local("i64", k.op("and", pair, k.op("sub", step, 1)), "inner")
+        with self.each(t, self.size // 2) as e:
+            pair = k.local("i32", k.op("convert", e, dtype="i32"), "pair")
+            inner = k.local("i32", k.op("and", pair, k.op("sub", step, 1)), "inner")
             start = k.op("mul", k.op("sub", pair, inner), 2)
-            low = k.local("i64", k.op("add", start, inner), "low")
+            near = k.local("i32", k.op("add", start, inner), "near")
             far = k.op("sub", k.op("add", start, k.op("mul", step, 2)), 1)
-            high = k.local("i64", k.op("sub", far, inner) if flip else iadd(low, step), "high")
+            far = k.op("sub", far, inner) if flip else k.op("add", near, step)
+            low, high = (
+                k.local("i64", k.op("convert", x, dtype="i64"), name)
+                for x, name in ((near, "low"), (far, "high"))
+            )
             a = [k.local("i64", k.load_from(number, (low,)), "x") for number in self.numbers]
             b = [k.local("i64", k.load_from(number, (high,)), "y") for number in self.numbers]
             with k.when(before(k, b, a)):

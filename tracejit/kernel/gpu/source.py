@@ -15,7 +15,7 @@ class CudaSource:
     ``contract``: whether products may fuse with sums (``-fmad``). ``shared``: bytes of dynamic
     shared memory. ``header``: whether ``kernels/tracejit.cuh`` is put in front. ``arguments``: for
     kernels of users, the type of each parameter: "p" pointer, or a short dtype name.
-    ``lines``: where each line of the text comes from, for messages: (file, line) or None.
+    ``origin``: the file and line where the text begins, for messages.
     """
 
     name: str
@@ -29,8 +29,8 @@ class CudaSource:
 
 @dataclass(frozen=True)
 class CudaLaunch:
-    """How a user's kernel is launched: on ``grid`` blocks of ``block`` threads, each an int or up to
-    three; ``scalars``: NumPy scalars that follow the operands' and results' pointers.
+    """How a user's kernel is launched: on ``grid`` blocks of ``block`` threads, each an int or up
+    to three; ``scalars``: NumPy scalars that follow the operands' and results' pointers.
 
     ``order``: the kernel's arguments, as places among operands, results and scalars; None for all
     of them. ``starts``: what each result holds before: the operand of that number, zeros for -1,

@@ -15,10 +15,10 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
-from tracejit.ir.expr import Const, Expr, Op, Var, const, iadd, idiv, imul, isub
+from tracejit.ir.expr import Const, Expr, Var, const, iadd, idiv, imul, isub
 from tracejit.ir.types import short
 from tracejit.kernel.build import Operand
-from tracejit.kernel.gpu.kernels import Kernels, GpuBuilder, indices
+from tracejit.kernel.gpu.kernels import GpuBuilder, Kernels, indices
 from tracejit.ops.lower_parts import arithmetic_dtype
 from tracejit.ops.lower_window import beats, fill_of
 from tracejit.record import dataclass
@@ -70,7 +70,9 @@ class Axis:
         return at, first, k.op("min", stop, self.count)
 
 
-def axes_of(kernels: Kernels, shape: tuple[int, ...], windows: tuple[int, ...], p: Any) -> list[Axis]:
+def axes_of(
+    kernels: Kernels, shape: tuple[int, ...], windows: tuple[int, ...], p: Any
+) -> list[Axis]:
     """The axes of operands of ``shape`` with so many ``windows``."""
     return [
         Axis(*given)
@@ -214,9 +216,7 @@ def select_scatter(kernels: Kernels, *, select: str, **p: Any) -> None:
 
 
 @contextmanager
-def covering(
-    k: GpuBuilder, axes: list[Axis], element: Index
-) -> Iterator[tuple[Index, Expr, Expr]]:
+def covering(k: GpuBuilder, axes: list[Axis], element: Index) -> Iterator[tuple[Index, Expr, Expr]]:
     """Loops over the windows that may cover an element: the window, the number of the tap that the
     element is in it, and whether it is one.
     """

@@ -26,6 +26,7 @@ from tracejit.ir.expr import (
     walk,
 )
 from tracejit.ir.types import DTYPES
+from tracejit.kernel.gpu.narrow import narrowed
 from tracejit.kernel.gpu.sizes import SIZE, sized
 from tracejit.kernel.gpu.target import GpuTarget
 from tracejit.kernel.lower import LONG, Block, Writer
@@ -42,7 +43,7 @@ THREADS = 256
 #: threads that a multiprocessor holds
 RESIDENT = 2048
 #: operations of several instructions: some divide, some are a call
-SLOW = frozenset("div rem sqrt rsqrt reciprocal idiv irem fma".split())
+SLOW = frozenset("div rem sqrt rsqrt reciprocal idiv irem".split())
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,8 @@ class GpuWriter(Writer):
         )
         kernel = Kernel(name, tuple(self.sizes), params, (blocks,), comment)
         found, values = sized(kernel, self.nest.axes)
-        return found, (*values, *self.sizes.values())
+        values = (*values, *self.sizes.values())
+        return narrowed(found, dict(zip(found.sizes, values, strict=True))), values
 
     # ---- extents and indices ----
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tracejit.codegen import cuda
 from tracejit.ir.graph import Node
+from tracejit.kernel.gpu.custom import has_rule
 from tracejit.ops.fused import fused_matmul
 from tracejit.ops.fused_attention import fused_attention, fused_attention_grad
 from tracejit.ops.fused_conv import fused_conv
@@ -20,7 +21,11 @@ class _Ability:
     stencils = False
 
     def __call__(self, node: Node) -> bool:
-        return node.prim in FUSED or cuda.can_fuse(node)
+        return node.prim in FUSED or has_rule(node) or cuda.can_fuse(node)
+
+    def lowers(self, node: Node) -> bool:
+        """Whether a node gets kernels of its own though it has an element rule."""
+        return has_rule(node)
 
 
 can_fuse = _Ability()

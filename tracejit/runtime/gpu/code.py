@@ -15,7 +15,7 @@ from weakref import WeakKeyDictionary
 from tracejit.codegen.cuda import cuda_source
 from tracejit.kernel.gpu.program import threads_of
 from tracejit.kernel.nodes import Kernel
-from tracejit.kernel.program import Program
+from tracejit.kernel.program import CudaCall, Program
 from tracejit.kernel.text import show
 from tracejit.record import dataclass
 from tracejit.runtime.cache import key_of
@@ -42,8 +42,9 @@ def source_of(kernel: Kernel) -> CudaSource:
 
 
 def sources(program: Program) -> str:
-    """The CUDA C of a program's kernels, as it is compiled."""
-    return "\n".join(source_of(k).text for k in program.kernels)
+    """The CUDA C of a program's kernels, as it is compiled, those of users last."""
+    own = dict.fromkeys(c.source.text for c in program.calls if isinstance(c, CudaCall))
+    return "\n".join((*(source_of(k).text for k in program.kernels), *own))
 
 
 def load_kernels(device: Device, kernels: Sequence[Kernel]) -> dict[Kernel, Function]:

@@ -70,7 +70,6 @@ class CupyDevice(Device):
             found["totalGlobalMem"],
             found.get("sharedMemPerBlockOptin", _SHARED),
         )
-        self.modules: list[Any] = []
         self.plans: dict[Spec, LibraryPlan | None] = {}
         self.products = CublasLt(lambda: self.stream.ptr, self.fill)
         self.convolutions = Cudnn(lambda: self.stream.ptr)
@@ -147,21 +146,20 @@ class CupyDevice(Device):
 
     def load(self, sources: Sequence[CudaSource]) -> dict[str, Any]:
         self.enter()
+        images = compile_cubin(sources, self.properties.arch)
+        modules: dict[bytes, Any] = {}
         found = {}
-        for source, image in zip(sources, self.compiled(sources), strict=True):
+        for source in sources:
+            image = images[source.name]
             with self.failures(f"loading the kernel {source.name}"):
-                module = cupy.cuda.function.Module()
-                module.load(image)
-                function = module.get_function(source.name)
+                if image not in modules:
+                    modules[image] = cupy.cuda.function.Module()
+                    modules[image].load(image)
+                function = modules[image].get_function(source.name)
                 if source.shared > _SHARED:
                     cupy.cuda.driver.funcSetAttribute(function.ptr, _MOST_SHARED, source.shared)
-            self.modules.append(module)
             found[source.name] = function
         return found
-
-    def compiled(self, sources: Sequence[CudaSource]) -> list[bytes]:
-        images = compile_cubin(sources, self.properties.arch)
-        return [images[source.name] for source in sources]
 
     def launch(
         self,

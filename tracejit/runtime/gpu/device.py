@@ -72,6 +72,8 @@ class Device(ABC):
     kind = "cuda"
     id: int
     properties: Properties
+    #: whether programs shall give each of their buffers memory of its own, to find wild accesses
+    apart = False
 
     # ---- memory ----
 

@@ -26,6 +26,7 @@ from tracejit.kernel.gpu.program import ALIGN, lower_gpu_program
 from tracejit.kernel.gpu.specs import takes
 from tracejit.kernel.gpu.target import GpuTarget
 from tracejit.kernel.program import LibraryCall
+from tracejit.kernel.verify import has_check
 from tracejit.passes.donate import reused
 from tracejit.passes.group import partition
 from tracejit.passes.libraries import for_libraries
@@ -179,6 +180,7 @@ class _Memory:
         self.flag_cells = 0
         self.held: list[Memory] = []
         self.arena: int | None = None
+        self.apart: dict[int, int] = {}
         self.fixed: dict[tuple[str, int], int] = {}
         for k, node in enumerate(plan.constants):
             array = np.ascontiguousarray(node.params["value"].array)
@@ -212,18 +214,26 @@ class _Memory:
 
     def flags(self, program: Any) -> int:
         """Cells for the failures of calls with checks."""
-        from tracejit.kernel.verify import has_check
-
         count = sum(has_check(c.kernel) for c in program.kernel_calls)
         if count:
             self.flag_cells = self.take(8 * count)
             self.device.fill(self.flag_cells, 0, 8 * count)
         return self.flag_cells
 
+    def spread(self) -> None:
+        """Memory of its own for every buffer, in place of the arena: an access outside of one does
+        not land in another.
+        """
+        for k, s in enumerate(self.plan.storages):
+            if s.kind == "arena":
+                self.apart[k] = self.take(s.nbytes)
+
     def table(self, operands: Sequence[int], results: Sequence[int]) -> list[int]:
         """The first address of every slot."""
         if self.arena is None:
             self.arena = self.take(self.plan.arena) if self.plan.arena else 0
+            if self.device.apart:
+                self.spread()
         storages, table = self.plan.storages, []
         for slot in self.plan.slots:
             if slot.storage is None:
@@ -231,7 +241,8 @@ class _Memory:
                 continue
             s = storages[slot.storage]
             if s.kind == "arena":
-                table.append(self.arena + s.offset)
+                place = self.apart.get(slot.storage)
+                table.append(self.arena + s.offset if place is None else place)
             elif s.kind in ("in", "out"):
                 table.append((operands if s.kind == "in" else results)[s.number])
             else:

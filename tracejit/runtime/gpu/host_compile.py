@@ -302,7 +302,12 @@ def _compile(
 
 def _refused(source: CudaSource, message: str) -> BackendError:
     found = _ERROR.search(message)
-    first = f"line {found['line']}: {found['what']}" if found else message.strip()
+    first = message.strip()
+    if found:
+        place = f"line {found['line']}"
+        if source.origin is not None and found["file"] == source.name:
+            place += f" ({source.origin[0]}:{source.origin[1] + int(found['line']) - 1})"
+        first = f"{place}: {found['what']}"
     notes = []
     if found and found["file"] == source.name:
         lines = source.text.splitlines()

@@ -81,7 +81,7 @@ class HostDevice(Device):
     ) -> None:
         self.id = next(self._ids)
         self.orders = tuple(orders) or (0,)
-        self.checks = checks
+        self.checks = self.apart = checks
         self.seconds = seconds
         self.libraries = libraries
         self.properties = Properties(

@@ -42,8 +42,9 @@ _PLACE = re.compile(rf"{re.escape(_FILE)}\((\d+)\): (?:catastrophic )?(error|war
 
 @dataclass(frozen=True)
 class Resources:
-    """What a kernel takes: registers of a thread, bytes of shared memory of a block (static), and
-    bytes of local memory of a thread (arrays and registers that did not fit: slow).
+    """What a kernel takes: registers of a thread; bytes of shared memory of a block, besides what
+    the launch asks for (from 9.0 on with the kilobyte that the system takes beside it); bytes of
+    local memory of a thread (arrays and values that did not fit into registers: slow).
     """
 
     registers: int
@@ -73,11 +74,13 @@ class _Program:
         return found
 
     def options(self, arch: int) -> tuple[str, ...]:
-        found = (f"-arch=sm_{arch}", *_OPTIONS)
-        found += (f"-fmad={'true' if self.sources[0].contract else 'false'}",)
+        fused = "true" if self.sources[0].contract else "false"
+        found = [f"-arch=sm_{arch}", *_OPTIONS, f"-fmad={fused}"]
+        if any("tj_complex" in source.text for source in self.sources):
+            found.append("-DTJ_COMPLEX")
         if self.sources[0].arguments is not None:
-            found += tuple(f"-I{folder}" for folder in shared.include_folders())
-        return found
+            found += [f"-I{folder}" for folder in shared.include_folders()]
+        return tuple(found)
 
 
 def compile_cubin(sources: Sequence[CudaSource], arch: int) -> dict[str, bytes]:
@@ -87,7 +90,8 @@ def compile_cubin(sources: Sequence[CudaSource], arch: int) -> dict[str, bytes]:
     NVRTC.
     """
     images: dict[str, bytes] = {}
-    missing = [source for source in sources if not _find(source, arch, images)]
+    known: dict[bytes, bytes] = {}  # those found, by their notes
+    missing = [source for source in sources if not _find(source, arch, images, known)]
     programs = _programs(missing, os.cpu_count() or 1)
     if not programs:
         return images
@@ -133,17 +137,19 @@ def _header(wanted: bool) -> str:
     return kernels.read(HEADER) if wanted else ""
 
 
-def _find(source: CudaSource, arch: int, images: dict[str, bytes]) -> bool:
+def _find(
+    source: CudaSource, arch: int, images: dict[str, bytes], known: dict[bytes, bytes]
+) -> bool:
     """Put the image of a kernel into ``images`` if the disk has it."""
     cache = object_cache()
     note = cache.get(_kernel_key(source, arch)) if cache is not None else None
     if cache is None or note is None:
         return False
-    image = next((known for known in images.values() if key_of(known) == note), None)
-    image = image if image is not None else cache.get(note)
-    if image is not None:
-        images[source.name] = image
-    return image is not None
+    image = known.get(note) or cache.get(note)
+    if image is None:
+        return False
+    images[source.name] = known[note] = image
+    return True
 
 
 def _keep(program: _Program, arch: int, image: bytes) -> None:
