@@ -56,7 +56,7 @@ class Position:
     def short(self) -> str:
         """``model.py:12``; in a notebook ``cell In[3]:2``."""
         cell = _cell(self.file)
-        return f"{cell}:{self.line}" if cell else _name(self)
+        return f"{cell}:{self.line}" if cell else _name(self, self.file)
 
     def excerpt(self) -> tuple[str, str]:
         """The first source line and ``^`` under the expression; empty where there is no source."""
@@ -118,9 +118,11 @@ def _width(character: str) -> int:
 
 
 @lru_cache(maxsize=4096)
-def _name(at: Position) -> str:
-    """What messages and comments call a position, unless it is in a notebook."""
-    return f"{os.path.basename(at.file)}:{at.line}"
+def _name(at: Position, file: str) -> str:
+    """What messages and comments call a position, unless it is in a notebook. ``file``: code of two
+    files is equal where the text is.
+    """
+    return f"{os.path.basename(file)}:{at.line}"
 
 
 def _cell(file: str) -> str:

@@ -224,3 +224,14 @@ def test_defects_keep_their_frames(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(errors.InternalError) as caught:
         errors.user_traceback(broken)()
     assert len(frames(caught.value)) == 3
+
+
+def test_equal_code_in_two_files() -> None:
+    """Code objects are equal where only their files differ: each keeps its own name."""
+    found = []
+    for file in ("one.py", "two.py"):
+        code = compile("def f(x):\n    return x + 1\n", file, "exec")
+        namespace: dict[str, Any] = {}
+        exec(code, namespace)
+        found.append(source.Position(namespace["f"].__code__, 4).short())
+    assert found == ["one.py:2", "two.py:2"]

@@ -4,8 +4,10 @@
     python -m tests.gpu.suite folder                    0 if all is well; prints a table
 
 Each kernel is compiled by NVRTC for sm_80 and sm_90: no registers are spilled, and accesses of 16
-bytes that the source asks for are there. Each graph then runs on the device that plays a GPU, its
-kernels with barriers in three orders of threads, and is compared with the interpreter.
+bytes that the source asks for are there. Then g++ compiles the kernels, many at a time into a disk
+cache of this run, and each graph runs on the device that plays a GPU, its kernels with barriers in
+three orders of threads, and is compared with the interpreter; a share of the graphs with every
+access checked. What is not there, NVRTC, cuobjdump or g++, is said, and its part left out.
 """
 
 from __future__ import annotations
@@ -13,11 +15,15 @@ from __future__ import annotations
 import os
 import re
 import sys
+import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, field
 from multiprocessing import get_context
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -26,7 +32,7 @@ from tests.fuzz.checks import compare
 from tests.gpu.collect import collected
 from tests.ops.op_checks import wide_graph
 from tracejit.config import config
-from tracejit.errors import MissingRule, TracejitError
+from tracejit.errors import BackendError, MissingRule, TracejitError
 from tracejit.ir import interp
 from tracejit.ir.graph import Graph, walk_nodes
 from tracejit.ir.text import parse
@@ -36,86 +42,137 @@ from tracejit.kernel.gpu.target import GpuTarget
 from tracejit.kernel.nodes import Barrier, Combine, Kernel, Scratch
 from tracejit.kernel.verify import verify
 from tracejit.kernel.visit import statements
-from tracejit.runtime.gpu import nvrtc
+from tracejit.runtime.gpu import host_compile, nvrtc
 from tracejit.runtime.gpu.code import source_of
-from tracejit.runtime.gpu.executable import compile_gpu, make_gpu_stages
+from tracejit.runtime.gpu.executable import compile_gpu, make_gpu_stages, target_of
 from tracejit.runtime.gpu.host_device import HostDevice
 from tracejit.transform import PRIMS
 
 ARCHITECTURES = (80, 90)
 #: orders of threads in which kernels run whose threads wait for each other
 ORDERS = (0, 1, 5)
-#: graphs of more elements than this are compiled and not run
-MOST_ELEMENTS = 60_000
-#: kernels of one compilation
+#: elements of one array, and of all values of a graph; graphs with more are compiled and not run
+MOST_ELEMENTS, MOST_VALUES = 60_000, 1_200_000
+#: of every so many graphs, one runs with its accesses checked too
+CHECKED_SHARE = 10
+#: kernels of one compilation by NVRTC
 BATCH = 48
-PROCESSES = os.cpu_count() or 1
+#: seconds after which the run of a graph is a failure
+SLOW = 60
+PROCESSES = min(len(os.sched_getaffinity(0)), 2)
 _SIZES = {"float": 4, "double": 8, "int": 4, "unsigned": 4, "short": 2, "char": 1, "bool": 1}
+#: CUDA's own reduction of large arguments takes an array of up to 40 bytes
+_TRIGONOMETRIC = re.compile(r"\b(?:sin|cos|tan|sincos)f?\(")
+_REDUCTION = 40
+#: bytes of arrays in a thread that may be expected to lie in registers
+_IN_REGISTERS = 128
 
 
 # ---- lowering ------------------------------------------------------------------------------------
 
 
+@dataclass
+class Lowered:
+    """A graph, why it does not run (or nothing), and its kernels' names; what is wrong with it."""
+
+    text: str
+    why_not: str = ""
+    kernels: tuple[str, ...] = ()
+    wrong: str = ""
+
+
+@dataclass
+class Source:
+    """A kernel, and the bytes of the arrays that each of its threads has."""
+
+    source: CudaSource
+    arrays: int
+
+
 def target() -> GpuTarget:
     """An H200 whose libraries have everything."""
-    device = HostDevice()
-
-    def workspace(spec: Any) -> int | None:
-        plan = device.library(spec)
-        return None if plan is None else plan.workspace
-
-    return GpuTarget(90, 132, "f32", workspace)
+    return target_of(HostDevice(), config.current())
 
 
-def lowered(texts: list[str]) -> tuple[dict[str, tuple[CudaSource, bool]], list[str], list[str]]:
-    """Sources by name, each with whether it has arrays of its own in a thread; texts that do not
-    read back, and what failed.
-    """
-    sources: dict[str, tuple[CudaSource, bool]] = {}
-    unread, failed = [], []
+def lowered(texts: list[str]) -> tuple[list[Lowered], dict[str, Source]]:
+    """What graphs become."""
+    sources: dict[str, Source] = {}
+    found = []
     nominal = target()
     for text in texts:
         try:
             graph = parse(text, PRIMS)
         except (TracejitError, KeyError):
-            unread.append(text)
+            found.append(Lowered(text, "the text does not say all of it"))
             continue
         try:
             stages = make_gpu_stages(graph, nominal, config.current())
+            kernels = []
             for kernel in stages.program.kernels:
                 verify(kernel)
                 source = source_of(kernel)
-                sources[source.name] = source, has_arrays(kernel)
+                kernels.append(source.name)
+                sources[source.name] = Source(source, bytes_of_arrays(kernel))
+            found.append(Lowered(text, why_not(graph), tuple(kernels)))
         except Exception as error:
-            failed.append(f"lowering: {type(error).__name__}: {error}\n{text}")
-    return sources, unread, failed
+            found.append(Lowered(text, "", (), f"lowering: {type(error).__name__}: {error}"))
+    return found, sources
 
 
-def has_arrays(kernel: Kernel) -> bool:
-    """Whether threads have arrays of their own, which need not all fit into registers."""
+def why_not(graph: Graph) -> str:
+    """Why a graph is not run."""
+    types = [*(v.type for v in graph.inputs), *graph.output_types]
+    values = [v.type.size for node in walk_nodes(graph) for v in node.outputs]
+    if max((t.size for t in types), default=0) > MOST_ELEMENTS or sum(values) > MOST_VALUES:
+        return "too large"
+    if any(node.prim.effect for node in walk_nodes(graph)):
+        return "has effects"
+    return ""
+
+
+def bytes_of_arrays(kernel: Kernel) -> int:
+    """Bytes of the arrays that a thread has for itself."""
     [block] = kernel.body
-    return any(isinstance(s, Scratch) for s in statements(block.body[-1:]))  # type: ignore[attr-defined]
+    own = [s for s in statements(block.body[-1:]) if isinstance(s, Scratch)]  # type: ignore[attr-defined]
+    return sum(TensorType(s.dtype, s.shape).nbytes for s in own)
 
 
 # ---- machine code --------------------------------------------------------------------------------
 
 
-def compiled(sources: list[tuple[CudaSource, bool]], arch: int) -> list[str]:
-    """What is wrong with the machine code of kernels."""
-    wrong = []
-    images = nvrtc.compile_cubin([source for source, _ in sources], arch)
+def compiled(sources: list[Source], arch: int) -> tuple[list[str], Counter[str]]:
+    """What is wrong with the machine code of kernels; and counts of what was looked at."""
+    try:
+        images = nvrtc.compile_cubin([s.source for s in sources], arch)
+    except BackendError as error:
+        if len(sources) == 1:
+            return [f"{sources[0].source.name}, sm_{arch}: {error}"], Counter()
+        parts = [compiled([s], arch) for s in sources]
+        return sum((w for w, _ in parts), []), sum((c for _, c in parts), Counter())
+    wrong, counts = [], Counter[str]()
     for image in {id(i): i for i in images.values()}.values():
         resources = nvrtc.inspect(image)
-        wide = wide_accesses(nvrtc.sass(image))
-        for source, arrays in sources:
-            if images[source.name] is not image:
+        wide = None if nvrtc._tool("cuobjdump") is None else wide_accesses(nvrtc.sass(image))
+        for s in sources:
+            name = s.source.name
+            if images[name] is not image:
                 continue
-            found = resources[source.name]
-            if found.local and not arrays:
-                wrong.append(f"{source.name}, sm_{arch}: {found.local} bytes are spilled")
-            if promises_wide(source.text) and not wide[source.name]:
-                wrong.append(f"{source.name}, sm_{arch}: no access of 16 bytes")
-    return wrong
+            counts["kernels compiled"] += 1
+            if what := spilled(s, resources[name].local):
+                wrong.append(f"{name}, sm_{arch}: {what}\n{s.source.text}")
+            if promises_wide(s.source.text) and wide is not None:
+                counts["kernels that promise accesses of 16 bytes"] += 1
+                if not wide[name]:
+                    wrong.append(f"{name}, sm_{arch}: no access of 16 bytes\n{s.source.text}")
+    return wrong, counts
+
+
+def spilled(kernel: Source, local: int) -> str:
+    """What is wrong with ``local`` bytes of local memory."""
+    own = _REDUCTION if _TRIGONOMETRIC.search(kernel.source.text) else 0
+    if local <= own or kernel.arrays > _IN_REGISTERS:
+        return ""
+    return f"{local} bytes of local memory, {kernel.arrays} bytes of arrays"
 
 
 def promises_wide(text: str) -> bool:
@@ -138,36 +195,55 @@ def wide_accesses(text: str) -> Counter[str]:
     return found
 
 
+def host_code(sources: list[CudaSource], checks: bool) -> list[str]:
+    """Compiles kernels for the host into the disk cache; what does not compile."""
+    try:
+        HostDevice(checks=checks).load(sources)
+    except TracejitError as error:
+        if len(sources) == 1:
+            return [f"{sources[0].name}: {error}\n{sources[0].text}"]
+        half = len(sources) // 2
+        return host_code(sources[:half], checks) + host_code(sources[half:], checks)
+    return []
+
+
 # ---- running -------------------------------------------------------------------------------------
 
 
-def ran(texts: list[str]) -> tuple[Counter[str], list[str]]:
-    """How many graphs ran, or why not; and what went wrong."""
-    counts: Counter[str] = Counter()
-    failed = []
+@dataclass
+class Ran:
+    """How runs went."""
+
+    counts: Counter[str] = field(default_factory=Counter)
+    wrong: list[str] = field(default_factory=list)
+    slowest: tuple[float, str] = (0.0, "")
+
+
+def ran(texts: list[str], checks: bool, note: str) -> Ran:
+    """Runs graphs. ``note``: the folder where the graph is named that this process is at."""
+    found = Ran()
     for text in texts:
+        at = Path(note, str(os.getpid()))
+        at.write_text(text)
         start = time.perf_counter()
         try:
-            counts[run(parse(text, PRIMS))] += 1
+            found.counts[run(parse(text, PRIMS), checks)] += 1
         except Exception as error:
-            failed.append(f"running: {type(error).__name__}: {str(error)[:2000]}\n{text[:3000]}")
-        if time.perf_counter() - start > 20:
-            failed.append(f"running: took {time.perf_counter() - start:.0f} s\n{text[:3000]}")
-    return counts, failed
+            what = f"running{' with checks' * checks}: {type(error).__name__}: {str(error)[:2000]}"
+            found.wrong.append(f"{what}\n{text[:3000]}")
+        seconds = time.perf_counter() - start
+        found.slowest = max(found.slowest, (seconds, text))
+        if seconds > SLOW:
+            found.wrong.append(f"running: took {seconds:.0f} s\n{text[:3000]}")
+        at.unlink()
+    return found
 
 
-def run(graph: Graph) -> str:
-    """Run a graph, twice on one memory; what came of it."""
-    types = [*(v.type for v in graph.inputs), *graph.output_types]
-    if sum(t.size for t in types) + sum(
-        v.type.size for node in walk_nodes(graph) for v in node.outputs
-    ) > 20 * MOST_ELEMENTS or any(t.size > MOST_ELEMENTS for t in types):
-        return "too large to run"
-    if any(node.prim.effect for node in walk_nodes(graph)):
-        return "has effects"
+def run(graph: Graph, checks: bool) -> str:
+    """Runs a graph, twice on one memory; in what way."""
     arrays = list(inputs(graph))
     wanted, wide = expected(graph, arrays)
-    device = HostDevice()
+    device = HostDevice(checks=checks)
     executable = compile_gpu(graph, device)
     if any(waits(kernel) for kernel in executable.program.kernels):
         device.orders = ORDERS
@@ -176,12 +252,16 @@ def run(graph: Graph) -> str:
             found = executable.run(arrays)
     except IndexError:
         if isinstance(wanted, IndexError):
-            return "ran"
+            return "raised as they should"
         raise
     if isinstance(wanted, IndexError):
         raise AssertionError("an index outside of its axis went unseen")
     compare(found, wanted, wide)
-    return "ran"
+    for k, (got, want, true) in enumerate(zip(found, wanted, wide, strict=True)):
+        if kind(want.dtype) == "f":  # what is no number in any precision
+            lost = np.isnan(want) & np.isnan(true) & ~np.isnan(got)
+            assert not lost.any(), f"result {k}: {got} instead of {want}"
+    return "in three orders" if len(device.orders) > 1 else "in one order"
 
 
 def waits(kernel: Kernel) -> bool:
@@ -225,41 +305,129 @@ def values(type: TensorType, random: np.random.Generator) -> np.ndarray:
 # ---- all of it -----------------------------------------------------------------------------------
 
 
-def pieces(items: list[Any], size: int) -> list[list[Any]]:
+def pieces(items: Sequence[Any], size: int) -> list[Any]:
     return [items[k : k + size] for k in range(0, len(items), size)]
 
 
-def main(folder: str) -> int:
-    texts = collected(folder)
-    began = time.perf_counter()
-    failed: list[str] = []
+class Suite:
+    """The phases, and what they found."""
 
-    def say(what: str) -> None:
-        print(f"{time.perf_counter() - began:6.0f} s  {what}", flush=True)
+    def __init__(self, folder: str, scratch: str) -> None:
+        self.texts = collected(folder)
+        self.scratch = scratch
+        self.began = self.last = time.perf_counter()
+        self.failed: list[str] = []
+        self.passed = 0
+        self.graphs: list[Lowered] = []
+        self.sources: dict[str, Source] = {}
 
-    with ProcessPoolExecutor(PROCESSES, mp_context=get_context("spawn")) as pool:
-        sources: dict[str, tuple[CudaSource, bool]] = {}
-        unread: set[str] = set()
-        for found, strange, wrong in pool.map(lowered, pieces(texts, 100)):
-            sources.update(found)
-            unread.update(strange)
-            failed += wrong
-        readable = [text for text in texts if text not in unread]
-        say(f"{len(texts)} graphs, {len(unread)} of them not text; {len(sources)} kernels")
-        batches = pieces(list(sources.values()), BATCH)
+    def say(self, what: str) -> None:
+        now = time.perf_counter()
+        print(f"{now - self.began:6.1f} s  {now - self.last:6.1f} s  {what}", flush=True)
+        self.last = now
+
+    def each(self, work: Callable[..., Any], *items: Sequence[Any]) -> Iterator[Any]:
+        """``work`` on items, in processes; one that dies is a failure of what it was at."""
+        todo = list(zip(*items, strict=True))
+        while todo:
+            with ProcessPoolExecutor(PROCESSES, mp_context=get_context("spawn")) as pool:
+                futures = [pool.submit(work, *item) for item in todo]
+                left = []
+                for future, item in zip(futures, todo, strict=True):
+                    try:
+                        yield future.result()
+                    except BrokenProcessPool:
+                        left.append(item)
+            died = [path.read_text() for path in Path(self.scratch, "at").iterdir()]
+            if left and not died:
+                raise RuntimeError(f"a process died in {work.__name__}")
+            self.failed += [f"running: the process died\n{text}" for text in died]
+            for path in Path(self.scratch, "at").iterdir():
+                path.unlink()
+            todo = [tuple(without(x, died) for x in item) for item in left]
+
+    def lower(self) -> None:
+        for graphs, sources in self.each(lowered, pieces(self.texts, 100)):
+            self.graphs += graphs
+            self.sources |= sources
+        wrong = [f"{g.wrong}\n{g.text}" for g in self.graphs if g.wrong]
+        self.failed += wrong
+        self.passed += len(self.graphs) - len(wrong)
+        self.say(f"{len(self.graphs)} graphs lowered, {len(self.sources)} kernels")
+
+    def machine_code(self) -> None:
+        if why := missing(nvrtc._version):
+            return self.say(f"skipped: no machine code is made: {why}")
+        if nvrtc._tool("cuobjdump") is None:
+            self.say("skipped: accesses are not looked at: there is no cuobjdump")
+        batches = pieces(list(self.sources.values()), BATCH)
         for arch in ARCHITECTURES:
-            for wrong in pool.map(compiled, batches, [arch] * len(batches)):
-                failed += wrong
-            say(f"compiled for sm_{arch} and inspected")
-        counts: Counter[str] = Counter()
-        for found_counts, wrong in pool.map(ran, pieces(readable, 25)):
-            counts.update(found_counts)
-            failed += wrong
-        say(", ".join(f"{count} {what}" for what, count in counts.items()))
-    for text in failed[:40]:
+            counts: Counter[str] = Counter()
+            for wrong, found in self.each(compiled, batches, [arch] * len(batches)):
+                self.failed += wrong
+                counts += found
+            self.passed += counts["kernels compiled"]
+            self.say(f"sm_{arch}: " + ", ".join(f"{n} {what}" for what, n in counts.items()))
+        return None
+
+    def run(self) -> None:
+        if why := missing(host_compile.compiler):
+            return self.say(f"skipped: nothing runs: {why}")
+        ready = [g for g in self.graphs if not g.wrong and not g.why_not]
+        for checks in (False, True):
+            self.run_some(ready[::CHECKED_SHARE] if checks else ready, checks)
+        return None
+
+    def run_some(self, graphs: list[Lowered], checks: bool) -> None:
+        names = dict.fromkeys(name for g in graphs for name in g.kernels)
+        sources = [self.sources[name].source for name in names]
+        # one process at a time: it starts compilers side by side itself
+        for wrong in self.each(host_code, [sources], [checks]):
+            self.failed += wrong
+        self.say(f"{len(sources)} kernels compiled by g++{', with checks' * checks}")
+        texts = pieces([g.text for g in graphs], 20)
+        note = str(Path(self.scratch, "at"))
+        counts, slowest = Counter[str](), (0.0, "")
+        items = (texts, [checks] * len(texts), [note] * len(texts))
+        for found in self.each(ran, *items):
+            self.failed += found.wrong
+            counts += found.counts
+            slowest = max(slowest, found.slowest)
+        self.passed += sum(counts.values())
+        said = ", ".join(f"{n} {what}" for what, n in counts.items())
+        self.say(f"graphs ran{' with checks' * checks}: {said}; longest {slowest[0]:.1f} s")
+
+
+def without(items: Any, texts: list[str]) -> Any:
+    return [x for x in items if x not in texts] if isinstance(items, list) else items
+
+
+def missing(ask: Callable[[], Any]) -> str:
+    """What is said where a tool is not there."""
+    try:
+        ask()
+    except BackendError as error:
+        return str(error)
+    return ""
+
+
+def main(folder: str) -> int:
+    with tempfile.TemporaryDirectory(prefix="tracejit-suite-") as scratch:
+        # processes that are started from here on keep compiled code there
+        os.environ["TRACEJIT_CACHE"] = str(Path(scratch, "cache"))
+        Path(scratch, "at").mkdir()
+        suite = Suite(folder, scratch)
+        print("  since    takes")
+        suite.lower()
+        left = Counter(g.why_not for g in suite.graphs if g.why_not)
+        for why, count in left.items():
+            print(f"          {count} graphs are not run: {why}")
+        suite.machine_code()
+        suite.run()
+    for text in suite.failed[: int(os.environ.get("SHOW", "40"))]:
         print(f"--- {text}\n")
-    print(f"{len(readable) + len(sources)} passed, {len(failed)} failed")
-    return 1 if failed else 0
+    print(f"{suite.passed} passed, {len(suite.failed)} failed")
+    return 1 if suite.failed else 0
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Attention is found however it is written, with its gradient, and left alone where it is another."""
+"""Attention is found however it is written, with its gradient; what is another thing stays."""
 
 from __future__ import annotations
 

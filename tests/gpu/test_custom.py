@@ -21,6 +21,7 @@ from tracejit.kernel.gpu import folds as folding
 from tracejit.kernel.gpu.custom import RULES, lower_custom
 from tracejit.kernel.gpu.target import GpuTarget
 from tracejit.kernel.lower import Lowered
+from tracejit.kernel.nodes import Const, Loop
 from tracejit.ops.indexing import scatter_params
 from tracejit.ops.window import window_params
 from tracejit.passes.groups import Group
@@ -376,6 +377,17 @@ def test_another_batch_has_the_same_kernels(name: str, types: Any, params: Any) 
         texts.add(tuple(link.kernel for link in links))
         assert {size for link in links for size in link.sizes} == {batch}
     assert len(texts) == 1
+
+
+@pytest.mark.parametrize("batch", range(1, 10))
+def test_blocks_have_as_many_threads_for_every_size(batch: int) -> None:
+    """A short axis decides how many there are: one longer by one may take more."""
+    params = {"axes": (1,), "index_dtype": DTYPES["i32"]}
+    group = group_of("argmax", [TensorType(DTYPES["f32"], (batch, 40))], params)
+    (block,) = lower_custom(group, TARGET).kernel.body
+    assert isinstance(block, Loop)
+    (thread,) = block.body
+    assert isinstance(thread, Loop) and isinstance(thread.stop, Const)
 
 
 # ---- as CUDA C -----------------------------------------------------------------------------------

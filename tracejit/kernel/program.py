@@ -130,7 +130,14 @@ class CudaCall:
     starts: tuple[tuple[int, int | None, int], ...] = ()
 
 
-Call = KernelCall | GemmCall | LibraryCall | CudaCall | HostCall
+@dataclass(frozen=True)
+class MergedCall:
+    """Nothing: an earlier call of ``kernel`` has done it."""
+
+    kernel: str
+
+
+Call = KernelCall | GemmCall | LibraryCall | CudaCall | MergedCall | HostCall
 
 
 @dataclass(frozen=True)

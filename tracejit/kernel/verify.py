@@ -20,7 +20,7 @@ from functools import lru_cache
 
 from tracejit import ops
 from tracejit.errors import InternalError
-from tracejit.ir.expr import walk
+from tracejit.ir.expr import known, walk
 from tracejit.ir.types import DTYPES
 from tracejit.kernel.nodes import (
     Accumulate,
@@ -220,8 +220,8 @@ class _Checker:
             return
         if _assigned(stmt.name, scope).inside != scope.parallel():
             raise _Bad(f"`{stmt.name}` is not a local of the thread")
-        threads = loop.stop.value if isinstance(loop.stop, Const) else 0
-        if stmt.width & (stmt.width - 1) or not 1 < stmt.width <= max(int(threads), 32):
+        threads = known(loop.stop) or 0
+        if stmt.width & (stmt.width - 1) or not 1 < stmt.width <= max(threads, 32):
             raise _Bad("the width is a power of two, and at most the threads of the block")
         if stmt.width > 32 and stmt.width != threads:
             raise _Bad("more than a warp is the whole block")

@@ -301,7 +301,7 @@ class _Finder:
         if array is None:
             return Mask("bias", x) if kind(x.type.dtype) in "bf" else None
         rows = array.reshape(-1, *array.shape[-2:])
-        lower = np.tri(*rows.shape[1:], dtype=bool)
+        lower = np.tri(*rows.shape[1:]) > 0
         if rows.shape[1] != rows.shape[2]:
             return Mask("bias", x)
         if rows.dtype != bool:
@@ -368,7 +368,7 @@ class _Sample:
         places keep their weights.
         """
         boolean = self.other is not None and self.other.type.dtype == np.dtype(bool)
-        free = None
+        free: np.ndarray | None = None
         if self.other is not None:
             free = np.full((ROWS, KEYS), keep) if boolean else np.zeros((ROWS, KEYS))
         plain = self.weights(self.values(free), reads)
@@ -377,7 +377,7 @@ class _Sample:
         steps = np.diff(np.log(plain), axis=1) / np.diff(self.s, axis=1)
         scale = float(steps[0, 0])
         z = scale * self.s
-        other = None
+        other: np.ndarray | None = None
         if boolean:
             other = self.chosen
             z = np.where(self.chosen == keep, z, -np.inf)

@@ -119,7 +119,7 @@ def _narrow_operands(node: Node, graph: Graph, nodes: list[Node]) -> tuple[Value
 def _narrow(x: Any, graph: Graph, new: list[Node]) -> Value | None:
     """``x`` before it was converted, its axes and elements in the order they have in ``x``."""
     made = graph.producer.get(x) if isinstance(x, Value) else None
-    if made is None or not isinstance(made.inputs[0], Value):
+    if made is None or not made.inputs or not isinstance(made.inputs[0], Value):
         return None
     if made.prim is convert:
         return made.inputs[0] if short(made.inputs[0].type.dtype) in ("f16", "bf16") else None

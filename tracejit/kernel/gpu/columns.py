@@ -106,15 +106,17 @@ class Columns(Chunks):
                 Local("ty", "i64", idiv(THREAD, self.along)),
             ]
         number = iadd(imul(tile, self.along), self.tx)
+        #: whether the thread has columns, and whether it stores: None if all do
+        self.there: Expr | None = None
         self.storing: Expr | None = None
         if self.down > 1:
             self.storing = Op("eq", (TY, const(0)), "bool")
         if (known(self.vectors) or 1) % self.along:
             number = self.named("column", number, top.statements)
-            there = below(number, self.vectors)
-            number = Op("select", (there, number, const(0)), "i64")
-            both = Op("and", (there, self.storing or there), "bool")
-            self.storing = there if self.storing is None else both
+            self.there = below(number, self.vectors)
+            number = Op("select", (self.there, number, const(0)), "i64")
+            both = Op("and", (self.there, self.storing or self.there), "bool")
+            self.storing = self.there if self.storing is None else both
         number = self.named("vector", number, top.statements)
         places = self.decode(self.columns, number, self.width)
         top.statements += [Local(axis.var, "i64", at) for axis, at in places[:-1]]
@@ -211,7 +213,9 @@ class Columns(Chunks):
         return self.stored(self.vector(self.columns[-1], start, lane))
 
     def fold_parts(self, top: Block, start: Expr) -> list[Stmt]:
-        """The parts of all blocks, added in their order."""
+        """The parts of all blocks, added in their order. Threads without columns read none: those
+        of the first columns may still be written, by blocks that hold them.
+        """
         lane = Block(top, 3, self.columns[-1:])
         index = (Var("p", "i64"), *(Var(a.var, "i64") for a in self.nest.kept))
         for k, item in enumerate(self.found):
@@ -223,7 +227,8 @@ class Columns(Chunks):
         inside = If(below(Var("p", "i64"), self.parts), tuple(trip))
         place = Local("p", "i64", iadd(at, TY if self.down > 1 else const(0)))
         count = idiv(iadd(self.parts, stride - 1), stride)
-        return [Loop("seq", "g", const(0), count, tuple(repeat("k", AHEAD, [place, inside])))]
+        found = [Loop("seq", "g", const(0), count, tuple(repeat("k", AHEAD, [place, inside])))]
+        return found if self.there is None else [If(self.there, tuple(found))]
 
     def results(self, top: Block, start: Expr) -> list[Stmt]:
         """Results and what is made of them, by the first threads."""

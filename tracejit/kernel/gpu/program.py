@@ -21,6 +21,7 @@ from tracejit.kernel.gpu.loops import lower_loop_gpu
 from tracejit.kernel.gpu.products import conv_gpu, matmul_gpu
 from tracejit.kernel.gpu.specs import spec_of
 from tracejit.kernel.gpu.target import GpuTarget
+from tracejit.kernel.gpu.together import Pairs, together
 from tracejit.kernel.lower import Lowered, checked_lines
 from tracejit.kernel.nodes import Kernel, Loop
 from tracejit.kernel.program import (
@@ -45,9 +46,9 @@ ALIGN = 256
 WIDEST = 16
 
 
-def lower_gpu_program(plan: Plan, target: GpuTarget) -> Program:
-    """Lower every group of the plan."""
-    return _Lowering(plan, target).program()
+def lower_gpu_program(plan: Plan, target: GpuTarget, aliases: Pairs = ()) -> Program:
+    """Lower every group of the plan. ``aliases``: (result, operand) that may lie in one place."""
+    return _Lowering(plan, target).program(aliases)
 
 
 class _Lowering:
@@ -60,9 +61,11 @@ class _Lowering:
         #: what groups of this program have become
         self.known: dict[Any, Lowered] = {}
 
-    def program(self) -> Program:
+    def program(self, aliases: Pairs) -> Program:
         calls = tuple(self.call(run) for run in self.runs)
-        return Program(self.scratch.plan, self.runs, calls)
+        plan = self.scratch.plan
+        calls = together(plan, self.runs, calls, self.target, aliases)
+        return Program(plan, self.runs, calls)
 
     def call(self, run: Run) -> Call:
         group, slots = run.group, (*run.reads, *run.writes)
@@ -126,11 +129,11 @@ class _Lowering:
                 return LibraryCall(spec, tuple(slots[k] for k in order), own[0], node.at)
         if node.prim not in (dot_general, conv_general_dilated):  # only libraries know the others
             return HostCall(node, run.group.inputs, run.reads, run.writes)
-        types = tuple(x.type for x in (*node.inputs, *node.outputs))
-        key = (node.prim, types, params_key(node.params))
+        (lhs, rhs), out = (x.type for x in node.inputs), node.outputs[0].type
+        key = (node.prim, lhs, rhs, out, params_key(node.params))
         if key not in self.known:
             make = conv_gpu if node.prim is conv_general_dilated else matmul_gpu
-            self.known[key] = make(*types, dict(node.params), target)
+            self.known[key] = make(lhs, rhs, out, dict(node.params), target)
         return self.kernel_call(self.known[key], slots)
 
 

@@ -19,7 +19,15 @@ import numpy as np
 from tracejit.ir.types import DTYPES, TensorType
 from tracejit.kernel.gpu.library import Spec
 from tracejit.kernel.nodes import Kernel
-from tracejit.kernel.program import Call, CudaCall, HostCall, KernelCall, LibraryCall, Program
+from tracejit.kernel.program import (
+    Call,
+    CudaCall,
+    HostCall,
+    KernelCall,
+    LibraryCall,
+    MergedCall,
+    Program,
+)
 from tracejit.kernel.verify import has_check
 from tracejit.passes.place import Branch, Copy, Run, ScanLoop, Step, WhileLoop
 from tracejit.runtime.driver import run_host
@@ -109,6 +117,8 @@ class Driver:
             match step:
                 case Run():
                     call = self.call_of[id(step)]
+                    if isinstance(call, MergedCall):
+                        continue
                     if isinstance(call, HostCall):
                         return MOST + 1
                     total += len(call.chain) if isinstance(call, KernelCall) else 1
@@ -246,6 +256,8 @@ class Driver:
         if isinstance(call, LibraryCall):
             workspace = 0 if call.workspace is None else table[call.workspace]
             self.libraries[call.spec].run([table[s] for s in call.slots], workspace)
+            return
+        if isinstance(call, MergedCall):
             return
         if isinstance(call, CudaCall):
             for target, source, nbytes in call.starts:

@@ -66,7 +66,12 @@ def target_of(device: Device, settings: Settings) -> GpuTarget:
     )
 
 
-def make_gpu_stages(graph: Graph, target: GpuTarget, settings: Settings) -> Stages:
+def make_gpu_stages(
+    graph: Graph,
+    target: GpuTarget,
+    settings: Settings,
+    donated: frozenset[int] = frozenset(),
+) -> Stages:
     """Every stage of ``graph`` up to kernels for a GPU."""
     seconds: dict[str, float] = {}
 
@@ -84,7 +89,8 @@ def make_gpu_stages(graph: Graph, target: GpuTarget, settings: Settings) -> Stag
     owned = timed("outputs", lambda: own_outputs(optimised, can_fuse))
     parts = timed("groups", lambda: partition(owned, can_fuse))
     plan = timed("plan", lambda: place_buffers(parts, ALIGN))
-    program = timed("kernels", lambda: lower_gpu_program(plan, target))
+    aliases = reused(plan, donated)
+    program = timed("kernels", lambda: lower_gpu_program(plan, target, aliases))
     return Stages(graph, optimised, parts, program, seconds, 1, "cuda")
 
 
@@ -303,7 +309,7 @@ def compile_gpu(
 ) -> GpuExecutable:
     """Compile ``graph`` for a device."""
     settings = settings or config.current()
-    stages = make_gpu_stages(graph, target_of(device, settings), settings)
+    stages = make_gpu_stages(graph, target_of(device, settings), settings, donated)
     start = time.perf_counter()
     executable = GpuExecutable(stages, device, donated)
     stages.seconds["machine code"] = time.perf_counter() - start
