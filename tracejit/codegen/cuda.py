@@ -49,7 +49,6 @@ from tracejit.codegen.cuda_scalar import (
     zero,
 )
 from tracejit.codegen.cuda_vector import Vectors
-from tracejit.codegen.numba_print import transpose_loops
 from tracejit.errors import InternalError
 from tracejit.ir.expr import Const, Expr, Op, Var
 from tracejit.ir.graph import Node
@@ -78,7 +77,7 @@ from tracejit.kernel.nodes import (
 from tracejit.kernel.probe import computable
 from tracejit.kernel.text import show, show_statement
 from tracejit.kernel.verify import has_check
-from tracejit.kernel.visit import statements
+from tracejit.kernel.visit import statements, transpose_loops
 from tracejit.ops import PRIMS
 
 __all__ = ["can_fuse", "cuda_source"]

@@ -45,7 +45,7 @@ from tracejit.codegen.numba_scalar import (
     whole,
 )
 from tracejit.errors import BackendError, InternalError
-from tracejit.ir.expr import Const, Expr, Load, Op, Var, children, iadd, rebuild, walk
+from tracejit.ir.expr import Const, Expr, Load, Op, Var, children, rebuild, walk
 from tracejit.ir.types import DTYPES
 from tracejit.kernel.math import expand_math
 from tracejit.kernel.math_half import widen_half
@@ -65,7 +65,7 @@ from tracejit.kernel.nodes import (
     While,
 )
 from tracejit.kernel.text import show
-from tracejit.kernel.visit import statements
+from tracejit.kernel.visit import statements, transpose_loops
 from tracejit.ops import PRIMS
 from tracejit.record import dataclass
 
@@ -429,24 +429,6 @@ class _Printer:
             return text
         zero = constant(_zero(node.dtype), self.constants)
         return f"({text} if {strip(texts[node.guard].typed)} else {zero})"
-
-
-def transpose_loops(stmt: Transpose, dtype: str) -> Loop:
-    """A transpose as the loops that it stands for."""
-    row, column = Var("row_", "i64"), Var("column_", "i64")
-    inside = Op(
-        "and",
-        (Op("lt", (row, stmt.rows), "bool"), Op("lt", (column, stmt.columns), "bool")),
-        "bool",
-    )
-    to = (*stmt.to[:-2], iadd(stmt.to[-2], column), iadd(stmt.to[-1], row))
-    at = [*stmt.at[:-1], iadd(stmt.at[-1], column)]
-    at[stmt.axis] = iadd(at[stmt.axis], row)
-    value = Load(stmt.source, tuple(at), dtype, inside)
-    body: Stmt = Store(stmt.target, to, value)
-    for var in (column, row):
-        body = Loop("seq", var.name, Const(0, "i64"), Const(stmt.side, "i64"), (body,))
-    return body
 
 
 def is_shared(loop: Loop) -> bool:

@@ -90,7 +90,7 @@ class OnDevice:
         self.make = maker(treedef)
         self.name = executable.graph.name
         self.reused = executable.reused if native else ()
-        self.alloc = device.runtime.alloc
+        self.alloc = getattr(executable, "alloc", device.runtime.alloc)
         #: numbers that were arguments: they come again
         self.numbers: dict[Any, Any] = {}
         #: kept for as long as the program is there

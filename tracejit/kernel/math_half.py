@@ -18,7 +18,7 @@ operations stay in half.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -27,18 +27,12 @@ from tracejit.ir.expr import Const, Expr, Op, Var, children, rebuild, walk_new
 from tracejit.ir.types import DTYPES
 from tracejit.kernel.nodes import (
     Accumulate,
-    Atomic,
-    Check,
-    If,
     Kernel,
     Local,
-    Loop,
     Set,
     Stmt,
-    Store,
-    While,
 )
-from tracejit.kernel.visit import nodes_of
+from tracejit.kernel.visit import map_expressions, map_statements, nodes_of, statements
 
 HALF = frozenset({"f16", "bf16"})
 #: what works on bits or only moves them
@@ -52,7 +46,7 @@ def widen_half(kernel: Kernel) -> Kernel:
         return kernel
     sums = accumulators(kernel.body)
     dtypes = {
-        s.name: s.dtype for s in every(kernel.body) if isinstance(s, Local) and s.name in sums
+        s.name: s.dtype for s in statements(kernel.body) if isinstance(s, Local) and s.name in sums
     }
     wide = {name for name, dtype in dtypes.items() if dtype in HALF}
     done: dict[Expr, Expr] = {}
@@ -122,53 +116,6 @@ def next_half(x: Expr, y: Expr) -> Expr:
     return choose("ne", wide_y, wide_y, y, result)
 
 
-# ---- walking over statements -----------------------------------------------------------------
-
-
-def every(statements: Sequence[Stmt]) -> list[Stmt]:
-    """All statements, nested ones too."""
-    found: list[Stmt] = []
-    for statement in statements:
-        found.append(statement)
-        match statement:
-            case Loop(body=body) | While(body=body):
-                found += every(body)
-            case If(then=then, orelse=orelse):
-                found += every((*then, *orelse))
-    return found
-
-
-def accumulators(statements: Sequence[Stmt]) -> set[str]:
-    return {statement.name for statement in every(statements) if isinstance(statement, Accumulate)}
-
-
-def map_statements(statements: Sequence[Stmt], rewrite: Callable[[Stmt], Stmt]) -> tuple[Stmt, ...]:
-    """``rewrite`` applied to every statement, outer ones first."""
-    found: list[Stmt] = []
-    for statement in map(rewrite, statements):
-        match statement:
-            case Loop(body=body) | While(body=body):
-                statement = replace(statement, body=map_statements(body, rewrite))
-            case If(then=then, orelse=orelse):
-                then, orelse = map_statements(then, rewrite), map_statements(orelse, rewrite)
-                statement = replace(statement, then=then, orelse=orelse)
-        found.append(statement)
-    return tuple(found)
-
-
-def map_expressions(statement: Stmt, change: Callable[[Expr], Expr]) -> Stmt:
-    """``statement`` with its own expressions changed; nested statements are left alone."""
-    match statement:
-        case Loop():
-            return replace(statement, start=change(statement.start), stop=change(statement.stop))
-        case If() | While():
-            return replace(statement, cond=change(statement.cond))
-        case Local() | Set() | Accumulate():
-            return replace(statement, value=change(statement.value))
-        case Store() | Atomic():
-            guard = None if statement.guard is None else change(statement.guard)
-            index = tuple(map(change, statement.index))
-            return replace(statement, index=index, value=change(statement.value), guard=guard)
-        case Check():
-            return Check(change(statement.ok), statement.code)
-    return statement
+def accumulators(body: Sequence[Stmt]) -> set[str]:
+    """The locals that are folded into."""
+    return {stmt.name for stmt in statements(body) if isinstance(stmt, Accumulate)}

@@ -12,20 +12,17 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
-from tracejit.ir.expr import Expr, Load, Op, Var, children, const, iadd, rebuild, walk_new
+from tracejit.ir.expr import Expr, Load, Op, children, rebuild, walk_new
 from tracejit.kernel.nodes import (
-    Accumulate,
-    Check,
     If,
-    Local,
     Loop,
     Scratch,
-    Set,
     Stmt,
     Store,
     Transpose,
     While,
 )
+from tracejit.kernel.visit import map_expressions, transpose_loops
 
 #: what is done to a part of an expression whose own parts are done
 Step = Callable[[Expr], Expr]
@@ -51,9 +48,12 @@ class Scalars:
             if isinstance(stmt, Scratch):
                 known[stmt.name] = stmt.dtype
             if isinstance(stmt, Transpose):
-                found.append(self.copy(stmt, known[stmt.source]))
+                names = self.unique("r"), self.unique("c")
+                copy = map_expressions(stmt, self.expr)
+                assert isinstance(copy, Transpose)
+                found.append(transpose_loops(copy, known[stmt.source], names))
                 continue
-            stmt = with_exprs(stmt, self.expr)
+            stmt = map_expressions(stmt, self.expr)
             match stmt:
                 case Loop():
                     how = "seq" if stmt.how in ("vec", "par") else stmt.how
@@ -66,21 +66,6 @@ class Scalars:
                     stmt = replace(stmt, then=then, orelse=orelse)
             found.append(stmt)
         return tuple(found)
-
-    def copy(self, stmt: Transpose, dtype: str) -> Stmt:
-        """A transposed copy as two loops."""
-        r, c = (Var(self.unique(stem), "i64") for stem in "rc")
-        to, at = list(map(self.expr, stmt.to)), list(map(self.expr, stmt.at))
-        to[-2:] = [iadd(to[-2], c), iadd(to[-1], r)]
-        at[-1] = iadd(at[-1], c)
-        at[stmt.axis] = iadd(at[stmt.axis], r)
-        limits = zip((r, c), (stmt.rows, stmt.columns), strict=True)
-        rows, columns = (Op("lt", (var, self.expr(limit)), "bool") for var, limit in limits)
-        value = Load(stmt.source, tuple(at), dtype, Op("and", (rows, columns), "bool"))
-        inner = Loop(
-            "seq", c.name, const(0), const(stmt.side), (Store(stmt.target, tuple(to), value),)
-        )
-        return Loop("seq", r.name, const(0), const(stmt.side), (inner,))
 
     def apart(self, body: Sequence[Stmt]) -> tuple[Stmt, ...]:
         """``body`` with a name of its own for each scratch."""
@@ -114,7 +99,7 @@ def with_buffers(stmt: Stmt, put: Callable[[str, Index], tuple[str, Index]]) -> 
     done: dict[Expr, Expr] = {}
 
     def inside(stmt: Stmt) -> Stmt:
-        stmt = with_exprs(stmt, lambda expr: changed(expr, step, done))
+        stmt = map_expressions(stmt, lambda expr: changed(expr, step, done))
         match stmt:
             case Store():
                 name, index = put(stmt.buffer, stmt.index)
@@ -127,25 +112,6 @@ def with_buffers(stmt: Stmt, put: Callable[[str, Index], tuple[str, Index]]) -> 
         return stmt
 
     return inside(stmt)
-
-
-def with_exprs(stmt: Stmt, put: Step) -> Stmt:
-    """``stmt`` with other expressions of its own; bodies stay."""
-    match stmt:
-        case Local() | Set() | Accumulate():
-            return replace(stmt, value=put(stmt.value))
-        case Store():
-            guard = None if stmt.guard is None else put(stmt.guard)
-            return replace(
-                stmt, index=tuple(map(put, stmt.index)), value=put(stmt.value), guard=guard
-            )
-        case Loop():
-            return replace(stmt, start=put(stmt.start), stop=put(stmt.stop))
-        case If() | While():
-            return replace(stmt, cond=put(stmt.cond))
-        case Check():
-            return replace(stmt, ok=put(stmt.ok))
-    return stmt
 
 
 def changed(expr: Expr, step: Step, done: dict[Expr, Expr]) -> Expr:

@@ -1,7 +1,7 @@
 """What to ask of a library for a node.
 
-    spec_of(node, "f32")     -> (GemmSpec("f16", ...), (0, 1, 2)), or None
-    takes(target)(node)      whether the target's library has it
+spec_of(node, "f32")     -> (GemmSpec("f16", ...), (0, 1, 2)), or None
+takes(target)(node)      whether the target's library has it
 """
 
 from __future__ import annotations

@@ -36,11 +36,10 @@ from tracejit.kernel.nodes import (
     Stmt,
     Store,
     Transpose,
-    While,
 )
 from tracejit.kernel.program import Call, CudaCall, HostCall, KernelCall, LibraryCall, MergedCall
 from tracejit.kernel.verify import has_check
-from tracejit.kernel.visit import statements
+from tracejit.kernel.visit import map_expressions, map_statements, statements
 from tracejit.passes.place import Branch, Copy, Plan, Run, ScanLoop, Step, WhileLoop
 
 #: kernels of one launch, and their parameters (a launch takes 4 KB of them, 8 bytes each)
@@ -298,43 +297,23 @@ class _Renamed:
                     self.done[node] = rebuild(node, kids)
         return self.done[expr]
 
-    def exprs(self, exprs: Sequence[Expr]) -> tuple[Expr, ...]:
-        return tuple(map(self.expr, exprs))
-
-    def body(self, body: Sequence[Stmt]) -> tuple[Stmt, ...]:
-        return tuple(map(self.stmt, body))
-
     def stmt(self, stmt: Stmt) -> Stmt:
+        [found] = map_statements((stmt,), self.own)
+        return found
+
+    def own(self, stmt: Stmt) -> Stmt:
+        """A statement under its own names; what it holds follows."""
+        stmt = map_expressions(stmt, self.expr)
         match stmt:
             case Loop():
-                start, stop = self.expr(stmt.start), self.expr(stmt.stop)
-                body = self.body(stmt.body)
-                return replace(stmt, var=self.name(stmt.var), start=start, stop=stop, body=body)
-            case Local() | Set() | Accumulate():
-                return replace(stmt, name=self.name(stmt.name), value=self.expr(stmt.value))
-            case Scratch() | Combine():
+                return replace(stmt, var=self.name(stmt.var))
+            case Local() | Set() | Accumulate() | Scratch() | Combine():
                 return replace(stmt, name=self.name(stmt.name))
-            case Store() | Atomic():
-                guard = None if stmt.guard is None else self.expr(stmt.guard)
-                buffer, index = self.name(stmt.buffer), self.exprs(stmt.index)
-                value = self.expr(stmt.value)
-                found = replace(stmt, buffer=buffer, index=index, value=value, guard=guard)
-                if isinstance(found, Atomic) and found.old is not None:
-                    return replace(found, old=self.name(found.old))
-                return found
-            case If():
-                then, orelse = self.body(stmt.then), self.body(stmt.orelse)
-                return If(self.expr(stmt.cond), then, orelse)
-            case While():
-                return While(self.expr(stmt.cond), self.body(stmt.body))
+            case Store():
+                return replace(stmt, buffer=self.name(stmt.buffer))
+            case Atomic():
+                old = None if stmt.old is None else self.name(stmt.old)
+                return replace(stmt, buffer=self.name(stmt.buffer), old=old)
             case Transpose():
-                return replace(
-                    stmt,
-                    target=self.name(stmt.target),
-                    to=self.exprs(stmt.to),
-                    source=self.name(stmt.source),
-                    at=self.exprs(stmt.at),
-                    rows=self.expr(stmt.rows),
-                    columns=self.expr(stmt.columns),
-                )
+                return replace(stmt, target=self.name(stmt.target), source=self.name(stmt.source))
         return stmt

@@ -1,27 +1,29 @@
-"""A real GPU. CuPy owns its memory, stream, modules and graphs; it compiles nothing.
+"""A real GPU. CuPy owns its memory, streams, modules and graphs; it compiles nothing.
 
     device = CupyDevice(0)
 
 Machine code comes from NVRTC (``nvrtc.py``), products from cuBLASLt, convolutions and attention
-from cuDNN, each bound by ctypes. All work goes onto one non-blocking stream, which recordings
-capture as CUDA graphs.
+from cuDNN, each bound by ctypes. All work goes onto one non-blocking stream. Recordings are CUDA
+graphs, captured on a stream of their own, so that other threads may go on meanwhile. The thread's
+current device is that of whoever called, again, when a method returns.
 """
 
 from __future__ import annotations
 
+import os
 import threading
 import warnings
 from collections.abc import Callable, Sequence
-from contextlib import contextmanager
+from contextlib import suppress
 from functools import cache
 from typing import Any
 
 import numpy as np
 
-from tracejit.errors import DeviceError, OutOfMemoryError
+from tracejit.errors import DeviceError, OutOfMemoryError, TracejitError
 from tracejit.kernel.gpu.library import GemmSpec, Spec
 from tracejit.lazy import lazy
-from tracejit.runtime.gpu import shared
+from tracejit.runtime.gpu import nvrtc, shared
 from tracejit.runtime.gpu.cublaslt_plans import CublasLt
 from tracejit.runtime.gpu.cudnn_plan import Cudnn
 from tracejit.runtime.gpu.device import (
@@ -32,16 +34,55 @@ from tracejit.runtime.gpu.device import (
     Properties,
     Recording,
 )
-from tracejit.runtime.gpu.nvrtc import compile_cubin
 
 cupy = lazy("cupy")
 
 #: cudaMemcpyKind
 _TO_DEVICE, _TO_HOST, _WITHIN = 1, 2, 3
+#: cudaMemoryTypeUnregistered: what malloc gives
+_PAGEABLE = 0
 #: CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
 _MOST_SHARED = 8
 #: shared memory that a kernel has without asking
 _SHARED = 48 << 10
+#: blocks of a grid's first axis: CuPy would take more modulo 2**32
+_MOST_BLOCKS = 2**31 - 1
+
+# numbers of errors are those of cuda.h, which cudart's have in common since CUDA 10.1
+_NO_MEMORY = 2
+_OLD_DRIVER = 35
+#: images that the driver does not take
+_NO_IMAGE = frozenset((200, 209, 218, 221, 222, 223))
+#: after these a context takes no more work
+_LOST = frozenset((214, 220, 226, 700, 702, 709, 710, 714, 715, 716, 717, 718, 719, 721, 999))
+
+
+class _At:
+    """A block in which ``device`` is the thread's current one and CuPy's errors are ours. ``what``
+    is what happens in it.
+    """
+
+    __slots__ = ("device", "what", "before")
+
+    def __init__(self, device: CupyDevice, what: str) -> None:
+        self.device = device
+        self.what = what
+        self.before = device.id
+
+    def __enter__(self) -> None:
+        device = self.device
+        try:
+            self.before = device.runtime.getDevice()
+            if self.before != device.id:
+                device.runtime.setDevice(device.id)
+        except Exception as error:
+            raise device.failure(self.what, error) from error
+
+    def __exit__(self, kind: Any, error: BaseException | None, traceback: Any) -> None:
+        if self.before != self.device.id:
+            self.device.runtime.setDevice(self.before)
+        if isinstance(error, Exception):
+            raise self.device.failure(self.what, error) from error
 
 
 class _Graph(Recording):
@@ -50,19 +91,39 @@ class _Graph(Recording):
         self.graph = graph
 
     def launch(self) -> None:
-        with self.device.failures("a recorded program"):
+        with self.device.at("a recorded program"):
             self.graph.launch(self.device.stream)
 
 
+class _Call(LibraryPlan):
+    """A library's plan, run where its handle is."""
+
+    def __init__(self, device: CupyDevice, plan: LibraryPlan) -> None:
+        self.device = device
+        self.plan = plan
+        self.workspace = plan.workspace
+
+    def run(self, addresses: Sequence[int], workspace: int) -> None:
+        with self.device.at("a library's call"):
+            self.plan.run(addresses, workspace)
+
+
 class CupyDevice(Device):
-    """GPU number ``id`` of this machine. Raises DeviceError where CuPy cannot open it."""
+    """GPU number ``id`` of this machine; its context is made when something is first done with it.
+
+    Raises DeviceError where CuPy cannot ask for its properties.
+    """
 
     def __init__(self, id: int) -> None:
         self.id = id
         self.runtime = cupy.cuda.runtime
-        with self.failures("opening the device"), cupy.cuda.Device(id):
+        self.process = os.getpid()
+        #: the failure after which the context took no more work
+        self.lost = ""
+        try:
             found = self.runtime.getDeviceProperties(id)
-            self.stream = cupy.cuda.Stream(non_blocking=True)
+        except Exception as error:
+            raise self.failure(f"opening cuda:{id}", error) from error
         self.properties = Properties(
             found["name"].decode(),
             10 * found["major"] + found["minor"],
@@ -70,88 +131,128 @@ class CupyDevice(Device):
             found["totalGlobalMem"],
             found.get("sharedMemPerBlockOptin", _SHARED),
         )
+        #: whether the GPU reads the host's memory while a copy is under way, all of it
+        self._reads_host = bool(found.get("pageableMemoryAccessUsesHostPageTables"))
+        self._stream: Any = None
+        self._side: Any = None
+        self._recorder = 0
         self.plans: dict[Spec, LibraryPlan | None] = {}
-        self.products = CublasLt(lambda: self.stream.ptr, self.fill)
-        self.convolutions = Cudnn(lambda: self.stream.ptr)
+        self.products = CublasLt(lambda: self.current.ptr, self.fill)
+        self.convolutions = Cudnn(lambda: self.current.ptr)
         self.lock = threading.RLock()
 
     def __repr__(self) -> str:
         return f"<{self.properties.name}, cuda:{self.id}>"
 
-    def enter(self) -> None:
-        """Make this the thread's device, if another is."""
-        if self.runtime.getDevice() != self.id:
-            self.runtime.setDevice(self.id)
+    @property
+    def stream(self) -> Any:
+        """The stream of all work."""
+        if self._stream is None:
+            with self.lock:
+                self._stream = self._stream or self._new_stream()
+        return self._stream
 
-    @contextmanager
-    def failures(self, what: str) -> Any:
-        """CuPy's errors as ours."""
-        try:
-            yield
-        except cupy.cuda.memory.OutOfMemoryError as error:
-            raise OutOfMemoryError(f"{what}: {error}") from error
-        except (
-            self.runtime.CUDARuntimeError,
-            cupy.cuda.driver.CUDADriverError,
-        ) as error:
-            lost = any(word in str(error).lower() for word in _STICKY)
-            raise DeviceError(
-                f"{what}: {error}",
-                hint="the context of the GPU is lost: nothing more can run in this process"
-                if lost
-                else "later work is not affected",
-            ) from error
+    @property
+    def current(self) -> Any:
+        """Where this thread's work goes: onto the stream, or into what it records."""
+        return self._side if self._recorder == threading.get_ident() else self.stream
+
+    def _new_stream(self) -> Any:
+        with self.at("opening the device"):
+            return cupy.cuda.Stream(non_blocking=True)
+
+    # ---- errors ----
+
+    def at(self, what: str) -> _At:
+        """A block in which the thread is on this device and CuPy's errors are ours."""
+        return _At(self, what)
+
+    def failure(self, what: str, error: Exception) -> Exception:
+        """An error of CuPy as ours; others as they are."""
+        status = getattr(error, "status", None)
+        if isinstance(error, cupy.cuda.memory.OutOfMemoryError) or status == _NO_MEMORY:
+            return OutOfMemoryError(f"{what}: {error}")
+        if isinstance(error, TracejitError) or status is None:
+            return error
+        found = DeviceError(f"{what}: {error}", hint="work that is asked for later is not affected")
+        if self.process != os.getpid():
+            found.hint = "a process forked from one that used a GPU has none: start it by 'spawn'"
+        elif status in _LOST:
+            found.notes = (f"it was lost before: {self.lost}",) if self.lost else ()
+            found.hint = (
+                f"the context of cuda:{self.id} is lost: nothing more runs there in this process; "
+                "debug.cuda_on_cpu() finds wrong accesses"
+            )
+            self.lost = self.lost or found.what
+        elif status == _OLD_DRIVER or status in _NO_IMAGE:
+            found.notes = (self._versions(),)
+            found.hint = "install a driver that is as new as the CUDA libraries, or older libraries"
+        return found
+
+    def _versions(self) -> str:
+        driver, built = self.runtime.driverGetVersion(), self.runtime.runtimeGetVersion()
+        known = [
+            f"the driver knows CUDA {version_text(driver)}",
+            f"CuPy was built for CUDA {version_text(built)}",
+        ]
+        if not shared.why_missing("nvrtc"):
+            known.append(f"NVRTC is of CUDA {nvrtc.version()}")
+        return ", ".join(known)
 
     # ---- memory ----
 
     def alloc(self, nbytes: int) -> Memory:
-        self.enter()
-        try:
-            with self.stream:
-                pointer = cupy.cuda.alloc(max(nbytes, 1))
-        except cupy.cuda.memory.OutOfMemoryError as error:
-            free, total = self.runtime.memGetInfo()
-            raise OutOfMemoryError(
-                f"{self!r} has no {nbytes / 2**20:.1f} MiB left: {free / 2**20:.0f} of "
-                f"{total / 2**20:.0f} MiB are free"
-            ) from error
+        with self.at("allocating memory"):
+            try:
+                with self.stream:  # whose work the memory may be used in, and reused after
+                    pointer = cupy.cuda.alloc(max(nbytes, 1))
+            except cupy.cuda.memory.OutOfMemoryError as error:
+                free, total = self.runtime.memGetInfo()
+                raise OutOfMemoryError(
+                    f"{self!r} has no {nbytes / 2**20:.1f} MiB left: {free / 2**20:.0f} of "
+                    f"{total / 2**20:.0f} MiB are free"
+                ) from error
         return Memory(pointer.ptr, nbytes, pointer)
 
     def to_device(self, address: int, array: np.ndarray) -> None:
-        self.enter()
-        with self.failures("a copy to the device"):
-            self.runtime.memcpyAsync(
-                address, array.ctypes.data, array.nbytes, _TO_DEVICE, self.stream.ptr
-            )
+        if not array.nbytes:
+            return
+        host = array.ctypes.data
+        with self.at("a copy to the device"):
+            stream = self.current
+            self.runtime.memcpyAsync(address, host, array.nbytes, _TO_DEVICE, stream.ptr)
+            # pageable memory is read before the call returns, other memory at any time
+            if self._reads_host or self.runtime.pointerGetAttributes(host).type != _PAGEABLE:
+                stream.synchronize()
 
     def to_host(self, array: np.ndarray, address: int) -> None:
-        self.enter()
-        with self.failures("a copy to the host, or work before it"):
-            self.runtime.memcpyAsync(
-                array.ctypes.data, address, array.nbytes, _TO_HOST, self.stream.ptr
-            )
-            self.stream.synchronize()
+        with self.at("a copy to the host, or work before it"):
+            stream = self.current
+            if array.nbytes:
+                self.runtime.memcpyAsync(
+                    array.ctypes.data, address, array.nbytes, _TO_HOST, stream.ptr
+                )
+            stream.synchronize()
 
     def copy(self, target: int, source: int, nbytes: int) -> None:
-        self.enter()
-        with self.failures("a copy within the device"):
-            self.runtime.memcpyAsync(target, source, nbytes, _WITHIN, self.stream.ptr)
+        if nbytes:
+            with self.at("a copy within the device"):
+                self.runtime.memcpyAsync(target, source, nbytes, _WITHIN, self.current.ptr)
 
     def fill(self, address: int, byte: int, nbytes: int) -> None:
-        self.enter()
-        with self.failures("a fill"):
-            self.runtime.memsetAsync(address, byte, nbytes, self.stream.ptr)
+        if nbytes:
+            with self.at("a fill"):
+                self.runtime.memsetAsync(address, byte, nbytes, self.current.ptr)
 
     # ---- code ----
 
     def load(self, sources: Sequence[CudaSource]) -> dict[str, Any]:
-        self.enter()
-        images = compile_cubin(sources, self.properties.arch)
+        images = nvrtc.compile_cubin(sources, self.properties.arch)
         modules: dict[bytes, Any] = {}
         found = {}
         for source in sources:
             image = images[source.name]
-            with self.failures(f"loading the kernel {source.name}"):
+            with self.at(f"loading the kernel {source.name}"):
                 if image not in modules:
                     modules[image] = cupy.cuda.function.Module()
                     modules[image].load(image)
@@ -171,45 +272,66 @@ class CupyDevice(Device):
     ) -> None:
         blocks = grid if isinstance(grid, tuple) else (grid,)
         threads = block if isinstance(block, tuple) else (block,)
-        if 0 not in blocks:
-            self.enter()
-            with self.failures("launching a kernel"):
-                function(blocks, threads, args, shared, self.stream)
+        if 0 in blocks:
+            return
+        if blocks[0] > _MOST_BLOCKS:
+            raise DeviceError(f"a kernel in {blocks[0]} blocks; the limit is {_MOST_BLOCKS}")
+        with self.at("launching a kernel"):
+            function(blocks, threads, args, shared, self.current)
 
     def library(self, spec: Spec) -> LibraryPlan | None:
         with self.lock:
             if spec not in self.plans:
-                self.enter()
-                library = self.products if isinstance(spec, GemmSpec) else self.convolutions
-                self.plans[spec] = library.plan(spec)
-                if self.plans[spec] is None:
-                    _say_missing("cublasLt" if isinstance(spec, GemmSpec) else "cudnn")
+                self.plans[spec] = self._library(spec)
             return self.plans[spec]
+
+    def _library(self, spec: Spec) -> LibraryPlan | None:
+        name = "cublasLt" if isinstance(spec, GemmSpec) else "cudnn"
+        library = self.products if name == "cublasLt" else self.convolutions
+        if reason := shared.why_missing(name):
+            _say_unused(reason)
+            return None
+        try:
+            with self.at(f"a plan of {name}"):
+                plan = library.plan(spec)
+        except DeviceError as error:
+            if self.lost:
+                raise
+            _say_unused(f"{name} fails: {error.what}")
+            return None
+        return None if plan is None else _Call(self, plan)
 
     # ---- order ----
 
     def synchronize(self) -> None:
-        self.enter()
-        with self.failures("work on the device"):
+        with self.at("work on the device"):
             self.stream.synchronize()
 
     def record(self, work: Callable[[], None]) -> Recording:
-        self.enter()
-        with self.failures("recording a program"):
-            self.stream.begin_capture()
+        with self.lock, self.at("recording a program"):
+            if self._side is None:
+                self._side = self._new_stream()
+            side = self._side
+            side.begin_capture()
+            self._recorder = threading.get_ident()
             try:
                 work()
+            except BaseException:
+                self._side = None
+                with suppress(Exception):  # of a capture that is broken already
+                    side.end_capture()
+                raise
             finally:
-                graph = self.stream.end_capture()
-        return _Graph(self, graph)
+                self._recorder = 0
+            return _Graph(self, side.end_capture())
+
+
+def version_text(number: int) -> str:
+    """12040 is 12.4."""
+    return f"{number // 1000}.{number % 1000 // 10}"
 
 
 @cache
-def _say_missing(name: str) -> None:
-    """Say once that a library is missing, where it is."""
-    if reason := shared.why_missing(name):
-        warnings.warn(f"{reason}; generated kernels run in its place", RuntimeWarning, stacklevel=2)
-
-
-#: words in messages of errors after which a context takes no more work
-_STICKY = ("illegal", "misaligned", "assert", "hardware stack", "launch failure", "unspecified")
+def _say_unused(reason: str) -> None:
+    """Say once why a library is not used."""
+    warnings.warn(f"{reason}; generated kernels run in its place", RuntimeWarning, stacklevel=2)

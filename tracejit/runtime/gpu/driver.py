@@ -10,12 +10,14 @@ segments the host reads what decides: the condition of a loop, the index of a br
 
 from __future__ import annotations
 
+import warnings
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from tracejit.errors import DeviceError
 from tracejit.ir.types import DTYPES, TensorType
 from tracejit.kernel.gpu.library import Spec
 from tracejit.kernel.nodes import Kernel
@@ -38,26 +40,49 @@ from tracejit.runtime.gpu.device import Device, LibraryPlan, Recording
 FEW = 2
 #: more launches than this are not recorded: a loop of many steps runs its body step by step
 MOST = 8192
-#: recordings of a segment, on different addresses, that are kept
-KEPT = 8
 #: addresses of a segment that are remembered, to know them when they come again
 REMEMBERED = 64
+#: launches in all recordings of a segment together, at most
+HELD = 8 * MOST
 
 Table = list[int]
+#: addresses of a segment's slots
+Places = tuple[int, ...]
+#: what puts a call on the stream
+Launch = Callable[[Table], None]
 
 
 class Segment:
-    """Steps whose launches are known beforehand, and their recordings by the addresses that they
-    begin on.
+    """Steps whose launches are known beforehand. ``known``: the addresses that they began on, the
+    latest last, with their recording and the addresses that they ended on, or None where they ran
+    once.
     """
 
-    def __init__(self, steps: tuple[Step, ...], slots: tuple[int, ...], launches: int) -> None:
-        self.steps = steps
-        self.slots = slots
+    def __init__(self, steps: Sequence[Step], slots: Sequence[int], launches: int) -> None:
+        self.steps = tuple(steps)
+        self.slots = tuple(slots)
         self.launches = launches
-        self.seen: OrderedDict[tuple[int, ...], None] = OrderedDict()
-        self.recordings: OrderedDict[tuple[int, ...], tuple[Recording, tuple[int, ...]]]
-        self.recordings = OrderedDict()
+        #: whether it pays to record them, and can be done
+        self.recorded = launches >= FEW
+        #: how many recordings are kept
+        self.kept = max(1, min(REMEMBERED, HELD // max(launches, 1)))
+        self.known: OrderedDict[Places, tuple[Recording, Places] | None] = OrderedDict()
+
+    @property
+    def recordings(self) -> list[Recording]:
+        return [found[0] for found in self.known.values() if found is not None]
+
+    def places(self, table: Table) -> Places:
+        return tuple([table[slot] for slot in self.slots])
+
+    def remember(self, places: Places, found: tuple[Recording, Places] | None) -> None:
+        """Keep what is known of addresses, and forget the oldest: of recordings first."""
+        self.known[places] = found
+        self.known.move_to_end(places)
+        while len(self.recordings) > self.kept:
+            del self.known[next(p for p, old in self.known.items() if old is not None)]
+        if len(self.known) > REMEMBERED:
+            self.known.popitem(last=False)
 
 
 class Driver:
@@ -78,9 +103,10 @@ class Driver:
         self.own = load_sources(
             device, [call.source for call in program.calls if isinstance(call, CudaCall)]
         )
-        self.call_of: dict[int, Call] = dict(zip(map(id, program.runs), program.calls, strict=True))
         self.checked = tuple(c for c in program.kernel_calls if has_check(c.kernel))
         self.flag_of = {id(c): flags + 8 * k for k, c in enumerate(self.checked)}
+        self.call_of: dict[int, Call] = dict(zip(map(id, program.runs), program.calls, strict=True))
+        self.launches_of = {number: self.prepared(call) for number, call in self.call_of.items()}
         self.bodies: dict[int, tuple[Segment | Step, ...]] = {}
         self.parts = tuple(self.cut(program.plan.steps))
 
@@ -90,46 +116,41 @@ class Driver:
 
     # ---- segments ----
 
-    def cut(self, steps: tuple[Step, ...]) -> Iterator[Segment | Step]:
+    def cut(self, steps: Sequence[Step]) -> Iterator[Segment | Step]:
         """``steps`` as segments, and steps between them that wait for the device."""
         open_: list[Step] = []
-        for step in steps:
-            if open_ and self.count((*open_, step)) > MOST:
-                yield self.segment(open_)
-                open_ = []
-            if self.count((step,)) <= MOST:
-                open_.append(step)
-                continue
-            if open_:
-                yield self.segment(open_)
-                open_ = []
-            yield step
-        if open_:
-            yield self.segment(open_)
-
-    def segment(self, steps: Sequence[Step]) -> Segment:
-        return Segment(tuple(steps), tuple(sorted(self.slots(steps))), self.count(steps))
-
-    def count(self, steps: Sequence[Step]) -> int:
-        """How many launches steps are; more than MOST where the host has a part in them."""
         total = 0
         for step in steps:
-            match step:
-                case Run():
-                    call = self.call_of[id(step)]
-                    if isinstance(call, MergedCall):
-                        continue
-                    if isinstance(call, HostCall):
-                        return MOST + 1
-                    total += len(call.chain) if isinstance(call, KernelCall) else 1
-                    total += len(call.starts) if isinstance(call, CudaCall) else 0
-                case Copy():
-                    total += 1
-                case ScanLoop():
-                    total += step.length * self.count(step.body)
-                case _:
+            count = self.count(step)
+            if open_ and total + count > MOST:
+                yield Segment(open_, sorted(self.slots(open_)), total)
+                open_, total = [], 0
+            if count > MOST:
+                yield step
+            else:
+                open_.append(step)
+                total += count
+        if open_:
+            yield Segment(open_, sorted(self.slots(open_)), total)
+
+    def count(self, step: Step) -> int:
+        """How many launches a step is; more than MOST where the host has a part in it."""
+        match step:
+            case Run():
+                call = self.call_of[id(step)]
+                if isinstance(call, HostCall):
                     return MOST + 1
-        return min(total, MOST + 1)
+                if isinstance(call, MergedCall):
+                    return 0
+                if isinstance(call, KernelCall):
+                    return len(call.chain)
+                return 1 + (len(call.starts) if isinstance(call, CudaCall) else 0)
+            case Copy():
+                return 1
+            case ScanLoop():
+                return min(step.length * sum(map(self.count, step.body)), MOST + 1)
+            case _:
+                return MOST + 1
 
     def slots(self, steps: Sequence[Step]) -> set[int]:
         """Slots that steps read or move."""
@@ -155,27 +176,38 @@ class Driver:
 
     def replay(self, segment: Segment, table: Table) -> None:
         """Run a segment: as a recording if there is one for these addresses."""
-        key = tuple(table[slot] for slot in segment.slots)
-        found = segment.recordings.get(key)
-        if found is not None:
-            recording, after = found
-            segment.recordings.move_to_end(key)
-            recording.launch()
-            for slot, address in zip(segment.slots, after, strict=True):
-                table[slot] = address
-            return
-        if segment.launches < FEW or key not in segment.seen:
-            segment.seen[key] = None
-            while len(segment.seen) > REMEMBERED:
-                segment.seen.popitem(last=False)
+        if not segment.recorded:
             self.steps(segment.steps, table)
             return
-        recording = self.device.record(lambda: self.steps(segment.steps, table))
-        after = tuple(table[slot] for slot in segment.slots)
-        segment.recordings[key] = recording, after
-        if len(segment.recordings) > KEPT:
-            segment.recordings.popitem(last=False)
+        places = segment.places(table)
+        found = segment.known.get(places)
+        if found is None and places in segment.known:
+            found = self.record(segment, table)
+        segment.remember(places, found)
+        if found is None:
+            self.steps(segment.steps, table)
+            return
+        recording, ends = found
         recording.launch()
+        for slot, address in zip(segment.slots, ends, strict=True):
+            table[slot] = address
+
+    def record(self, segment: Segment, table: Table) -> tuple[Recording, Places] | None:
+        """A recording of a segment and the addresses that it ends on. None where something in it
+        cannot be recorded: it runs launch by launch from then on, which is said.
+        """
+        moved = list(table)
+        try:
+            recording = self.device.record(lambda: self.steps(segment.steps, moved))
+        except DeviceError as error:
+            segment.recorded = False
+            warnings.warn(
+                f"a program runs launch by launch, as it cannot be recorded: {error.what}",
+                RuntimeWarning,
+                stacklevel=2,
+            )
+            return None
+        return recording, segment.places(moved)
 
     # ---- what waits for the device ----
 
@@ -189,9 +221,7 @@ class Driver:
     def waiting(self, step: Step, table: Table) -> None:
         match step:
             case Run():
-                call = self.call_of[id(step)]
-                assert isinstance(call, HostCall)
-                self.host(call, table)
+                self.launches_of[id(step)](table)
             case WhileLoop():
                 cond, body = self.inner(step.cond), self.inner(step.body)
                 self.block(cond, table)
@@ -221,65 +251,95 @@ class Driver:
         self.device.to_host(value, address)
         return value[()]
 
-    def host(self, call: HostCall, table: Table) -> None:
-        """Run a node by its NumPy meaning on copies of its operands."""
-        arrays: dict[int, np.ndarray] = {}
-
-        def view(slot: int, type: TensorType) -> np.ndarray:
-            array = np.empty(type.shape, type.dtype)
-            if slot not in call.writes and array.nbytes:
-                self.device.to_host(array, table[slot])
-            arrays[slot] = array
-            return array
-
-        run_host(call, view)
-        for slot in call.writes:
-            if arrays[slot].nbytes:
-                self.device.to_device(table[slot], arrays[slot])
-
     # ---- launches ----
 
     def steps(self, steps: Sequence[Step], table: Table) -> None:
         for step in steps:
             match step:
                 case Run():
-                    self.call(self.call_of[id(step)], table)
+                    self.launches_of[id(step)](table)
                 case Copy():
                     target, source = table[step.target], table[step.source]
-                    if target != source:
+                    if target != source and step.nbytes:
                         self.device.copy(target, source, step.nbytes)
                 case ScanLoop():
                     for _ in trips(step, table):
                         self.steps(step.body, table)
 
-    def call(self, call: Call, table: Table) -> None:
-        if isinstance(call, LibraryCall):
-            workspace = 0 if call.workspace is None else table[call.workspace]
-            self.libraries[call.spec].run([table[s] for s in call.slots], workspace)
-            return
-        if isinstance(call, MergedCall):
-            return
-        if isinstance(call, CudaCall):
+    def prepared(self, call: Call) -> Launch:
+        """A function that puts a call on the stream, with all that is known beforehand looked up:
+        a launch takes a few microseconds.
+        """
+        match call:
+            case KernelCall():
+                return self.kernels(call)
+            case LibraryCall():
+                return self.library(call)
+            case CudaCall():
+                return self.own_kernel(call)
+            case HostCall():
+                device = self.device
+                return lambda table: on_host(call, device, table)
+        assert isinstance(call, MergedCall)
+        return lambda table: None
+
+    def kernels(self, call: KernelCall) -> Launch:
+        launch = self.device.launch
+        parts = []
+        for part in call.chain:
+            function, flag = self.functions[part.kernel], self.flag_of.get(id(part))
+            last = part.sizes if flag is None else (*part.sizes, flag)
+            if part.rows:
+                parts.append((function, part.rows, part.slots, last))
+
+        def run(table: Table) -> None:
+            for function, blocks, slots, last in parts:
+                args = [*[table[slot] for slot in slots], *last]
+                launch(function.handle, blocks, function.threads, args, function.shared)
+
+        return run
+
+    def library(self, call: LibraryCall) -> Launch:
+        plan, slots, workspace = self.libraries[call.spec], call.slots, call.workspace
+
+        def run(table: Table) -> None:
+            plan.run([table[slot] for slot in slots], 0 if workspace is None else table[workspace])
+
+        return run
+
+    def own_kernel(self, call: CudaCall) -> Launch:
+        handle, device = self.own[call.source], self.device
+
+        def run(table: Table) -> None:
             for target, source, nbytes in call.starts:
                 if source is None:
-                    self.device.fill(table[target], 0, nbytes)
+                    device.fill(table[target], 0, nbytes)
                 else:
-                    self.device.copy(table[target], table[source], nbytes)
-            given = [*(table[s] for s in call.slots), *call.scalars]
+                    device.copy(table[target], table[source], nbytes)
+            given = [*(table[slot] for slot in call.slots), *call.scalars]
             args = [given[k] for k in call.order]
-            handle, shared = self.own[call.source], call.source.shared
-            self.device.launch(handle, call.grid, call.block, args, shared)
-            return
-        assert isinstance(call, KernelCall)
-        for part in call.chain:
-            if part.rows:
-                function = self.functions[part.kernel]
-                args = [*[table[s] for s in part.slots], *part.sizes]
-                if id(part) in self.flag_of:
-                    args.append(self.flag_of[id(part)])
-                self.device.launch(
-                    function.handle, part.rows, function.threads, args, function.shared
-                )
+            device.launch(handle, call.grid, call.block, args, call.source.shared)
+
+        return run
+
+
+def on_host(call: HostCall, device: Device, table: Table) -> None:
+    """Run a node by its NumPy meaning on copies of its operands; waits."""
+    arrays: dict[int, np.ndarray] = {}
+    for value, slot in zip(call.inputs, call.reads, strict=True):
+        arrays[slot] = np.empty(value.type.shape, value.type.dtype)
+        if arrays[slot].nbytes:
+            device.to_host(arrays[slot], table[slot])
+
+    def view(slot: int, type: TensorType) -> np.ndarray:
+        if slot not in arrays:
+            arrays[slot] = np.empty(type.shape, type.dtype)
+        return arrays[slot]
+
+    run_host(call, view)
+    for slot in call.writes:
+        if arrays[slot].nbytes:
+            device.to_device(table[slot], arrays[slot])
 
 
 def swap(pairs: Sequence[tuple[int, int]], table: Table) -> None:

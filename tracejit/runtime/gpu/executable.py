@@ -122,7 +122,10 @@ class GpuExecutable:
             self.memory.flags(self.program),
         )
         self.staging = _Staging(self)
-        self.lock = threading.Lock()
+        self.lock = threading.RLock()
+        #: the thread that is launching
+        self.runner = 0
+        self.inner: GpuExecutable | None = None
 
     @property
     def graph(self) -> Graph:
@@ -131,17 +134,34 @@ class GpuExecutable:
     def launch(self, operands: Sequence[int], results: Sequence[int]) -> None:
         """Put a run on the stream. Failed checks of indices raise where somebody waits for it."""
         with self.lock:
-            inputs, outputs = self.staging.places(operands, results)
-            self.driver.run(self.memory.table(inputs, outputs))
-            self.staging.finish(results)
-        if self.driver.checked:
-            pending.add(self.device, self.check)
+            if self.runner == threading.get_ident():
+                self.within().launch(operands, results)
+                return
+            self.runner = threading.get_ident()
+            try:
+                inputs, outputs = self.staging.places(operands, results)
+                self.driver.run(self.memory.table(inputs, outputs))
+                self.staging.finish(results)
+            finally:
+                self.runner = 0
+                if self.driver.checked:
+                    pending.add(self.device, self.check)
+
+    def within(self) -> GpuExecutable:
+        """The same program in memory of its own, for calls that its own host calls make."""
+        if self.inner is None:
+            self.inner = GpuExecutable(self.stages, self.device)
+        return self.inner
+
+    def alloc(self, nbytes: int) -> Memory:
+        """Memory for a result."""
+        return self.memory.alloc(nbytes)
 
     def run(self, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
         """The results on ``arrays``, which must have the graph's input types; waits."""
         device = self.device
         operands = [device.alloc(max(a.nbytes, 1)) for a in arrays]
-        results = [device.alloc(max(t.nbytes, 1)) for t in self.output_types]
+        results = [self.alloc(max(t.nbytes, 1)) for t in self.output_types]
         for memory, array in zip(operands, arrays, strict=True):
             if array.nbytes:
                 device.to_device(memory.address, np.ascontiguousarray(array))
@@ -161,9 +181,8 @@ class GpuExecutable:
         checked = self.driver.checked
         flags = np.zeros(len(checked), np.int64)
         self.device.to_host(flags, self.memory.flag_cells)
-        if not flags.any():
-            return
-        self.device.fill(self.memory.flag_cells, 0, flags.nbytes)
+        for k in np.flatnonzero(flags).tolist():
+            self.device.fill(self.memory.flag_cells + 8 * k, 0, 8)
         for call, code in zip(checked, flags.tolist(), strict=True):
             if code:
                 at = call.checks[min(code, len(call.checks)) - 1] if call.checks else None
@@ -175,6 +194,14 @@ class GpuExecutable:
 
     def raise_failure(self, failure: object, arrays: Sequence[np.ndarray]) -> None:
         """Runs report failures where somebody waits for them; none comes back from ``launch``."""
+
+
+#: what storages are, in messages
+_KINDS = {"in": "argument ", "out": "result ", "const": "constant ", "arena": "", "zero": ""}
+
+
+def mebibytes(nbytes: int) -> str:
+    return f"{nbytes / 2**20:.1f} MiB"
 
 
 class _Memory:
@@ -199,24 +226,28 @@ class _Memory:
                 device.fill(self.fixed["zero", s.number], 0, s.nbytes)
 
     def take(self, nbytes: int) -> int:
-        """Memory for as long as the program is there. Where there is none, an error says what the
-        plan needs most for.
-        """
+        """The address of memory for as long as the program is there."""
+        self.held.append(self.alloc(nbytes))
+        return self.held[-1].address
+
+    def alloc(self, nbytes: int) -> Memory:
+        """Memory. Where there is none, the error says what the program needs most for."""
         try:
-            memory = self.device.alloc(max(nbytes, 1))
+            return self.device.alloc(max(nbytes, 1))
         except OutOfMemoryError as error:
-            largest = sorted(
-                (s for s in self.plan.storages if s.kind == "arena"), key=lambda s: -s.nbytes
-            )
-            lines = [f"the program's arena takes {self.plan.arena / 2**20:.1f} MiB; the largest:"]
-            for s in largest[:NAMED]:
+            storages = sorted(self.plan.storages, key=lambda s: -s.nbytes)[:NAMED]
+            total = sum(s.nbytes for s in self.plan.storages if s.kind != "arena")
+            lines = [
+                f"the program takes {mebibytes(self.plan.arena + total)}, of which "
+                f"{mebibytes(self.plan.arena)} between its steps; the largest buffers:"
+            ]
+            for s in storages:
+                names = f"{_KINDS[s.kind]}{' -> '.join(s.names)}"
                 where = f"  # {s.at.short()}" if s.at is not None else ""
-                lines.append(f"{s.nbytes / 2**20:10.1f} MiB  {' -> '.join(s.names)}{where}")
+                lines.append(f"{mebibytes(s.nbytes):>12}  {names}{where}")
             error.notes = (*error.notes, *lines)
-            error.at = error.at or (largest[0].at if largest else None)
+            error.at = error.at or next((s.at for s in storages if s.at is not None), None)
             raise
-        self.held.append(memory)
-        return memory.address
 
     def flags(self, program: Any) -> int:
         """Cells for the failures of calls with checks."""
@@ -278,11 +309,19 @@ class _Staging:
         for k, address in enumerate((*operands, *results)):
             own = self.own[k]
             if own is None and self.wanders(k, address):
-                own = self.own[k] = self.memory.take(self.types[k].nbytes)
+                own = self.own[k] = self.place(k)
             if own is not None and k < self.count:
                 self.device.copy(own, address, self.types[k].nbytes)
             found.append(address if own is None else own)
         return found[: self.count], found[self.count :]
+
+    def place(self, k: int) -> int | None:
+        """A fixed place for the ``k``-th; None where there is no memory for one."""
+        try:
+            return self.memory.take(self.types[k].nbytes)
+        except OutOfMemoryError:
+            self.launches = 0
+            return None
 
     def wanders(self, k: int, address: int) -> bool:
         """Whether to give the ``k``-th operand or result a fixed place."""

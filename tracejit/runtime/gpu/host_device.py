@@ -21,6 +21,7 @@ from __future__ import annotations
 import bisect
 import ctypes
 import itertools
+import threading
 import weakref
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -91,7 +92,9 @@ class HostDevice(Device):
         self._starts: list[int] = []  # of live allocations, sorted
         self._sizes: dict[int, int] = {}
         self._failure: DeviceError | None = None
-        self._recording: list[Callable[[], None]] | None = None
+        #: what each thread records
+        self._recordings: dict[int, list[Callable[[], None]]] = {}
+        self._lock = threading.RLock()
         self._plans: dict[Spec, LibraryPlan | None] = {}
 
     def __repr__(self) -> str:
@@ -113,9 +116,10 @@ class HostDevice(Device):
         start = -(-block.ctypes.data // _ALIGNMENT) * _ALIGNMENT
         block.fill(0xFF)  # nan, and -1: what reads it before it is written shows
         memory = Memory(start, nbytes, block)
-        self.used += nbytes
-        bisect.insort(self._starts, start)
-        self._sizes[start] = nbytes
+        with self._lock:
+            self.used += nbytes
+            bisect.insort(self._starts, start)
+            self._sizes[start] = nbytes
         if self.checks:
             host_launch.track(start, nbytes, True)
         weakref.finalize(memory, self._freed, start, nbytes, block).atexit = False
@@ -123,8 +127,9 @@ class HostDevice(Device):
 
     def _freed(self, start: int, nbytes: int, block: np.ndarray) -> None:
         # with the block, whose memory nobody else has before this is done
-        self.used -= nbytes
-        del self._starts[bisect.bisect_left(self._starts, start)], self._sizes[start]
+        with self._lock:
+            self.used -= nbytes
+            del self._starts[bisect.bisect_left(self._starts, start)], self._sizes[start]
         if self.checks:
             host_launch.track(start, nbytes, False)
 
@@ -149,8 +154,9 @@ class HostDevice(Device):
 
     def _allocation(self, address: int) -> tuple[int, int] | None:
         """The live allocation that begins last before an address: where, and its bytes."""
-        k = bisect.bisect_right(self._starts, address) - 1
-        return None if k < 0 else (self._starts[k], self._sizes[self._starts[k]])
+        with self._lock:
+            k = bisect.bisect_right(self._starts, address) - 1
+            return None if k < 0 else (self._starts[k], self._sizes[self._starts[k]])
 
     def _within(self, address: int, nbytes: int, what: str) -> None:
         found = self._allocation(address)
@@ -254,17 +260,18 @@ class HostDevice(Device):
 
     def record(self, work: Callable[[], None]) -> Recording:
         self._not_while_recording("no other recording can begin")
-        self._recording = []
+        recording = self._recordings[threading.get_ident()] = []
         try:
             work()
-            return _Replay(self, tuple(self._recording))
+            return _Replay(self, tuple(recording))
         finally:
-            self._recording = None
+            del self._recordings[threading.get_ident()]
 
     def _put(self, work: Callable[[], Any]) -> None:
         """Put work on the stream: it runs at once, unless it is recorded."""
-        if self._recording is not None:
-            self._recording.append(work)
+        recording = self._recordings.get(threading.get_ident())
+        if recording is not None:
+            recording.append(work)
             return
         try:
             work()
@@ -273,7 +280,7 @@ class HostDevice(Device):
                 self._failure = error.with_traceback(None)
 
     def _not_while_recording(self, what: str) -> None:
-        if self._recording is not None:
+        if threading.get_ident() in self._recordings:
             raise DeviceError(f"{what} while a program is being recorded")
 
 

@@ -44,8 +44,6 @@ def drain(device: Device) -> None:
     """Run all checks of ``device``, whose work is done. Raises the first failure; the others are
     notes of it.
     """
-    if device not in _waiting:
-        return
     with _lock:
         checks = _waiting.pop(device, {})
     failures: list[TracejitError] = []
@@ -56,8 +54,6 @@ def drain(device: Device) -> None:
             failures.append(error)
     if failures:
         first, *others = failures
-        first.notes += tuple(
-            f"also: {other.what}, {other.at.short() if other.at else 'elsewhere'}"
-            for other in others
-        )
+        also = (f"also: {e.what}, {e.at.short() if e.at else 'elsewhere'}" for e in others)
+        first.notes += tuple(dict.fromkeys(also))
         raise first

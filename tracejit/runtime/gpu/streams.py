@@ -11,36 +11,46 @@ from __future__ import annotations
 
 from typing import Any
 
+from tracejit.lazy import lazy
+
+cupy = lazy("cupy")
+
 
 def stream_of(device: Any) -> Any:
     """A device's CuPy stream, or None."""
     return getattr(device, "stream", None)
 
 
-def _other(stream: int) -> Any:
-    import cupy
+class _Stream:
+    """Another library's stream, by CUDA's protocol for streams."""
 
-    return cupy.cuda.ExternalStream(stream)
+    def __init__(self, address: int) -> None:
+        self.address = address
+
+    def __cuda_stream__(self) -> tuple[int, int]:
+        return 0, self.address
+
+
+def _other(stream: int) -> Any:
+    return cupy.cuda.Stream.from_external(_Stream(stream))
 
 
 def wait_for(device: Any, stream: int) -> None:
     """Work put on ``device`` from here on waits for what is on ``stream`` now."""
     own = stream_of(device)
     if own is not None and own.ptr != stream:
-        device.enter()
-        own.wait_event(_other(stream).record())
+        with device.at("waiting for another library's stream"):
+            own.wait_event(_other(stream).record())
 
 
 def let_wait(device: Any, stream: int) -> None:
     """Work put on ``stream`` from here on waits for what is on ``device`` now."""
     own = stream_of(device)
     if own is not None and own.ptr != stream:
-        device.enter()
-        _other(stream).wait_event(own.record())
+        with device.at("letting another library's stream wait"):
+            _other(stream).wait_event(own.record())
 
 
 def device_of(address: int) -> int:
     """The number of the GPU that an address belongs to."""
-    import cupy
-
     return int(cupy.cuda.runtime.pointerGetAttributes(address).device)
