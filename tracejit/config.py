@@ -184,6 +184,8 @@ FROM_ENVIRONMENT = (
     "tiers",
     "time",
     "threads",
+    "precision",
+    "deterministic",
 )
 
 

@@ -84,13 +84,9 @@ def blas() -> Rows:
 def gpu() -> tuple[str, str]:
     """A description of the first GPU, and why there is none; one of the two is empty."""
     try:
-        why = registry.driver()[1]
-        package = version("cupy-cuda12x") or version("cupy-cuda13x") or version("cupy")
-        if not package:
-            missing = f"CuPy is not installed ({registry.EXTRA})"
-            why = "; ".join(filter(None, (why, missing)))
-        if why:
+        if why := registry.problem():
             return "", why
+        package = version("cupy-cuda12x") or version("cupy-cuda13x") or version("cupy")
         runtime = importlib.import_module("cupy").cuda.runtime
         known = runtime.getDeviceProperties(0)
         name = known["name"].decode()

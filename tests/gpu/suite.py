@@ -356,7 +356,7 @@ class Suite:
         self.say(f"{len(self.graphs)} graphs lowered, {len(self.sources)} kernels")
 
     def machine_code(self) -> None:
-        if why := missing(nvrtc._version):
+        if why := missing(nvrtc.version):
             return self.say(f"skipped: no machine code is made: {why}")
         if nvrtc._tool("cuobjdump") is None:
             self.say("skipped: accesses are not looked at: there is no cuobjdump")

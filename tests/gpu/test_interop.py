@@ -16,6 +16,7 @@ import tracejit.numpy as jnp
 from tests.gpu.fake_device import FakeDevice, bytes_at, fake_gpu, write
 from tracejit.errors import ArgumentError, DeviceError, DTypeError
 from tracejit.runtime.gpu import dlpack
+from tracejit.runtime.gpu.device import Memory
 
 DTYPES = (np.float32, np.int8, np.uint64, np.bool_, np.complex128, np.float16, ml_dtypes.bfloat16)
 
@@ -228,6 +229,18 @@ def test_exchanged_axes_are_put_in_order(gpu: FakeDevice, kind: Any) -> None:
     before = gpu.uploads
     np.testing.assert_array_equal(jnp.asarray(x), x.data)
     assert gpu.uploads == before
+
+
+@pytest.mark.parametrize("kind", (WithInterface, WithDlpack))
+def test_memory_that_begins_at_an_odd_place_is_copied(gpu: FakeDevice, kind: Any) -> None:
+    data = np.arange(1000, dtype=np.float32)
+    foreign = kind(gpu, data)
+    foreign.data = data[1:]  # a view, as ``tensor[1:]`` is
+    foreign.memory = Memory(foreign.memory.address + 4, data.nbytes - 4, foreign.memory)
+    x = jnp.asarray(foreign)
+    [memory] = x._place.memories.values()
+    assert memory.address % 16 == 0
+    np.testing.assert_array_equal(x + 1, data[1:] + 1)
 
 
 def test_gaps_are_refused(gpu: FakeDevice) -> None:

@@ -11,7 +11,7 @@ the default device.
 
 from __future__ import annotations
 
-import platform
+import os
 from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
@@ -76,7 +76,7 @@ def processor_name() -> str:
                     return line.partition(":")[2].strip()
     except OSError:
         pass
-    return platform.processor() or platform.machine() or "cpu"
+    return os.uname().machine if hasattr(os, "uname") else "cpu"
 
 
 #: the CPU, where everything runs that is not asked to run elsewhere

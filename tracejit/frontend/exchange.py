@@ -18,7 +18,7 @@ from tracejit import hints
 from tracejit.errors import ArgumentError, DTypeError
 from tracejit.frontend import array as core
 from tracejit.frontend.devices import Device, gpus, missing
-from tracejit.frontend.placement import copied, on_gpu, placed
+from tracejit.frontend.placement import allocate, copied, on_gpu, placed
 from tracejit.ir.types import DTYPES, TensorType
 from tracejit.lazy import lazy
 from tracejit.runtime.gpu import streams
@@ -30,6 +30,8 @@ _dlpack = lazy("tracejit.runtime.gpu.dlpack")
 
 #: streams by their names in the two protocols
 _LEGACY, _NO_ORDER = 1, -1
+#: bytes of a kernel's widest access, and what libraries ask of addresses
+ALIGNMENT = 16
 
 # ---- out -----------------------------------------------------------------------------------------
 
@@ -163,7 +165,9 @@ def _device(number: int) -> Device:
 
 
 def _over(tensor: Any, device: Device) -> Any:
-    """An Array over a tensor's memory. Exchanged axes are put in order by a copy on the device."""
+    """An Array over a tensor's memory. Exchanged axes are put in order by a copy on the device, and
+    memory that begins where no wide access may (``tensor[1:]``) is copied too.
+    """
     type = TensorType(tensor.dtype, tensor.shape)
     order = _order(tensor)
     if order is None:
@@ -175,8 +179,13 @@ def _over(tensor: Any, device: Device) -> Any:
         )
     shape = tuple(tensor.shape[k] for k in order)
     memory = Memory(tensor.address, type.nbytes, tensor.owner)
+    own = bool(type.nbytes and tensor.address % ALIGNMENT)
+    if own:
+        memory = allocate(device, type.nbytes)
+        device.runtime.copy(memory.address, tensor.address, type.nbytes)
+        device.runtime.synchronize()  # then the owner may give the tensor's memory to others
     array = placed(device, memory, core.kind_for(type.dtype, shape, False, device))
-    array._place.lent = True
+    array._place.lent = not own
     if order == tuple(range(type.ndim)):
         return array
     back = tuple(order.index(k) for k in range(type.ndim))

@@ -79,10 +79,12 @@ class _At:
             raise device.failure(self.what, error) from error
 
     def __exit__(self, kind: Any, error: BaseException | None, traceback: Any) -> None:
-        if self.before != self.device.id:
-            self.device.runtime.setDevice(self.before)
-        if isinstance(error, Exception):
-            raise self.device.failure(self.what, error) from error
+        try:
+            if isinstance(error, Exception):
+                self.device.raise_failure(self.what, error)
+        finally:
+            if self.before != self.device.id:
+                self.device.runtime.setDevice(self.before)
 
 
 class _Graph(Recording):
@@ -123,7 +125,8 @@ class CupyDevice(Device):
         try:
             found = self.runtime.getDeviceProperties(id)
         except Exception as error:
-            raise self.failure(f"opening cuda:{id}", error) from error
+            self.raise_failure(f"opening cuda:{id}", error)
+            raise
         self.properties = Properties(
             found["name"].decode(),
             10 * found["major"] + found["minor"],
@@ -167,13 +170,13 @@ class CupyDevice(Device):
         """A block in which the thread is on this device and CuPy's errors are ours."""
         return _At(self, what)
 
-    def failure(self, what: str, error: Exception) -> Exception:
-        """An error of CuPy as ours; others as they are."""
+    def raise_failure(self, what: str, error: Exception) -> None:
+        """Raise an error of CuPy as ours; others are left to whoever caught them."""
         status = getattr(error, "status", None)
         if isinstance(error, cupy.cuda.memory.OutOfMemoryError) or status == _NO_MEMORY:
-            return OutOfMemoryError(f"{what}: {error}")
+            raise OutOfMemoryError(f"{what}: {error}") from error
         if isinstance(error, TracejitError) or status is None:
-            return error
+            return
         found = DeviceError(f"{what}: {error}", hint="work that is asked for later is not affected")
         if self.process != os.getpid():
             found.hint = "a process forked from one that used a GPU has none: start it by 'spawn'"
@@ -187,7 +190,7 @@ class CupyDevice(Device):
         elif status == _OLD_DRIVER or status in _NO_IMAGE:
             found.notes = (self._versions(),)
             found.hint = "install a driver that is as new as the CUDA libraries, or older libraries"
-        return found
+        raise found from error
 
     def _versions(self) -> str:
         driver, built = self.runtime.driverGetVersion(), self.runtime.runtimeGetVersion()

@@ -8,6 +8,7 @@ Several kernels go into one program, and as many programs side by side as there 
 program takes 30 ms before its first kernel. 50 kernels on two processors: 2.4 s one by one, 1.0 s
 as one program, 0.5 s as two. Kernels of one program have one and the same image (the same object).
 The disk cache knows an image by the texts of all its kernels, and each kernel by a note of that.
+For a GPU newer than NVRTC an image is PTX, which the driver finishes when it is loaded.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 from tracejit import kernels
-from tracejit.errors import BackendError
+from tracejit.errors import BackendError, DeviceError
 from tracejit.kernel.gpu.source import CudaSource
 from tracejit.record import dataclass
 from tracejit.runtime.cache import key_of, object_cache
@@ -75,7 +76,7 @@ class _Program:
 
     def options(self, arch: int) -> tuple[str, ...]:
         fused = "true" if self.sources[0].contract else "false"
-        found = [f"-arch=sm_{arch}", *_OPTIONS, f"-fmad={fused}"]
+        found = [f"-arch={form(arch)}", *_OPTIONS, f"-fmad={fused}"]
         if any("tj_complex" in source.text for source in self.sources):
             found.append("-DTJ_COMPLEX")
         if self.sources[0].arguments is not None:
@@ -84,10 +85,10 @@ class _Program:
 
 
 def compile_cubin(sources: Sequence[CudaSource], arch: int) -> dict[str, bytes]:
-    """Machine code for compute capability ``arch`` (90 is 9.0), by kernel name.
+    """Machine code for compute capability ``arch`` (90 is 9.0), or PTX, by kernel name.
 
     Raises BackendError with the compiler's message and the line it means, or where there is no
-    NVRTC.
+    NVRTC; DeviceError where NVRTC no longer knows ``arch``.
     """
     images: dict[str, bytes] = {}
     known: dict[bytes, bytes] = {}  # those found, by their notes
@@ -129,7 +130,7 @@ def _kernel_key(source: CudaSource, arch: int) -> bytes:
     """Known by everything but comments in front, which name the user's lines."""
     lines = source.text.split("\n")
     first = next((k for k, line in enumerate(lines) if not line.startswith("//")), 0)
-    parts = ("cuda", source.name, "\n".join(lines[first:]), _version())
+    parts = ("cuda", source.name, "\n".join(lines[first:]), version())
     return key_of(*parts, " ".join(_Program((source,)).options(arch)), _header(source.header))
 
 
@@ -172,7 +173,36 @@ def _library() -> Any:
 
 
 @lru_cache(maxsize=1)
-def _version() -> str:
+def architectures() -> tuple[int, ...]:
+    """What NVRTC compiles for, 90 for compute capability 9.0."""
+    library, count = _library(), ctypes.c_int()
+    library.nvrtcGetNumSupportedArchs(ctypes.byref(count))
+    found = (ctypes.c_int * count.value)()
+    library.nvrtcGetSupportedArchs(found)
+    return tuple(sorted(found))
+
+
+def form(arch: int) -> str:
+    """What code for a GPU is compiled to: its machine code, or the PTX of the newest older GPU that
+    NVRTC knows. Raises DeviceError for one older than those.
+
+    >>> form(90), form(91)  # doctest: +SKIP
+    ('sm_90', 'compute_90')
+    """
+    known = architectures()
+    if arch in known:
+        return f"sm_{arch}"
+    if arch < known[0]:
+        raise DeviceError(
+            f"the GPU's compute capability {arch // 10}.{arch % 10} is older than "
+            f"{known[0] // 10}.{known[0] % 10}, the oldest that NVRTC {version()} compiles for",
+            hint="libraries of an older CUDA know it: pip install 'tracejit[cuda12]'",
+        )
+    return f"compute_{max(one for one in known if one < arch)}"
+
+
+@lru_cache(maxsize=1)
+def version() -> str:
     """Of NVRTC."""
     major, minor = ctypes.c_int(), ctypes.c_int()
     _library().nvrtcVersion(ctypes.byref(major), ctypes.byref(minor))
@@ -194,7 +224,7 @@ def _compile(library: Any, program: _Program, arch: int) -> bytes:
         if status:
             log = _result(library, "ProgramLog", handle).rstrip(b"\0").decode(errors="replace")
             raise _failure(program, text, log, status)
-        return _result(library, "CUBIN", handle)
+        return _result(library, "PTX" if form(arch).startswith("compute") else "CUBIN", handle)
     finally:
         library.nvrtcDestroyProgram(ctypes.byref(handle))
 

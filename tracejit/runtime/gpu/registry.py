@@ -10,12 +10,14 @@ from __future__ import annotations
 import ctypes
 import functools
 import importlib.util
-import platform
+import sys
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tracejit.config import Settings, config, emulating
+from tracejit.errors import DeviceError
 from tracejit.lazy import lazy
+from tracejit.runtime.gpu import shared
 
 if TYPE_CHECKING:
     from tracejit.runtime.gpu.device import Device
@@ -37,7 +39,11 @@ def gpus() -> tuple[Device, ...]:
 
 @functools.cache
 def _opened() -> tuple[Device, ...]:
-    return tuple(_cupy_device.CupyDevice(k) for k in range(driver()[0]))
+    try:
+        return tuple(_cupy_device.CupyDevice(k) for k in range(driver()[0]))
+    except ImportError as error:
+        said = str(error).strip().splitlines()
+        raise DeviceError(f"CuPy does not load: {said[0] if said else 'an ImportError'}") from error
 
 
 def emulated(device: Device) -> AbstractContextManager[Settings]:
@@ -49,20 +55,57 @@ def emulated(device: Device) -> AbstractContextManager[Settings]:
 def problem() -> str:
     """Why there is no GPU to use, or the empty text."""
     missing = "" if importlib.util.find_spec("cupy") else f"CuPy is not installed ({EXTRA})"
-    return "; ".join(filter(None, (driver()[1], missing)))
+    return "; ".join(filter(None, (driver()[1], missing))) or _too_old()
+
+
+def _too_old() -> str:
+    """What is wrong with the driver's version, if anything is."""
+    built, known = shared.built_for(), _driver_version()
+    if built is None or not known or known >= 1000 * built:
+        return ""
+    return (
+        f"the NVIDIA driver knows CUDA up to {known // 1000}.{known % 1000 // 10}, and the CuPy "
+        f"installed is for CUDA {built} (install a newer driver, or CuPy for an older CUDA: {EXTRA})"
+    )
 
 
 @functools.cache
 def driver() -> tuple[int, str]:
     """How many devices the NVIDIA driver sees, and why it sees none."""
-    library = "nvcuda.dll" if platform.system() == "Windows" else "libcuda.so.1"
-    try:
-        driver = ctypes.CDLL(library)
-    except OSError:
-        return 0, f"no NVIDIA driver ({library} is not found)"
-    status = driver.cuInit(0)
+    library = _library()
+    if library is None:
+        return 0, f"no NVIDIA driver ({_FILE} is not found)"
+    status = library.cuInit(0)
     if status:
-        return 0, f"the NVIDIA driver does not start (cuInit gives {status})"
+        return 0, f"the NVIDIA driver does not start ({_said(library, status)})"
     count = ctypes.c_int(0)
-    driver.cuDeviceGetCount(ctypes.byref(count))
+    library.cuDeviceGetCount(ctypes.byref(count))
     return count.value, "" if count.value else "the NVIDIA driver sees no device"
+
+
+_FILE = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
+
+
+def _library() -> Any:
+    """The driver's library, or None."""
+    try:
+        return ctypes.CDLL(_FILE)
+    except OSError:
+        return None
+
+
+def _said(library: Any, status: int) -> str:
+    """An error of the driver in its own words: "CUDA_ERROR_NO_DEVICE, 100"."""
+    name = ctypes.c_char_p()
+    failed = library.cuGetErrorName(status, ctypes.byref(name))
+    known = b"cuInit" if failed or name.value is None else name.value
+    return f"{known.decode()}, {status}"
+
+
+def _driver_version() -> int:
+    """The newest CUDA that the driver serves: 12040 is 12.4; 0 where it does not say."""
+    version = ctypes.c_int(0)
+    library = _library()
+    if library is not None:
+        library.cuDriverGetVersion(ctypes.byref(version))
+    return version.value

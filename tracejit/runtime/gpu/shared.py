@@ -140,15 +140,22 @@ def _existing(roots: list[str], name: str) -> Iterator[str]:
 
 
 @lru_cache(maxsize=1)
-def cuda_versions() -> tuple[int, ...]:
-    """Major versions of CUDA, the one that CuPy was built for first."""
+def built_for() -> int | None:
+    """The major version of CUDA that the CuPy installed was built for, where its name says it."""
     for version in CUDA:
         try:
             metadata.version(f"cupy-cuda{version}x")
         except metadata.PackageNotFoundError:
             continue
-        return (version, *(other for other in CUDA if other != version))
-    return CUDA
+        return version
+    return None
+
+
+@lru_cache(maxsize=1)
+def cuda_versions() -> tuple[int, ...]:
+    """Major versions of CUDA, the one that CuPy was built for first."""
+    built = built_for()
+    return CUDA if built is None else (built, *(other for other in CUDA if other != built))
 
 
 # ---- places: folders that have lib/ and include/ -------------------------------------------------
