@@ -62,6 +62,8 @@ LAZY_DOORS = {
     ("tracejit.runtime.executable", "tracejit.runtime.gpu.executable"),
     ("tracejit.runtime.gpu.cupy_device", "cupy"),
     ("tracejit.runtime.gpu.registry", "tracejit.runtime.gpu.cupy_device"),
+    ("tracejit.runtime.gpu.registry", "tracejit.runtime.gpu.shared"),
+    ("tracejit.runtime.gpu.streams", "cupy"),
     ("tracejit.runtime.stages", "tracejit.codegen.module"),
     ("tracejit.runtime.stages", "tracejit.runtime.gpu.code"),
 }

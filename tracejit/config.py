@@ -147,7 +147,11 @@ def _device(value: Any) -> str:
     found = _DEVICE.fullmatch(text) if isinstance(text, str) else None
     if found is None:
         raise ValueError("cpu | gpu | cuda | cuda:<number>")
-    return "cpu" if found[1] == "cpu" else f"cuda:{int(found[2] or 0)}"
+    if found[1] == "cpu":
+        if int(found[2] or 0):
+            raise ValueError("cpu | gpu | cuda | cuda:<number> (there is one CPU device)")
+        return "cpu"
+    return f"cuda:{int(found[2] or 0)}"
 
 
 _DEVICE = re.compile(r"(cpu|gpu|cuda)(?::(\d+))?")

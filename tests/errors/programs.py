@@ -11,13 +11,17 @@ import operator
 from typing import Any
 
 import numpy as np
+import pytest
 
 import tracejit as tj
 import tracejit.numpy as jnp
+from tests.gpu.fake_device import FakeDevice, fake_gpu
 from tracejit import grad, jit, jvp, lax, linearize, value_and_grad, vjp, vmap
 from tracejit.frontend.array import apply
 from tracejit.frontend.custom import custom_vjp
 from tracejit.ir.prim import Primitive
+from tracejit.runtime.gpu import registry
+from tracejit.runtime.gpu.host_device import HostDevice
 
 x23 = np.ones((2, 3), np.float32)
 x32 = np.ones((3, 2), np.float32)
@@ -535,3 +539,55 @@ def donated_array() -> None:
 
 def update_shape() -> None:
     jit(lambda x: x.at[0].set(v6))(x43)
+
+
+# ---- devices -------------------------------------------------------------------------------------
+
+
+def device_name() -> None:
+    tj.device_put(x23, "tpu")
+
+
+def device_number() -> None:
+    with fake_gpu():
+        tj.device_put(x23, "cuda:1")
+
+
+def gpu_missing() -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(registry, "gpus", lambda: ())
+        patch.setattr(registry, "problem", lambda: "no NVIDIA driver (libcuda.so.1 is not found)")
+        jit(lambda x: x + 1, device="gpu")(x23)
+
+
+def two_devices() -> None:
+    with fake_gpu() as first, pytest.MonkeyPatch.context() as patch:
+        devices = (first, FakeDevice(1))
+        patch.setattr(registry, "gpus", lambda: devices)
+
+        @jit
+        def layer(x: Any, w: Any) -> Any:
+            return x @ w
+
+        layer(tj.device_put(x23, "cuda:0"), tj.device_put(x32, "cuda:1"))
+
+
+def array_too_large_for_a_gpu() -> None:
+    device = HostDevice(memory=1 << 20)
+    device.id = 0
+    with registry.emulated(device):
+        jnp.zeros((1024, 1024), device="gpu")
+
+
+def program_too_large_for_a_gpu() -> None:
+    device = HostDevice(memory=1 << 20)
+    device.id = 0
+    with registry.emulated(device), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(device, "load", lambda sources: dict.fromkeys(s.name for s in sources))
+
+        @jit(device="gpu")
+        def covariance(x: Any) -> Any:
+            y = x @ x.T
+            return jnp.tanh(y) @ y
+
+        covariance(np.ones((400, 3), np.float32))

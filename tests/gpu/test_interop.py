@@ -140,8 +140,14 @@ def test_what_a_capsule_keeps_is_let_go(gpu: FakeDevice) -> None:
     assert memory() is not None
     del taken
     gc.collect()
+    dlpack.sweep()  # as the next capsule does
     assert memory() is None
     assert not dlpack._exported
+
+
+def test_a_consumer_that_refuses_says_why(gpu: FakeDevice) -> None:
+    with pytest.raises((RuntimeError, BufferError), match="[Uu]nsupported"):
+        np.from_dlpack(put(np.ones(3)))
 
 
 def test_a_capsule_for_the_host(gpu: FakeDevice) -> None:

@@ -13,6 +13,7 @@ import tracejit.numpy as jnp
 from tracejit import lax
 from tracejit.kernel.nodes import Kernel, Loop, While
 from tracejit.kernel.text import show
+from tracejit.kernel.verify import verify
 from tracejit.kernel.visit import statements
 
 X = np.linspace(0.1, 2.0, 130, dtype=np.float32)
@@ -35,13 +36,22 @@ def test_an_average_that_follows_its_input() -> None:
         "  par chunk in idiv(add(n0, 127), 128):",
         "    vec(16x8) i0 in mul(chunk, 128)..min(n0, add(mul(chunk, 128), 128)):",
         "      z0: f32 = mul(x0[0, i0], 0.0)",
-        "      seq number in steps:",
-        "        step: i64 = sub(add(steps, -1), number)",
+        "      seq turn in steps:",
+        "        step: i64 = sub(add(steps, -1), turn)",
         "        t1: f32 = add(mul(0.5, z0), x0[step, i0])",
         "        y1[step, i0] = t1",
         "        z0 = t1",
         "      y0[i0] = z0",
     ]
+
+
+def test_a_loop_backward_inside_of_two_axes_has_names_of_its_own() -> None:
+    def f(c: Any, x: Any) -> Any:
+        return lax.scan(lambda c, x: (jnp.tanh(c + x[:, None]), c), c, x, reverse=True)
+
+    kernel = kernel_of(f, np.ones((3, 4, 64), "f4"), np.ones((5, 3, 64), "f4"))
+    verify(kernel)
+    assert "par number in 12:" in show(kernel)
 
 
 def test_a_number_needs_no_loop_around_time() -> None:

@@ -435,7 +435,15 @@ def jit(
     for name, option in (("backend", backend), ("mode", mode), ("threads", threads)):
         if option is not None:
             legal(name, option)
-    if device is not None:
+    if device is not None and backend is not None:
+        on_cpu = name_of(device) == "cpu"
+        if on_cpu == (backend == "cuda"):
+            raise ArgumentError(
+                f"jit: the {backend} back end does not run on {name_of(device)}",
+                at=source.here(),
+                hint="give one of `backend` and `device`",
+            )
+    elif device is not None:
         name_of(device)
     donate = _positions_and_names(fun, "donate", donate_argnums, donate_argnames)
     static = _positions_and_names(fun, "static", static_argnums, static_argnames)

@@ -5,7 +5,7 @@
     from_gpu(tensor)                    an Array over a CuPy array, a CUDA tensor of torch, ...
 
 Such an Array is bound to the tensor's device. Others see what is written to shared memory, so do
-not write there.
+not write there. A tensor that begins at no multiple of 16 bytes is copied.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ from tracejit.source import here
 # capsules are made by ctypes: their layout loads when one is asked for
 _dlpack = lazy("tracejit.runtime.gpu.dlpack")
 
+#: what addresses of operands are multiples of; tensors that begin elsewhere are copied
+ALIGNMENT = 16
 #: streams by their names in the two protocols
 _LEGACY, _NO_ORDER = 1, -1
-#: bytes of a kernel's widest access, and what libraries ask of addresses
-ALIGNMENT = 16
 
 # ---- out -----------------------------------------------------------------------------------------
 
@@ -59,7 +59,8 @@ def to_dlpack(x: Any, options: dict[str, Any]) -> Any:
     stream = options.get("stream")
     if stream != _NO_ORDER:
         streams.let_wait(device.runtime, stream or _LEGACY)
-    tensor = _dlpack.Tensor(memory.address, x.shape, None, x.dtype, own, memory)
+    shared = streams.Shared(device.runtime, memory)
+    tensor = _dlpack.Tensor(memory.address, x.shape, None, x.dtype, own, shared)
     newest = options.get("max_version") or (0, 0)
     return _dlpack.export(tensor, versioned=newest[0] >= 1)
 
@@ -178,7 +179,7 @@ def _over(tensor: Any, device: Device) -> Any:
             hint="pass a contiguous copy of it",
         )
     shape = tuple(tensor.shape[k] for k in order)
-    memory = Memory(tensor.address, type.nbytes, tensor.owner)
+    memory = Memory(tensor.address, type.nbytes, streams.Shared(device.runtime, tensor.owner))
     own = bool(type.nbytes and tensor.address % ALIGNMENT)
     if own:
         memory = allocate(device, type.nbytes)
@@ -189,7 +190,9 @@ def _over(tensor: Any, device: Device) -> Any:
     if order == tuple(range(type.ndim)):
         return array
     back = tuple(order.index(k) for k in range(type.ndim))
-    return core.methods.transpose(array, back)
+    found = core.methods.transpose(array, back)
+    device.runtime.synchronize()  # for the same reason
+    return found
 
 
 def _order(tensor: Any) -> tuple[int, ...] | None:

@@ -16,12 +16,15 @@ from typing import Any
 
 import numpy as np
 
+from tracejit.errors import OutOfMemoryError
 from tracejit.frontend import array as core
 from tracejit.frontend.devices import CPU, Device, common, default, find
 from tracejit.frontend.trace import current_trace
 from tracejit.ir.types import TensorType
 from tracejit.runtime import buffers
 from tracejit.runtime.gpu import pending
+from tracejit.runtime.gpu.device import ROOM
+from tracejit.source import here
 
 #: scalars of which a device keeps copies
 MOST_SCALARS = 4096
@@ -59,8 +62,12 @@ class Held:
 
 
 def allocate(device: Device, nbytes: int) -> Any:
-    """Memory on a GPU, of at least one byte."""
-    return device.runtime.alloc(nbytes or 1)
+    """Memory on a GPU, of at least one byte. Raises OutOfMemoryError at the user's line."""
+    try:
+        return device.runtime.alloc(nbytes or 1)
+    except OutOfMemoryError as error:
+        error.at, error.hint = error.at or here(), error.hint or ROOM
+        raise
 
 
 def upload(device: Device, data: np.ndarray) -> Any:

@@ -156,9 +156,9 @@ class LoopWriter(Writer):
         name = form.step.name
         if not form.reverse:
             return [Loop("seq", name, begin, end, tuple(step.statements))]
-        number = Var(name.replace("step", "number"), "i64")
-        place = Local(name, "i64", isub(isub(steps, const(1)), number))
-        return [Loop("seq", number.name, begin, end, (place, *step.statements))]
+        turn = Var(name.replace("step", "turn"), "i64")
+        place = Local(name, "i64", isub(isub(steps, const(1)), turn))
+        return [Loop("seq", turn.name, begin, end, (place, *step.statements))]
 
     def while_loop(self, form: LoopForm, block: Block, step: Block) -> list[Stmt]:
         """A while around a step. A long condition is a local, computed before and after the

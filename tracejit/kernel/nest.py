@@ -16,7 +16,7 @@ from tracejit.ir.expr import Expr, Load, Op, Var, children, rebuild, walk
 from tracejit.ir.graph import Graph, Value
 from tracejit.ir.types import short
 from tracejit.passes.groups import Group, Partition
-from tracejit.passes.pull import Puller
+from tracejit.passes.pull import Puller, has_check
 from tracejit.passes.space import index_for, pull_root, space_index
 from tracejit.record import dataclass
 
@@ -181,9 +181,16 @@ def collapse(nest: Nest) -> Nest:
 
 
 def _squeeze(nest: Nest) -> Nest:
-    """Drop the axes of one element from shapes and indices."""
+    """Drop the axes of one element from shapes and indices, if no index there is checked."""
+    checked = {
+        (name, k)
+        for name, index in accesses(nest)
+        for k, n in enumerate(nest.shapes.get(name, ()))
+        if n == 1 and has_check(index[k])
+    }
     keep = {
-        name: tuple(k for k, n in enumerate(shape) if n != 1) for name, shape in nest.shapes.items()
+        name: tuple(k for k, n in enumerate(shape) if n != 1 or (name, k) in checked)
+        for name, shape in nest.shapes.items()
     }
 
     def short_index(name: str, index: Index) -> Index:

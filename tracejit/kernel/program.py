@@ -102,13 +102,16 @@ class HostCall:
 @dataclass(frozen=True)
 class LibraryCall:
     """A call of a GPU's library on ``slots``, in the order of ``spec.operands``; ``workspace``: the
-    slot of the memory it works in.
+    slot of the memory it works in. ``before``, ``after``: (target, source, bytes) to copy, for
+    operands that do not lie as libraries ask.
     """
 
     spec: Spec
     slots: tuple[int, ...]
     workspace: int | None
     at: Position | None
+    before: tuple[tuple[int, int, int], ...] = ()
+    after: tuple[tuple[int, int, int], ...] = ()
 
 
 @dataclass(frozen=True)

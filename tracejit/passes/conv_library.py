@@ -131,7 +131,9 @@ def _source(x: Value, spec: Ints, graph: Graph, *, reversals: bool) -> _Source:
     axes.
     """
     flipped: frozenset[int] = frozenset()
-    while (made := graph.producer.get(x)) is not None and isinstance(made.inputs[0], Value):
+    while (made := graph.producer.get(x)) is not None:
+        if not (made.inputs and isinstance(made.inputs[0], Value)):  # a constant has no operands
+            break
         if made.prim is transpose:
             spec = tuple(made.params["permutation"][axis] for axis in spec)
         elif made.prim is rev and reversals:

@@ -185,7 +185,10 @@ class _Loop:
     def form(self) -> LoopForm:
         parts, body = self.parts, self.parts.body
         for k in range(parts.n_carry):
-            self.new_cells(k, body.inputs[parts.n_consts + k].type)
+            type = body.inputs[parts.n_consts + k].type
+            if not type.size:  # no cell at any point: nothing would tell the steps apart
+                raise NotInside(f"carry {k} has no elements")
+            self.new_cells(k, type)
         if len(self.state.cells) > MOST_CELLS:
             raise NotInside(f"a point has {len(self.state.cells)} values")
         step = _Step(body, self.source, self)

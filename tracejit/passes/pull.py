@@ -64,7 +64,10 @@ class Puller:
         if isinstance(x, Literal):
             return Const(x.value.item(), short(x.type.dtype))
         # an axis of one element has one index: loops over it need not exist
-        index = tuple(ZERO if n == 1 else i for i, n in zip(index, x.type.shape, strict=True))
+        shape = x.type.shape
+        index = tuple(
+            ZERO if n == 1 and not has_check(i) else i for i, n in zip(index, shape, strict=True)
+        )
         key = (x, index)
         found = self.memo.get(key)
         if found is None:
@@ -88,6 +91,11 @@ class Puller:
         operands = tuple(Reader(self, operand) for operand in node.inputs)
         found = node.prim.element(operands, index, **node.params)
         return found[node.outputs.index(x)] if isinstance(found, tuple) else found  # type: ignore[no-any-return]
+
+
+def has_check(expr: Expr) -> bool:
+    """Whether some index in an expression is reported when it lies outside of its axis."""
+    return any(isinstance(node, Op) and node.fn == "check_index" for node in walk(expr))
 
 
 def guarded(expr: Expr, guard: Expr, told: Callable[[int], None] | None = None) -> Expr:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from functools import cached_property
 
+from tracejit import source
+from tracejit.errors import BackendError
 from tracejit.ir.graph import Graph
 from tracejit.ir.text import show as show_graph
 from tracejit.kernel.program import Program
@@ -76,12 +78,16 @@ class Sources:
 
     @cached_property
     def llvm(self) -> str:
-        """LLVM text of the kernels and of ``main``."""
+        """LLVM text of the kernels and of ``main``. Raises BackendError for a GPU's program."""
+        self._for_cpu("LLVM text")
         return cpu.sources(self._stages.program, self._stages.threads)
 
     @cached_property
     def numba(self) -> str:
-        """One Python module that needs only NumPy and Numba."""
+        """One Python module that needs only NumPy and Numba. Raises BackendError for a GPU's
+        program.
+        """
+        self._for_cpu("Numba source")
         graph = self._stages.graph
         names = [v.name.strip() or f"argument_{k}" for k, v in enumerate(graph.inputs)]
         return _module.print_source(  # type: ignore[no-any-return]
@@ -90,8 +96,23 @@ class Sources:
 
     @cached_property
     def cuda(self) -> str:
-        """CUDA C of the kernels of a program for a GPU."""
+        """CUDA C of the kernels of a program for a GPU. Raises BackendError for one for the CPU."""
+        if self._stages.backend != "cuda":
+            raise BackendError(
+                "these are stages of a program for the CPU, which has no CUDA C",
+                at=source.here(),
+                hint='jit(f, device="cuda") is for a GPU; without one, inside of '
+                "tracejit.debug.cuda_on_cpu()",
+            )
         return _cuda.sources(self._stages.program)  # type: ignore[no-any-return]
+
+    def _for_cpu(self, what: str) -> None:
+        if self._stages.backend == "cuda":
+            raise BackendError(
+                f"these are stages of a program for a GPU, which has no {what}",
+                at=source.here(),
+                hint="`.sources.cuda` is its source",
+            )
 
     def __str__(self) -> str:
         return self.cuda if self._stages.backend == "cuda" else self.llvm

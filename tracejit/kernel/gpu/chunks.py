@@ -112,8 +112,8 @@ class Chunks(GpuWriter):
         kept = tuple(SIZE.name if a == self.nest.axes[0] else a.extent for a in self.nest.kept)
         dtypes = {"tickets": "i32"}
         self.shapes["tickets"] = self.ticket_shape(kept)
-        for item in self.found:
-            name = f"part_{item.fold}"
+        for k, item in enumerate(self.found):
+            name = self.part_name(k)
             dtypes[name] = "f32" if item.dtype in HALF else item.dtype
             self.shapes[name] = self.part_shape(PARTS.name if self.moving else parts, kept)
         values = {SIZE.name: self.nest.axes[0].extent, **self.sizes}
@@ -125,6 +125,14 @@ class Chunks(GpuWriter):
         self.nest = replace(
             self.nest, dtypes=self.nest.dtypes | dtypes, shapes=self.nest.shapes | shapes
         )
+
+    def part_name(self, k: int) -> str:
+        """The buffer with the parts of the ``k``-th reduction. A short axis that was written out
+        has left several reductions of one name.
+        """
+        folds = [item.fold for item in self.found]
+        copy = folds[:k].count(folds[k])
+        return f"part_{folds[k]}" + (f"_{copy}" if copy else "")
 
     def part_shape(self, parts: int | str, kept: Shape) -> Shape:
         raise NotImplementedError
@@ -224,10 +232,10 @@ class LongRows(Chunks):
         self.combine(row, folds)
         if self.cut:
             index = tuple(Var(a.var, "i64") for a in kept)
-            for item in folds:
+            for k, item in enumerate(folds):
                 total_of = self.accumulators[item.read]
                 at = (*index, part)
-                row.statements.append(Store(f"part_{item.fold}", at, total_of, FIRST))
+                row.statements.append(Store(self.part_name(k), at, total_of, FIRST))
             inside = Block(row, 2, ())
             self.fold_parts(inside, index)
             self.results(inside)
@@ -271,9 +279,9 @@ class LongRows(Chunks):
             self.accumulators[item.read] = Var(f"whole{k}", dtype)
         at = iadd(imul(Var("k", "i64"), self.threads), THREAD)
         adds: list[Stmt] = []
-        for item in self.found:
+        for k, item in enumerate(self.found):
             var = self.accumulators[item.read]
-            value = Load(f"part_{item.fold}", (*index, Var("p", "i64")), var.dtype)
+            value = Load(self.part_name(k), (*index, Var("p", "i64")), var.dtype)
             adds.append(Accumulate(var.name, item.fn, value))
         inside = If(below(Var("p", "i64"), self.parts), tuple(adds))
         most = BLOCKS // prod(a.extent for a in self.nest.kept)

@@ -209,7 +209,7 @@ class Columns(Chunks):
         index = (part, *(Var(a.var, "i64") for a in self.nest.kept))
         for k, item in enumerate(self.found):
             value = self.acc(k, item, self.lane_of(start))
-            lane.statements.append(Store(f"part_{item.fold}", index, value))
+            lane.statements.append(Store(self.part_name(k), index, value))
         return self.stored(self.vector(self.columns[-1], start, lane))
 
     def fold_parts(self, top: Block, start: Expr) -> list[Stmt]:
@@ -219,7 +219,7 @@ class Columns(Chunks):
         lane = Block(top, 3, self.columns[-1:])
         index = (Var("p", "i64"), *(Var(a.var, "i64") for a in self.nest.kept))
         for k, item in enumerate(self.found):
-            value = Load(f"part_{item.fold}", index, self.dtype(item))
+            value = Load(self.part_name(k), index, self.dtype(item))
             lane.statements.append(self.add(k, item, value, self.lane_of(start)))
         trip = self.vector(self.columns[-1], start, lane)
         stride = self.down * AHEAD
@@ -227,7 +227,8 @@ class Columns(Chunks):
         inside = If(below(Var("p", "i64"), self.parts), tuple(trip))
         place = Local("p", "i64", iadd(at, TY if self.down > 1 else const(0)))
         count = idiv(iadd(self.parts, stride - 1), stride)
-        found = [Loop("seq", "g", const(0), count, tuple(repeat("k", AHEAD, [place, inside])))]
+        trips = tuple(repeat("k", AHEAD, [place, inside]))
+        found: list[Stmt] = [Loop("seq", "g", const(0), count, trips)]
         return found if self.there is None else [If(self.there, tuple(found))]
 
     def results(self, top: Block, start: Expr) -> list[Stmt]:

@@ -56,8 +56,9 @@ class Maps(GpuWriter):
             self.threads = 32
             block = Block(top, 2, ())
             self.write_items(block, (), items, 0)
-            only = If(Op("eq", (THREAD, const(0)), "bool"), tuple(block.statements))
-            return (*top.statements, only)
+            # what it reads too: the result may have the operand's memory
+            alone = (*top.statements, *block.statements)
+            return (If(Op("eq", (THREAD, const(0)), "bool"), alone),)
         self.width = self.lanes(kept[-1], items, exact=len(kept) > 1)
         units = self.points(kept, self.width)
         times = self.times(items)

@@ -17,6 +17,7 @@ from tracejit.ir.types import DTYPES, TensorType
 from tracejit.kernel.alike import alike
 from tracejit.kernel.gpu.custom import lower_custom
 from tracejit.kernel.gpu.fused import lower_fused
+from tracejit.kernel.gpu.library import Spec
 from tracejit.kernel.gpu.loops import lower_loop_gpu
 from tracejit.kernel.gpu.products import conv_gpu, matmul_gpu
 from tracejit.kernel.gpu.specs import spec_of
@@ -120,13 +121,11 @@ class _Lowering:
         slot = dict(zip(run.group.inputs, run.reads, strict=True))
         operands = tuple(slot[x] for x in node.inputs if isinstance(x, Value))
         slots = (*operands, *run.writes)
-        found = spec_of(node, target.compute) if target.vector_bytes else None
-        if found is not None:
+        found = spec_of(node, target.compute)
+        workspace = None if found is None else target.workspace(found[0])
+        if found is not None and workspace is not None:
             spec, order = found
-            workspace = target.workspace(spec)
-            if workspace is not None:
-                own = self.scratch.slots((_bytes(workspace),)) if workspace else (None,)
-                return LibraryCall(spec, tuple(slots[k] for k in order), own[0], node.at)
+            return self.library_call(spec, tuple(slots[k] for k in order), workspace, run)
         if node.prim not in (dot_general, conv_general_dilated):  # only libraries know the others
             return HostCall(node, run.group.inputs, run.reads, run.writes)
         (lhs, rhs), out = (x.type for x in node.inputs), node.outputs[0].type
@@ -135,6 +134,25 @@ class _Lowering:
             make = conv_gpu if node.prim is conv_general_dilated else matmul_gpu
             self.known[key] = make(lhs, rhs, out, dict(node.params), target)
         return self.kernel_call(self.known[key], slots)
+
+    def library_call(
+        self, spec: Spec, slots: tuple[int, ...], workspace: int, run: Run
+    ) -> LibraryCall:
+        """The call; operands at odd places by way of scratch."""
+        types = {slot: self.scratch.plan.slots[slot].type for slot in slots}
+        odd = [slot for slot in types if slot in self.odd]
+        more = [types[slot] for slot in odd] + ([_bytes(workspace)] if workspace else [])
+        own = self.scratch.slots(tuple(more)) if more else ()
+        place = dict(zip(odd, own, strict=False))
+        copies = [(place[slot], slot, types[slot].nbytes) for slot in odd]
+        return LibraryCall(
+            spec,
+            tuple(place.get(slot, slot) for slot in slots),
+            own[-1] if workspace else None,
+            run.group.node.at,
+            tuple(copy for copy in copies if copy[1] not in run.writes),
+            tuple((slot, mine, n) for mine, slot, n in copies if slot in run.writes),
+        )
 
 
 def _bytes(count: int) -> TensorType:

@@ -21,7 +21,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from tracejit.ir.expr import Const, Expr, Load, Op, Var, children, const, iadd, isub, rebuild, walk
-from tracejit.kernel.gpu.target import GpuTarget
+from tracejit.kernel.gpu.target import WARP, GpuTarget
 from tracejit.kernel.nodes import (
     Accumulate,
     Atomic,
@@ -221,7 +221,7 @@ def threads(kernel: Kernel) -> Expr:
 
 
 def shared(kernel: Kernel) -> int:
-    """About how many bytes of shared memory a block declares."""
+    """About how many bytes of shared memory a block declares, and its Combines take."""
     found = 0
     for stmt in block_of(kernel).body:
         if isinstance(stmt, Scratch):
@@ -229,7 +229,8 @@ def shared(kernel: Kernel) -> int:
             for n in stmt.shape:
                 size *= n
             found += size
-    return found
+    meets = [s for s in statements(kernel.body) if isinstance(s, Combine) and s.width > WARP]
+    return found + len(meets) * WARP * 8
 
 
 def merged(kernels: Sequence[Kernel]) -> Kernel:

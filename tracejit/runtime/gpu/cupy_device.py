@@ -319,14 +319,14 @@ class CupyDevice(Device):
             self._recorder = threading.get_ident()
             try:
                 work()
+                return _Graph(self, side.end_capture())
             except BaseException:
                 self._side = None
-                with suppress(Exception):  # of a capture that is broken already
+                with suppress(Exception):  # of a recording that is broken already
                     side.end_capture()
                 raise
             finally:
                 self._recorder = 0
-            return _Graph(self, side.end_capture())
 
 
 def version_text(number: int) -> str:

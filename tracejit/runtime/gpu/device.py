@@ -22,7 +22,11 @@ from tracejit.kernel.gpu.library import Spec
 from tracejit.kernel.gpu.source import CudaSource
 from tracejit.record import dataclass
 
-__all__ = ["CudaSource", "Device", "LibraryPlan", "Memory", "Properties", "Recording"]
+__all__ = ["CudaSource", "Device", "LibraryPlan", "Memory", "Properties", "Recording", "ROOM"]
+
+
+#: the hint of an error for lack of memory
+ROOM = "del arrays that are no longer needed, donate arguments, or take smaller batches"
 
 
 @dataclass(frozen=True)

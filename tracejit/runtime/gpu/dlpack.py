@@ -12,6 +12,7 @@ import ctypes
 from ctypes import POINTER, Structure, c_int32, c_int64, c_uint8, c_uint16, c_uint32, c_uint64
 from ctypes import c_void_p as pointer
 from math import prod
+from sys import getrefcount
 from typing import Any
 
 import numpy as np
@@ -103,12 +104,26 @@ def _let_go(record: int | None) -> None:
     _exported.pop(record or 0, None)
 
 
-@ctypes.PYFUNCTYPE(None, pointer)
-def _capsule_gone(capsule: int) -> None:
-    """A capsule that nobody took still has its first name."""
-    for name in _NAMES.values():
-        if _is_valid(capsule, name):
-            _exported.pop(_content(capsule, name), None)
+#: capsules that nobody may have taken yet. They have no destructor: one written in Python loses the
+#: error with which a consumer refuses a capsule
+_waiting: list[Any] = []
+
+
+def sweep() -> None:
+    """Forget capsules that were taken, and what those hold that nobody else has any more."""
+    for k in reversed(range(len(_waiting))):
+        place = id(_waiting[k])
+        name = next((name for name in _NAMES.values() if _is_valid(place, name)), None)
+        if name is not None and getrefcount(_waiting[k]) > _ALONE:
+            continue
+        if name is not None:
+            _exported.pop(_content(place, name), None)
+        del _waiting[k]
+
+
+_waiting.append(object())
+_ALONE = getrefcount(_waiting[0])
+_waiting.clear()
 
 
 def code_of(dtype: np.dtype) -> int:
@@ -136,8 +151,10 @@ def export(tensor: Tensor, *, versioned: bool) -> Any:
     record.deleter = _let_go
     address = ctypes.addressof(record)
     _exported[address] = (record, sizes, tensor.owner)
-    destructor = ctypes.cast(_capsule_gone, pointer)
-    return _new(address, _NAMES[versioned], destructor)
+    sweep()
+    capsule = _new(address, _NAMES[versioned], None)
+    _waiting.append(capsule)
+    return capsule
 
 
 def row_major(shape: tuple[int, ...]) -> tuple[int, ...]:

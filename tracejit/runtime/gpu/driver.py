@@ -31,7 +31,16 @@ from tracejit.kernel.program import (
     Program,
 )
 from tracejit.kernel.verify import has_check
-from tracejit.passes.place import Branch, Copy, Run, ScanLoop, Step, WhileLoop
+from tracejit.passes.place import (
+    Branch,
+    Copy,
+    Plan,
+    Run,
+    ScanLoop,
+    Step,
+    Storage,
+    WhileLoop,
+)
 from tracejit.runtime.driver import run_host
 from tracejit.runtime.gpu.code import Function, load_sources
 from tracejit.runtime.gpu.device import Device, LibraryPlan, Recording
@@ -53,9 +62,9 @@ Launch = Callable[[Table], None]
 
 
 class Segment:
-    """Steps whose launches are known beforehand. ``known``: the addresses that they began on, the
-    latest last, with their recording and the addresses that they ended on, or None where they ran
-    once.
+    """Steps whose launches are known beforehand. ``slots``: those of theirs whose addresses are not
+    always the same. ``known``: the addresses that they began on, the latest last, with their
+    recording and the addresses that they ended on, or None where they ran once.
     """
 
     def __init__(self, steps: Sequence[Step], slots: Sequence[int], launches: int) -> None:
@@ -107,6 +116,8 @@ class Driver:
         self.flag_of = {id(c): flags + 8 * k for k, c in enumerate(self.checked)}
         self.call_of: dict[int, Call] = dict(zip(map(id, program.runs), program.calls, strict=True))
         self.launches_of = {number: self.prepared(call) for number, call in self.call_of.items()}
+        #: slots that do not always begin at the same address
+        self.varying = {k for k, _ in operand_slots(program.plan)} | set(moved(program.plan.steps))
         self.bodies: dict[int, tuple[Segment | Step, ...]] = {}
         self.parts = tuple(self.cut(program.plan.steps))
 
@@ -123,7 +134,7 @@ class Driver:
         for step in steps:
             count = self.count(step)
             if open_ and total + count > MOST:
-                yield Segment(open_, sorted(self.slots(open_)), total)
+                yield self.segment(open_, total)
                 open_, total = [], 0
             if count > MOST:
                 yield step
@@ -131,7 +142,10 @@ class Driver:
                 open_.append(step)
                 total += count
         if open_:
-            yield Segment(open_, sorted(self.slots(open_)), total)
+            yield self.segment(open_, total)
+
+    def segment(self, steps: Sequence[Step], launches: int) -> Segment:
+        return Segment(steps, sorted(self.slots(steps) & self.varying), launches)
 
     def count(self, step: Step) -> int:
         """How many launches a step is; more than MOST where the host has a part in it."""
@@ -164,6 +178,7 @@ class Driver:
                     elif isinstance(call, LibraryCall):
                         found.update(call.slots)
                         found.update(() if call.workspace is None else (call.workspace,))
+                        found.update(s for copy in (*call.before, *call.after) for s in copy[:2])
                     elif isinstance(call, CudaCall):
                         found.update(call.slots)
                 case Copy():
@@ -181,12 +196,13 @@ class Driver:
             return
         places = segment.places(table)
         found = segment.known.get(places)
-        if found is None and places in segment.known:
-            found = self.record(segment, table)
-        segment.remember(places, found)
         if found is None:
-            self.steps(segment.steps, table)
-            return
+            found = self.record(segment, table) if places in segment.known else None
+            segment.remember(places, found)
+            if found is None:
+                self.steps(segment.steps, table)
+                return
+        segment.known.move_to_end(places)
         recording, ends = found
         recording.launch()
         for slot, address in zip(segment.slots, ends, strict=True):
@@ -305,7 +321,14 @@ class Driver:
         def run(table: Table) -> None:
             plan.run([table[slot] for slot in slots], 0 if workspace is None else table[workspace])
 
-        return run
+        def between_copies(table: Table) -> None:
+            for target, source, nbytes in call.before:
+                self.device.copy(table[target], table[source], nbytes)
+            run(table)
+            for target, source, nbytes in call.after:
+                self.device.copy(table[target], table[source], nbytes)
+
+        return between_copies if call.before or call.after else run
 
     def own_kernel(self, call: CudaCall) -> Launch:
         handle, device = self.own[call.source], self.device
@@ -340,6 +363,29 @@ def on_host(call: HostCall, device: Device, table: Table) -> None:
     for slot in call.writes:
         if arrays[slot].nbytes:
             device.to_device(table[slot], arrays[slot])
+
+
+def operand_slots(plan: Plan) -> Iterator[tuple[int, Storage]]:
+    """Slots that are an operand or a result of the program."""
+    for k, slot in enumerate(plan.slots):
+        if slot.storage is not None and plan.storages[slot.storage].kind in ("in", "out"):
+            yield k, plan.storages[slot.storage]
+
+
+def moved(steps: Sequence[Step]) -> Iterator[int]:
+    """Slots that loops move or exchange."""
+    for step in steps:
+        match step:
+            case WhileLoop() | ScanLoop():
+                yield from (slot for pair in step.swaps for slot in pair)
+                yield from moved(step.body)
+                if isinstance(step, ScanLoop):
+                    yield from (slot for slot, _, _ in step.moves)
+                else:
+                    yield from moved(step.cond)
+            case Branch():
+                for branch in step.branches:
+                    yield from moved(branch)
 
 
 def swap(pairs: Sequence[tuple[int, int]], table: Table) -> None:

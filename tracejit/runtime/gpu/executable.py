@@ -37,9 +37,10 @@ from tracejit.runtime import report
 from tracejit.runtime.gpu import pending
 from tracejit.runtime.gpu.ability import can_fuse
 from tracejit.runtime.gpu.code import load_kernels
-from tracejit.runtime.gpu.device import Device, Memory
-from tracejit.runtime.gpu.driver import Driver, Segment
+from tracejit.runtime.gpu.device import ROOM, Device, Memory
+from tracejit.runtime.gpu.driver import Driver, Segment, operand_slots
 from tracejit.runtime.stages import Stages
+from tracejit.source import here
 
 #: addresses of one operand after which it counts as one that comes somewhere else every time
 WANDERS = 6
@@ -212,7 +213,8 @@ class _Memory:
         self.device = device
         self.flag_cells = 0
         self.held: list[Memory] = []
-        self.arena: int | None = None
+        self.fixed_table: list[int] | None = None
+        self.given = tuple(operand_slots(plan))
         self.apart: dict[int, int] = {}
         self.fixed: dict[tuple[str, int], int] = {}
         for k, node in enumerate(plan.constants):
@@ -242,11 +244,12 @@ class _Memory:
                 f"{mebibytes(self.plan.arena)} between its steps; the largest buffers:"
             ]
             for s in storages:
-                names = f"{_KINDS[s.kind]}{' -> '.join(s.names)}"
+                names = _KINDS[s.kind] + " -> ".join(s.names).removeprefix("value: ")
                 where = f"  # {s.at.short()}" if s.at is not None else ""
                 lines.append(f"{mebibytes(s.nbytes):>12}  {names}{where}")
             error.notes = (*error.notes, *lines)
-            error.at = error.at or next((s.at for s in storages if s.at is not None), None)
+            at = next((s.at for s in storages if s.at is not None), None)
+            error.at, error.hint = error.at or at or here(), error.hint or ROOM
             raise
 
     def flags(self, program: Any) -> int:
@@ -267,21 +270,25 @@ class _Memory:
 
     def table(self, operands: Sequence[int], results: Sequence[int]) -> list[int]:
         """The first address of every slot."""
-        if self.arena is None:
-            self.arena = self.take(self.plan.arena) if self.plan.arena else 0
-            if self.device.apart:
-                self.spread()
+        if self.fixed_table is None:
+            self.fixed_table = self.lay_out()
+        table = self.fixed_table.copy()
+        for k, s in self.given:
+            table[k] = (operands if s.kind == "in" else results)[s.number]
+        return table
+
+    def lay_out(self) -> list[int]:
+        """The first address of every slot but operands and results, which is always the same."""
+        arena = self.take(self.plan.arena) if self.plan.arena else 0
+        if self.device.apart:
+            self.spread()
         storages, table = self.plan.storages, []
         for slot in self.plan.slots:
-            if slot.storage is None:
+            s = None if slot.storage is None else storages[slot.storage]
+            if s is None or s.kind in ("in", "out"):
                 table.append(0)
-                continue
-            s = storages[slot.storage]
-            if s.kind == "arena":
-                place = self.apart.get(slot.storage)
-                table.append(self.arena + s.offset if place is None else place)
-            elif s.kind in ("in", "out"):
-                table.append((operands if s.kind == "in" else results)[s.number])
+            elif s.kind == "arena":
+                table.append(self.apart.get(slot.storage, arena + s.offset))  # type: ignore[arg-type]
             else:
                 table.append(self.fixed[s.kind, s.number])
         return table

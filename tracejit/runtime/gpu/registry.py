@@ -17,13 +17,13 @@ from typing import TYPE_CHECKING, Any
 from tracejit.config import Settings, config, emulating
 from tracejit.errors import DeviceError
 from tracejit.lazy import lazy
-from tracejit.runtime.gpu import shared
 
 if TYPE_CHECKING:
     from tracejit.runtime.gpu.device import Device
 
-# CuPy loads when the first GPU is opened
+# CuPy loads when the first GPU is opened, what looks for packages when there is a driver
 _cupy_device = lazy("tracejit.runtime.gpu.cupy_device")
+_shared = lazy("tracejit.runtime.gpu.shared")
 
 #: what installs CuPy and the libraries for it
 EXTRA = "pip install 'tracejit[cuda12]' or 'tracejit[cuda13]'"
@@ -60,12 +60,14 @@ def problem() -> str:
 
 def _too_old() -> str:
     """What is wrong with the driver's version, if anything is."""
-    built, known = shared.built_for(), _driver_version()
-    if built is None or not known or known >= 1000 * built:
+    known = _driver_version()
+    built = _shared.built_for() if known else None
+    if built is None or known >= 1000 * built:
         return ""
     return (
         f"the NVIDIA driver knows CUDA up to {known // 1000}.{known % 1000 // 10}, and the CuPy "
-        f"installed is for CUDA {built} (install a newer driver, or CuPy for an older CUDA: {EXTRA})"
+        f"installed is for CUDA {built} (install a newer driver, or CuPy for an older CUDA: "
+        f"{EXTRA})"
     )
 
 

@@ -2,6 +2,7 @@
 
     wait_for(device, stream)        what the device does next comes after the stream's work
     let_wait(device, stream)        the other way round
+    Shared(device, owner)           keeps memory until nobody is at it any more
 
 ``stream`` is an address, or 1 for the legacy default stream and 2 for that of the thread. A device
 that plays a GPU has no stream: its work is done when it is asked for.
@@ -49,6 +50,25 @@ def let_wait(device: Any, stream: int) -> None:
     if own is not None and own.ptr != stream:
         with device.at("letting another library's stream wait"):
             _other(stream).wait_event(own.record())
+
+
+class Shared:
+    """Memory that another library uses too. Whoever has it last waits for all work on the device: a
+    kernel of either may still be at it, and the memory may be given away next.
+    """
+
+    __slots__ = ("device", "owner")
+
+    def __init__(self, device: Any, owner: Any) -> None:
+        self.device = device
+        self.owner = owner
+
+    def __del__(self) -> None:
+        if stream_of(self.device) is not None:
+            try:
+                cupy.cuda.runtime.deviceSynchronize()
+            except Exception:  # of failed work, which others report
+                pass
 
 
 def device_of(address: int) -> int:
