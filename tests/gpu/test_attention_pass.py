@@ -18,6 +18,7 @@ from tracejit.ir.text import parse, show
 from tracejit.ir.verify import verify
 from tracejit.passes.attention import fuse_attention
 from tracejit.passes.contract import canonicalise
+from tracejit.passes.libraries import for_libraries
 from tracejit.passes.pipeline import OPTIMISE, run_passes
 from tracejit.transform import PRIMS
 
@@ -180,6 +181,38 @@ def test_a_whole_block() -> None:
     [node] = (n for n in found.nodes if n.prim.name == "fused_attention")
     assert node.params["axes"] == (0, 2, 1, 3) and node.params["mask"] == "causal"
     assert "transpose" not in names(run_passes(found, OPTIMISE[:8]))  # nothing is moved
+
+
+def test_one_input_for_all() -> None:
+    def alone(x: Any) -> Any:
+        out = einsum_heads_outside(x, x, x).astype(jnp.float32)
+        return jnp.sum(out**2)
+
+    [x, *_] = arrays()
+    assert "fused_attention" in names(check(alone, x))
+    found = names(check(tj.grad(alone), x, near=0.1))
+    assert "fused_attention_grad" in found and "dot_general" not in found
+
+
+def test_queries_that_are_keys() -> None:
+    def shared(x: Any, v: Any) -> Any:
+        return jnp.sum(einsum_heads_outside(x, x, v).astype(jnp.float32) ** 2)
+
+    x, v, _ = arrays()
+    found = names(check(tj.grad(shared, argnums=(0, 1)), x, v, near=0.1))
+    assert "fused_attention_grad" in found and "dot_general" not in found
+
+
+def test_in_the_order_of_all_passes() -> None:
+    """As the GPU back end runs them, transposes around it gone."""
+    passes = for_libraries(lambda node: "attention" in node.prim.name, lambda dtype: None)
+    xs = arrays(True)
+    graph = tj.make_graph(tj.grad(lambda *a: jnp.sum(jnp.sin(causal_layer(*a)))), *xs)
+    found = run_passes(graph, passes)
+    assert {"fused_attention", "fused_attention_grad"} <= set(names(found))
+    assert not {"transpose", "dot_general"} & set(names(found))
+    wanted, got = interp.run(graph, xs), interp.run(found, xs)
+    np.testing.assert_allclose(got[0].astype("f4"), wanted[0].astype("f4"), atol=0.05)
 
 
 OTHERS = {

@@ -13,6 +13,8 @@ import tracejit.numpy as jnp
 from tests.gpu.host_kernels import needs_compiler
 from tracejit import debug, lax
 from tracejit.errors import OutOfBoundsError
+from tracejit.frontend import on_device
+from tracejit.frontend.on_device import clear_programs
 
 pytestmark = needs_compiler
 
@@ -66,7 +68,33 @@ def test_an_index_out_of_bounds_shows_its_line(gpu: tj.Device) -> None:
     with pytest.raises(OutOfBoundsError) as caught:
         y.block_until_ready()
     assert "x[i]" in str(caught.value) and "test_calls_emulated.py" in str(caught.value)
+    assert "had run `<lambda>`" in str(caught.value)
     np.testing.assert_array_equal(f(x, jnp.array([0])), DATA[:1])
+
+
+def test_rows_outside_of_jit_are_one_program(gpu: tj.Device) -> None:
+    x = tj.device_put(np.arange(60, dtype=np.float32).reshape(20, 3), gpu)
+    clear_programs()
+    for k in range(-20, 20):
+        np.testing.assert_array_equal(x[k], np.arange(60).reshape(20, 3)[k])
+    assert len(on_device._programs) == 2  # the slice, and its shape
+    np.testing.assert_array_equal(x[1:9:2, 1:], np.arange(60).reshape(20, 3)[1:9:2, 1:])
+
+
+def test_a_back_end_and_a_device_that_do_not_fit() -> None:
+    for backend, device in (("numba", "cuda"), ("cuda", "cpu")):
+        with pytest.raises(tj.errors.ArgumentError, match="does not run on"):
+            tj.jit(lambda x: x, backend=backend, device=device)
+    with pytest.raises(tj.errors.ArgumentError, match="names no device"):
+        tj.device_put(1.0, "cpu:1")
+
+
+def test_sources_of_the_other_kind_are_refused(gpu: tj.Device) -> None:
+    here, there = (tj.jit(lambda x: x + 1, device=d).stages(DATA).sources for d in ("cpu", gpu))
+    with pytest.raises(tj.errors.BackendError, match="for the CPU"):
+        here.cuda  # noqa: B018
+    with pytest.raises(tj.errors.BackendError, match="for a GPU"):
+        there.llvm  # noqa: B018
 
 
 def test_stages(gpu: tj.Device) -> None:

@@ -38,6 +38,8 @@ from tracejit.ir.graph import Atom, Graph, Literal, Node, Value, params_key
 from tracejit.ir.types import TensorType
 from tracejit.lazy import lazy
 from tracejit.ops.broadcast import broadcast_in_dim
+from tracejit.ops.dynamic import dynamic_slice
+from tracejit.ops.layout import slice_
 from tracejit.runtime.gpu import pending
 
 # the compiler proper loads when something is first compiled
@@ -211,6 +213,7 @@ def run_node(node: Node, operands: Sequence[Any], device: Device, bound: bool) -
         found = [core.Array(d) for d in interp.apply(node, data)]
         return [put(a, device, bound=bound) for a in found]
     forms, leaves = [], []
+    node, operands = _with_starts(node, operands)
     for x in operands:
         scalar = _scalar_of(x)
         forms.append((x.type, scalar is not None))
@@ -231,6 +234,16 @@ def run_node(node: Node, operands: Sequence[Any], device: Device, bound: bool) -
             error.at = error.at or node.at or source.here()
             raise
     return results
+
+
+def _with_starts(node: Node, operands: Sequence[Any]) -> tuple[Node, Sequence[Any]]:
+    """A slice as one that begins where its operands say: ``x[0]``, ``x[1]`` ... are one program."""
+    p = node.params
+    if node.prim is not slice_ or any(step != 1 for step in p["strides"] or ()):
+        return node, operands
+    starts = tuple(core.Array(np.asarray(start, np.int64)) for start in p["start"])
+    params = {"sizes": node.outputs[0].type.shape}
+    return Node(dynamic_slice, node.inputs, params, node.outputs, node.at), (*operands, *starts)
 
 
 def _scalar_of(x: Any) -> np.ndarray | None:

@@ -89,7 +89,7 @@ class Site:
     """A product of queries and keys, ``s``, and what is computed of it row by row.
 
     ``cone``: nodes between the products; ``leaves``: full matrices and masks read there; ``dots``:
-    the products that read the cone, by role.
+    the products that read the cone by role, found by what they read.
     """
 
     product: Node
@@ -166,9 +166,9 @@ class _Finder:
         if pair is None:
             return None
         site = Site(product, *pair, product.outputs[0])
-        if pair[0].narrow.same(pair[1].narrow) or not self.grow(site) or not self.name_dots(site):
+        if not self.grow(site):
             return None
-        known = self.verified(site)
+        known = self.verified(site, self.readers(site))
         return None if known is None else (site, *known)
 
     def operands(self, node: Node) -> tuple[Operand, Operand] | None:
@@ -228,55 +228,75 @@ class _Finder:
                     site.leaves.append(x)
         return True
 
-    def name_dots(self, site: Site) -> bool:
-        """The products that read the cone, by role: out, dv, dq, dk."""
+    def readers(self, site: Site) -> list[tuple[Node, Value, bool]]:
+        """The products that read the cone, what each reads of it, and whether they sum over keys;
+        none where one of them is no product of that kind.
+        """
         rank = site.s.type.ndim
+        found = []
         for value in site.made:
             for node in self.source.users.get(value, ()):
                 if node.prim is not dot_general:
                     continue
                 inside = [x in site.made for x in node.inputs]
-                if inside.count(True) != 1:
-                    return False
                 mine = inside.index(True)
                 contract, batch = node.params["dimension_numbers"]
                 other = self.narrow(node.inputs[1 - mine])
-                if other is None or len(contract[0]) != 1 or batch[mine] != tuple(range(rank - 2)):
-                    return False
-                keys = contract[mine][0] == rank - 1
-                if keys:
-                    role = "dq" if other.same(site.k.narrow) else "out"
-                else:
-                    role = "dk" if other.same(site.q.narrow) else "dv"
-                if role in site.dots:
-                    return False
-                site.dots[role] = node
-        return "out" in site.dots or self.dp(site) is not None
+                if inside.count(True) != 1 or other is None or len(contract[0]) != 1:
+                    return []
+                if batch[mine] != tuple(range(rank - 2)):
+                    return []
+                found.append((node, value, contract[mine][0] == rank - 1))
+        return found
 
     # ---- by values ----
 
-    def verified(self, site: Site) -> tuple[float, Mask] | None:
-        """The scale and mask that make all products what they must be, or None."""
+    def verified(
+        self, site: Site, readers: list[tuple[Node, Value, bool]]
+    ) -> tuple[float, Mask] | None:
+        """The scale and mask that give each product a role (``site.dots``), or None."""
         dp = [x for x in site.leaves if self.is_dp(x, site)]
         rest = [x for x in site.leaves if x not in dp]
-        if len(dp) > 1 or len(rest) > 1:
+        if len(dp) > 1 or len(rest) > 1 or not readers:
             return None
         mask = self.mask(rest[0]) if rest else Mask("")
-        sample = _Sample(site, dp[0] if dp else None, rest[0] if rest else None)
         if mask is None:
             return None
+        sample = _Sample(site, dp[0] if dp else None, rest[0] if rest else None)
         for keep in (True, False) if mask.value is not None or mask.kind == "causal" else (True,):
-            scale = sample.check(keep, self.reads(site))
-            if scale is not None and (mask.kind != "causal" or mask.keep is keep):
+            found = sample.check(keep, [value for _, value, _ in readers])
+            if found is None or (mask.kind == "causal" and mask.keep is not keep):
+                continue
+            scale, weights, slopes = found
+            if self.named(site, readers, weights, slopes):
                 return scale, replace(mask, keep=keep)
         return None
 
-    def reads(self, site: Site) -> dict[str, Value]:
-        """Which value of the cone each product reads."""
-        return {
-            role: next(x for x in node.inputs if x in site.made)  # type: ignore[misc]
-            for role, node in site.dots.items()
-        }
+    def named(
+        self,
+        site: Site,
+        readers: list[tuple[Node, Value, bool]],
+        weights: set[Value],
+        slopes: set[Value],
+    ) -> bool:
+        """Give every product its role: out and dv read weights, dq and dk their gradient."""
+        site.dots.clear()
+        for node, value, keys in readers:
+            if value in weights:
+                role = "out" if keys else "dv"
+            elif value in slopes:
+                role = "dq" if keys else "dk"
+                mine = next(k for k, x in enumerate(node.inputs) if x is value)
+                other = self.narrow(node.inputs[1 - mine])
+                wanted = site.k if keys else site.q
+                if not wanted.narrow.same(other):
+                    return False
+            else:
+                return False
+            if role in site.dots:
+                return False
+            site.dots[role] = node
+        return "out" in site.dots or self.dp(site) is not None
 
     def dp(self, site: Site) -> Node | None:
         """The product of the result's gradient and the values: that with respect to weights."""
@@ -351,31 +371,27 @@ class _Sample:
                 known[node.outputs[0]] = _on_rows(node, known)
         return known
 
-    def weights(self, known: dict[Value, np.ndarray], reads: dict[str, Value]) -> np.ndarray | None:
-        """The softmax among the values: what a product reads as such, else one whose rows sum to
-        1.
-        """
-        first = [reads[role] for role in ("out", "dv") if role in reads]
-        for value in first or known:
-            found = known[value]
-            if found.shape == self.s.shape and (found > 0).all() and value is not self.dp:
-                if np.allclose(found.sum(axis=1), 1, NEAR, NEAR):
-                    return found
+    def weights(self, known: dict[Value, np.ndarray]) -> np.ndarray | None:
+        """The softmax among the values: the one whose rows sum to 1."""
+        for value, found in known.items():
+            if value in (self.dp, self.other) or found.shape != self.s.shape:
+                continue
+            if (found > 0).all() and np.allclose(found.sum(axis=1), 1, NEAR, NEAR):
+                return found
         return None
 
-    def check(self, keep: bool, reads: dict[str, Value]) -> float | None:
-        """The scale, if the products read a softmax and its gradient. ``keep``: of a choice, which
-        places keep their weights.
+    def check(self, keep: bool, reads: list[Value]) -> tuple[float, set[Value], set[Value]] | None:
+        """The scale, and which of the values read by products are a softmax and which its gradient.
+        ``keep``: of a choice, which places keep their weights.
         """
         boolean = self.other is not None and self.other.type.dtype == np.dtype(bool)
         free: np.ndarray | None = None
         if self.other is not None:
             free = np.full((ROWS, KEYS), keep) if boolean else np.zeros((ROWS, KEYS))
-        plain = self.weights(self.values(free), reads)
+        plain = self.weights(self.values(free))
         if plain is None:
             return None
-        steps = np.diff(np.log(plain), axis=1) / np.diff(self.s, axis=1)
-        scale = float(steps[0, 0])
+        scale = float((np.diff(np.log(plain), axis=1) / np.diff(self.s, axis=1))[0, 0])
         z = scale * self.s
         other: np.ndarray | None = None
         if boolean:
@@ -388,12 +404,12 @@ class _Sample:
         e = np.exp(z - z.max(axis=1, keepdims=True))
         p = e / e.sum(axis=1, keepdims=True)
         dz = scale * p * (self.d - (self.d * p).sum(axis=1, keepdims=True))
-        for role, value in reads.items():
-            wanted = p if role in ("out", "dv") else dz
-            found = known[value]
-            if found.shape != wanted.shape or not np.allclose(found, wanted, NEAR, NEAR):
-                return None
-        return scale
+
+        def like(wanted: np.ndarray) -> set[Value]:
+            same = (v for v in reads if known[v].shape == wanted.shape)
+            return {v for v in same if np.allclose(known[v], wanted, NEAR, NEAR)}
+
+        return scale, like(p), like(dz) if self.dp is not None else set()
 
 
 def _on_rows(node: Node, known: dict[Value, np.ndarray]) -> np.ndarray:

@@ -190,6 +190,7 @@ class GpuExecutable:
                 raise OutOfBoundsError(
                     "an index lies outside its axis",
                     at=at,
+                    notes=(f"found when the GPU had run `{self.graph.name}`",),
                     hint='pass mode="clip", "fill", "drop" or "wrap" where that is meant',
                 )
 
