@@ -432,22 +432,26 @@ def jit(
         )
     check_function("jit", fun)
     load_compiler()
-    for name, option in (("backend", backend), ("mode", mode), ("threads", threads)):
-        if option is not None:
-            legal(name, option)
-    if device is not None and backend is not None:
-        on_cpu = name_of(device) == "cpu"
-        if on_cpu == (backend == "cuda"):
-            raise ArgumentError(
-                f"jit: the {backend} back end does not run on {name_of(device)}",
-                at=source.here(),
-                hint="give one of `backend` and `device`",
-            )
-    elif device is not None:
-        name_of(device)
+    _check_options(backend, mode, threads, device)
     donate = _positions_and_names(fun, "donate", donate_argnums, donate_argnames)
     static = _positions_and_names(fun, "static", static_argnums, static_argnames)
     return Jitted(fun, static, donate, backend, mode, threads, device)
+
+
+def _check_options(backend: str | None, mode: str | None, threads: int | None, device: Any) -> None:
+    """Raise ArgumentError for options of ``jit`` that do not exist, or do not go together."""
+    for name, option in (("backend", backend), ("mode", mode), ("threads", threads)):
+        if option is not None:
+            legal(name, option)
+    if device is None:
+        return
+    place = name_of(device)
+    if backend is not None and (place == "cpu") == (backend == "cuda"):
+        raise ArgumentError(
+            f"jit: the {backend} back end does not run on {place}",
+            at=source.here(),
+            hint="give one of `backend` and `device`",
+        )
 
 
 def _positions_and_names(
