@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from tracejit.ir.graph import Graph
 from tracejit.ir.text import show
 from tracejit.runtime import executable
+from tracejit.runtime.gpu import executable as gpu_executable
 
 #: characters; graphs with larger constants written out are left out
 MOST = 200_000
@@ -23,17 +25,20 @@ def start(folder: str) -> None:
     path = Path(folder) / f"{os.getpid()}.graphs"
     path.parent.mkdir(parents=True, exist_ok=True)
     seen: set[str] = set()
-    make_stages = executable.make_stages
 
-    def collecting(graph: Graph, **kwargs: Any) -> Any:
-        text = show(graph, full=True)
-        if text not in seen and len(text) <= MOST:
-            seen.add(text)
-            with path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(text) + "\n")
-        return make_stages(graph, **kwargs)
+    def collecting(make: Callable[..., Any]) -> Callable[..., Any]:
+        def made(graph: Graph, *args: Any, **kwargs: Any) -> Any:
+            text = show(graph, full=True)
+            if text not in seen and len(text) <= MOST:
+                seen.add(text)
+                with path.open("a", encoding="utf-8") as file:
+                    file.write(json.dumps(text) + "\n")
+            return make(graph, *args, **kwargs)
 
-    executable.make_stages = collecting
+        return made
+
+    executable.make_stages = collecting(executable.make_stages)
+    gpu_executable.make_gpu_stages = collecting(gpu_executable.make_gpu_stages)
 
 
 def collected(folder: str) -> list[str]:

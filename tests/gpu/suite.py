@@ -40,12 +40,14 @@ from tracejit.ir import interp
 from tracejit.ir.graph import Graph, walk_nodes
 from tracejit.ir.text import parse
 from tracejit.ir.types import TensorType, kind
+from tracejit.kernel.gpu.library import GemmSpec, Spec
 from tracejit.kernel.gpu.source import CudaSource
 from tracejit.kernel.gpu.target import GpuTarget
 from tracejit.kernel.nodes import Barrier, Combine, Kernel
+from tracejit.kernel.program import LibraryCall
 from tracejit.kernel.verify import verify
 from tracejit.kernel.visit import statements
-from tracejit.runtime.gpu import host_compile, nvrtc
+from tracejit.runtime.gpu import cudnn_check, host_compile, nvrtc
 from tracejit.runtime.gpu.code import source_of
 from tracejit.runtime.gpu.executable import compile_gpu, make_gpu_stages, target_of
 from tracejit.runtime.gpu.host_device import HostDevice
@@ -58,6 +60,10 @@ ORDERS = (0, 1, 5)
 MOST_ELEMENTS, MOST_VALUES = 600_000, 6_000_000
 #: of every so many graphs, one runs with its accesses checked too
 CHECKED_SHARE = 3
+#: why a graph is not even lowered: it holds a user's function
+UNREAD = "the text does not say all of it"
+#: how cuDNN's reasons begin for what it does not have
+NO_PLAN = ("cuDNN knows no engine", "cuDNN's tensors have their features")
 #: kernels of one compilation by NVRTC
 BATCH = 64
 #: seconds that the interpreter gets for a graph: loops may not end on these numbers
@@ -81,11 +87,14 @@ _REDUCTION = 40
 
 @dataclass
 class Lowered:
-    """A graph, why it does not run (or nothing), and its kernels' names; what is wrong with it."""
+    """A graph, why it does not run (or nothing), its kernels' names and what it asks of cuDNN; what
+    is wrong with it.
+    """
 
     text: str
     why_not: str = ""
     kernels: tuple[str, ...] = ()
+    specs: frozenset[Spec] = frozenset()
     wrong: str = ""
 
 
@@ -103,7 +112,7 @@ def lowered(texts: list[str]) -> tuple[list[Lowered], dict[str, CudaSource]]:
         try:
             graph = parse(text, PRIMS)
         except (TracejitError, KeyError):
-            found.append(Lowered(text, "the text does not say all of it"))
+            found.append(Lowered(text, UNREAD))
             continue
         try:
             stages = make_gpu_stages(graph, nominal, config.current())
@@ -113,9 +122,11 @@ def lowered(texts: list[str]) -> tuple[list[Lowered], dict[str, CudaSource]]:
                 source = source_of(kernel)
                 kernels.append(source.name)
                 sources[source.name] = source
-            found.append(Lowered(text, why_not(graph), tuple(kernels)))
+            asked = {c.spec for c in stages.program.calls if isinstance(c, LibraryCall)}
+            specs = frozenset(spec for spec in asked if not isinstance(spec, GemmSpec))
+            found.append(Lowered(text, why_not(graph), tuple(kernels), specs))
         except Exception as error:
-            found.append(Lowered(text, "", (), f"lowering: {type(error).__name__}: {error}"))
+            found.append(Lowered(text, wrong=f"lowering: {type(error).__name__}: {error}"))
     return found, sources
 
 
@@ -146,7 +157,7 @@ def compiled(sources: list[CudaSource], arch: int) -> tuple[list[str], Counter[s
     for image in {id(i): i for i in images.values()}.values():
         inside = [source for source in sources if images[source.name] is image]
         resources = nvrtc.inspect(image)
-        looked_at = nvrtc._tool("cuobjdump") and any(promises(s.text) for s in inside)
+        looked_at = nvrtc.tool("cuobjdump") and any(promises(s.text) for s in inside)
         wide = wide_accesses(nvrtc.sass(image)) if looked_at else None
         for source in inside:
             about = f"{source.name}, sm_{arch}"
@@ -395,13 +406,33 @@ class Suite:
             self.sources |= sources
         wrong = [f"{g.wrong}\n{g.text}" for g in self.graphs if g.wrong]
         self.failed += wrong
-        self.passed += len(self.graphs) - len(wrong)
-        self.say(f"{len(self.graphs)} graphs lowered, {len(self.sources)} kernels")
+        read = sum(g.why_not != UNREAD for g in self.graphs)
+        self.passed += read - len(wrong)
+        if not read:
+            self.failed.append("no graph was collected")
+        self.say(f"{read} graphs lowered, {len(self.sources)} kernels")
+
+    def plans(self) -> None:
+        """cuDNN's plans for what the graphs ask of it, on an H200 that is not here."""
+        specs = sorted(frozenset().union(*(g.specs for g in self.graphs)), key=repr)
+        if why := cudnn_check.missing():
+            return self.say(f"skipped: no plans of cuDNN: {why}")
+        properties = (Path(__file__).parent.parent / "data" / "h200.json").read_text()
+        found = cudnn_check.check_plans(specs, properties)
+        without_plan = [c for c in found if c.error]
+        strange = [c for c in without_plan if not c.error.startswith(NO_PLAN)]
+        self.failed += [f"cuDNN: {c.error}\n{c.spec}" for c in strange]
+        self.passed += len(found) - len(strange)
+        self.say(
+            f"cuDNN: {len(found) - len(without_plan)} of {len(found)} convolutions and attentions "
+            f"have plans, generated kernels serve for the others"
+        )
+        return None
 
     def machine_code(self) -> None:
         if why := missing(nvrtc.version):
             return self.say(f"skipped: no machine code is made: {why}")
-        if nvrtc._tool("cuobjdump") is None:
+        if nvrtc.tool("cuobjdump") is None:
             self.say("skipped: accesses are not looked at: there is no cuobjdump")
         # those whose instructions are looked at come first: that takes as long as half of the rest
         sources = sorted(self.sources.values(), key=lambda source: not promises(source.text))
@@ -467,6 +498,7 @@ def main(folder: str) -> int:
         left = Counter(g.why_not for g in suite.graphs if g.why_not)
         for why, count in left.items():
             print(f"          {count} graphs are not run: {why}")
+        suite.plans()
         suite.machine_code()
         suite.run()
     for text in suite.failed[: int(os.environ.get("SHOW", "40"))]:

@@ -33,7 +33,7 @@ _sass = cache(sass)
 
 def instructions(images: dict[str, bytes], name: str) -> list[str]:
     """The loads and stores of a kernel, in order."""
-    if nvrtc._tool("cuobjdump") is None:
+    if nvrtc.tool("cuobjdump") is None:
         pytest.skip("cuobjdump is not installed: pip install nvidia-cuda-cuobjdump")
     _, _, text = _sass(images[name]).partition(f"Function : {name}\n")
     own = text.partition("Function : ")[0]
@@ -90,7 +90,7 @@ def test_resources(images):
 
 
 def test_resources_are_those_of_cuobjdump(images):
-    tool = nvrtc._tool("cuobjdump")
+    tool = nvrtc.tool("cuobjdump")
     if tool is None:
         pytest.skip("cuobjdump is not installed: pip install nvidia-cuda-cuobjdump")
     text = nvrtc._run(tool, "--dump-resource-usage", images["softmax"])
@@ -102,7 +102,7 @@ def test_resources_are_those_of_cuobjdump(images):
 
 def test_a_product_fuses_with_a_sum_unless_forbidden():
     text = 'extern "C" __global__ void k(float* x) { x[0] = x[1] * x[2] + x[3]; }\n'
-    if nvrtc._tool("cuobjdump") is None:
+    if nvrtc.tool("cuobjdump") is None:
         pytest.skip("cuobjdump is not installed: pip install nvidia-cuda-cuobjdump")
     fused, apart = (
         sass(compile_cubin([CudaSource("k", text, contract=c, header=False)], 90)["k"])

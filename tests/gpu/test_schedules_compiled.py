@@ -93,7 +93,7 @@ def test_registers_hold_all(images: dict[str, bytes], name: str) -> None:
 @needs_nvrtc
 @pytest.mark.parametrize("name", [name for name in LARGE if name != "transpose"])
 def test_accesses_are_of_16_bytes(images: dict[str, bytes], name: str) -> None:
-    if nvrtc._tool("cuobjdump") is None:
+    if nvrtc.tool("cuobjdump") is None:
         pytest.skip("cuobjdump is not installed: pip install nvidia-cuda-cuobjdump")
     text = (
         sass(images[f"{name}_kernel"])

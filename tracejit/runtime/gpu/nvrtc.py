@@ -322,10 +322,10 @@ def _attributes(
 
 def sass(cubin: bytes) -> str:
     """The instructions of an image, by cuobjdump. Raises BackendError where that is not there."""
-    tool = _tool("cuobjdump")
-    if tool is None:
+    program = tool("cuobjdump")
+    if program is None:
         raise BackendError("cuobjdump was not found: pip install nvidia-cuda-cuobjdump")
-    return _run(tool, "--dump-sass", cubin)
+    return _run(program, "--dump-sass", cubin)
 
 
 def _run(tool: str, option: str, cubin: bytes) -> str:
@@ -342,7 +342,7 @@ def _run(tool: str, option: str, cubin: bytes) -> str:
 
 
 @lru_cache(maxsize=8)
-def _tool(name: str) -> str | None:
+def tool(name: str) -> str | None:
     """A program of the CUDA toolkit: next to the libraries, or on the path."""
     roots = {os.path.dirname(folder) for folder in shared.include_folders()}
     places = [found for root in sorted(roots) for found in glob.glob(f"{root}/bin/{name}")]
