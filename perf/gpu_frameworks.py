@@ -28,7 +28,6 @@ NAMES = ("tracejit", "jax", "torch", "torch.compile", "torch.graphs", "cupy.fuse
 #: those that take long to compile; "torch.graphs" is torch.compile with CUDA graphs
 COMPILED = ("torch.compile", "torch.graphs")
 REFERENCE = "reference"
-DEVICES = ("cuda", "cpu", "emulate")
 FLOATS = {"f16": "float16", "bf16": "bfloat16", "f32": "float32", "f64": "float64"}
 
 

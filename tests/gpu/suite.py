@@ -60,6 +60,8 @@ ORDERS = (0, 1, 5)
 MOST_ELEMENTS, MOST_VALUES = 600_000, 6_000_000
 #: of every so many graphs, one runs with its accesses checked too
 CHECKED_SHARE = 3
+#: failures that are printed
+SHOWN = 40
 #: why a graph is not even lowered: it holds a user's function
 UNREAD = "the text does not say all of it"
 #: how cuDNN's reasons begin for what it does not have
@@ -501,7 +503,7 @@ def main(folder: str) -> int:
         suite.plans()
         suite.machine_code()
         suite.run()
-    for text in suite.failed[: int(os.environ.get("SHOW", "40"))]:
+    for text in suite.failed[:SHOWN]:
         print(f"--- {text}\n")
     print(f"{suite.passed} passed, {len(suite.failed)} failed")
     return 1 if suite.failed else 0

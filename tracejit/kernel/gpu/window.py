@@ -143,14 +143,6 @@ def as_number(value: Any, dtype: str) -> bool | int | float | complex:
     return float(value) if dtype[0] in "fb" else int(value)
 
 
-@dataclass(frozen=True)
-class _Best:
-    """The extremum of a window so far, and the number of its tap."""
-
-    value: Var
-    tap: Var
-
-
 def winner(
     k: GpuBuilder,
     axes: list[Axis],

@@ -286,11 +286,6 @@ def create() -> int:
     return handle.value or 0
 
 
-def destroy(handle: int) -> None:
-    """Give a handle back."""
-    _called("Destroy", handle)
-
-
 class Described:
     """One of the library's descriptors: ``kind`` "MatmulDesc", "MatrixLayout" or
     "MatmulPreference".

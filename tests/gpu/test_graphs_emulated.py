@@ -1,4 +1,4 @@
-"""What the suite (suite.py) found: each was wrong once."""
+"""Graphs with an edge each: idle threads, operands that are constants, axes of one element."""
 
 from __future__ import annotations
 

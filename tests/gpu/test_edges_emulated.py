@@ -1,4 +1,4 @@
-"""Programs on the device that plays a GPU, every access checked."""
+"""Programs with an edge each, on the device that plays a GPU, every access checked."""
 
 from __future__ import annotations
 
