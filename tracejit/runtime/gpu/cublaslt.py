@@ -233,7 +233,6 @@ class _Choice(ctypes.Structure):
 _P, _I, _U = ctypes.c_void_p, ctypes.c_int, ctypes.c_size_t
 _SIGNATURES: dict[str, list[Any]] = {
     "Create": [_P],
-    "Destroy": [_P],
     "MatmulDescCreate": [_P, _I, _I],
     "MatmulDescDestroy": [_P],
     "MatmulDescSetAttribute": [_P, _I, _P, _U],
