@@ -111,8 +111,8 @@ def _flag(value: Any) -> bool:
 
 
 def _switch(value: Any) -> bool:
-    if value in ("on", "off", True, False):
-        return value in ("on", True)
+    if value in ("on", "off", "1", "0", True, False):
+        return value in ("on", "1", True)
     raise ValueError("on | off")
 
 
