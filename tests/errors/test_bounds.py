@@ -45,6 +45,15 @@ def gradient(table: Any, which: Any) -> Any:
     return grad(lambda t: (t[which] ** 2).sum())(table)
 
 
+def repeated(value: Any, which: Any) -> Any:
+    """What is read does not depend on the index."""
+    return jnp.broadcast_to(value, (4, 3))[which, 1] + value
+
+
+def filled(value: Any, which: Any) -> Any:
+    return jnp.full((4,), 2.0)[which] * value
+
+
 CASES: dict[str, tuple[Any, tuple[Any, ...], tuple[Any, ...]]] = {
     "rows": (rows, (x, np.array([0, 3])), (x, np.array([0, 4]))),
     "below": (rows, (x, np.array([-4, 3])), (x, np.array([0, -5]))),
@@ -54,6 +63,8 @@ CASES: dict[str, tuple[Any, tuple[Any, ...], tuple[Any, ...]]] = {
     "loop": (looped, (x, np.array([1, 2])), (x, np.array([1, 7]))),
     "batch": (batched, (x, np.array([1, 2])), (x, np.array([1, 7]))),
     "gradient": (gradient, (x, np.array([1, 2])), (x, np.array([1, 7]))),
+    "repeated": (repeated, (np.float32(2), np.array([1, 3])), (np.float32(2), np.array([1, 4]))),
+    "filled": (filled, (np.float32(2), np.array([1, 3])), (np.float32(2), np.array([4, 3]))),
     "empty": (cell, (np.ones((1, 1), np.float32), 0, 0), (np.ones((0, 1), np.float32), 0, 0)),
 }
 

@@ -62,7 +62,7 @@ class Puller:
     def read(self, x: Atom, index: Index) -> Expr:
         """The element of ``x`` at ``index``."""
         if isinstance(x, Literal):
-            return Const(x.value.item(), short(x.type.dtype))
+            return watching(Const(x.value.item(), short(x.type.dtype)), index)
         # an axis of one element has one index: loops over it need not exist
         shape = x.type.shape
         index = tuple(
@@ -74,7 +74,7 @@ class Puller:
             if self.stop(x):
                 found = Load(self.name(x), index, short(x.type.dtype))
             else:
-                found = self.element(x, index)
+                found = watching(self.element(x, index), index)
             self.memo[key] = found
         return found
 
@@ -95,7 +95,24 @@ class Puller:
 
 def has_check(expr: Expr) -> bool:
     """Whether some index in an expression is reported when it lies outside of its axis."""
-    return any(isinstance(node, Op) and node.fn == "check_index" for node in walk(expr))
+    return any(is_check(node) for node in walk(expr))
+
+
+def is_check(node: Expr) -> bool:
+    return isinstance(node, Op) and node.fn == "check_index"
+
+
+def watching(element: Expr, index: Index) -> Expr:
+    """``element``, which may not depend on ``index`` (a value that is repeated), with the checks of
+    ``index`` in it: both sides of a choice are the element.
+    """
+    checks = {node for i in index if isinstance(i, Op) for node in walk(i) if is_check(node)}
+    if checks:
+        checks -= set(walk(element))
+    for check in sorted(checks, key=str):
+        inside = Op("ge", (check, ZERO), "bool")
+        element = Op("select", (inside, element, element), element.dtype)
+    return element
 
 
 def guarded(expr: Expr, guard: Expr, told: Callable[[int], None] | None = None) -> Expr:
