@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from gpu_workload import TOLERANCE, GpuWorkload, drawn, numbers, weights
 from workload import Arguments
+from workloads_nets import torch_step
 
 Draw = Callable[[np.random.Generator], Arguments]
 LAYERS_RATE, RESIDUAL_RATE, GPT_RATE, ENCODER_RATE = 0.03, 0.1, 100.0, 100.0
@@ -40,23 +41,6 @@ def array_step(api: Any, loss: Callable[..., Any], rate: float) -> Callable[...,
     def step(params: Any, *data: Any) -> Any:
         value, slopes = api.value_and_grad(loss)(params, *data)
         return value, [p - rate * g for p, g in zip(params, slopes, strict=True)]
-
-    return step
-
-
-def torch_step(torch: Any, wrap: Any, loss: Callable[..., Any], rate: float) -> Callable[..., Any]:
-    """The same in torch."""
-    compiled_loss = wrap(loss)
-    update = wrap(
-        lambda params, slopes: [p - rate * g for p, g in zip(params, slopes, strict=True)]
-    )
-
-    def step(params: Any, *data: Any) -> Any:
-        params = [p.requires_grad_() for p in params]
-        value = compiled_loss(params, *data)
-        slopes = torch.autograd.grad(value, params)
-        with torch.no_grad():
-            return value, update(params, slopes)
 
     return step
 

@@ -12,11 +12,13 @@ from workload import Arguments, Workload, normal
 RATE = 0.1
 
 
-def torch_step(torch: Any, wrap: Any, loss: Callable[..., Any]) -> Callable[..., Any]:
+def torch_step(
+    torch: Any, wrap: Any, loss: Callable[..., Any], rate: float = RATE
+) -> Callable[..., Any]:
     """(params, *data) -> (loss, params after a step of gradient descent), params a flat list."""
     compiled_loss = wrap(loss)
     update = wrap(
-        lambda params, slopes: [p - RATE * g for p, g in zip(params, slopes, strict=True)]
+        lambda params, slopes: [p - rate * g for p, g in zip(params, slopes, strict=True)]
     )
 
     def step(params: Any, *data: Any) -> Any:

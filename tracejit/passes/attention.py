@@ -118,10 +118,11 @@ def fuse_attention(graph: Graph, takes: Takes) -> Graph:
     nodes = tuple(map_subgraphs(n, lambda inner: fuse_attention(inner, takes)) for n in graph.nodes)
     if any(a is not b for a, b in zip(nodes, graph.nodes, strict=True)):
         graph = replace(graph, nodes=nodes)
+    finder = _Finder(graph)
     for node in graph.nodes:
-        found = _Finder(graph).site(node)
+        found = finder.site(node)
         if found is not None:
-            made = _Rewriter(graph, *found).graph(takes)
+            made = _Rewriter(finder, *found).graph(takes)
             if made is not None:
                 return fuse_attention(made, takes)
     return graph
@@ -134,6 +135,7 @@ class _Finder:
     def __init__(self, graph: Graph) -> None:
         self.source = graph
         self.results = set(graph.outputs)
+        self.place = {node: k for k, node in enumerate(graph.nodes)}
 
     def narrow(self, x: Any) -> Narrow | None:
         """What ``x`` is made of by operations of layout, and converted from, if that has 16
@@ -196,8 +198,7 @@ class _Finder:
         product.
         """
         site.made.add(site.s)
-        place = {node: k for k, node in enumerate(self.source.nodes)}
-        for node in self.source.nodes[place[site.product] + 1 :]:
+        for node in self.source.nodes[self.place[site.product] + 1 :]:
             if any(isinstance(x, Value) and x in site.made for x in node.inputs):
                 if node.prim is dot_general:
                     continue
@@ -433,9 +434,9 @@ def _on_rows(node: Node, known: dict[Value, np.ndarray]) -> np.ndarray:
 class _Rewriter:
     """Writes the fused nodes in place of a site's products."""
 
-    def __init__(self, graph: Graph, site: Site, scale: float, mask: Mask) -> None:
-        self.source = graph
-        self.finder = _Finder(graph)
+    def __init__(self, finder: _Finder, site: Site, scale: float, mask: Mask) -> None:
+        self.source = finder.source
+        self.finder = finder
         self.site = site
         self.mask = mask
         self.params: dict[str, Any] = {"scale": scale, "mask": mask.kind}

@@ -14,12 +14,11 @@ become part of the kernels that compute the operands.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from tracejit.ir.build import Builder, building, full_like
+from tracejit.ir.build import current, full_like
 from tracejit.ir.graph import Atom, ConstArray, Graph, Literal, Node, Value
 from tracejit.ir.prim import Primitive
 from tracejit.ir.types import DTYPES, TensorType, kind
@@ -37,7 +36,7 @@ from tracejit.passes.conv_plan import (
     wants_packed,
 )
 from tracejit.passes.merge import merge_equal
-from tracejit.passes.subgraphs import map_subgraphs
+from tracejit.passes.subgraphs import replaced
 from tracejit.passes.upsampling import is_upsampling, upsampled
 
 #: products of a matrix and a vector up to so many multiplications are fused maps and sums
@@ -48,33 +47,22 @@ WIDENED = 64**3
 
 def canonicalise(graph: Graph) -> Graph:
     """``graph`` with its contractions, those of inner graphs too, in forms that can be computed."""
-    builder = Builder()
-    env: dict[Value, Atom] = {}
-    changed = False
-    with building(builder):
-        for node in graph.nodes:
-            inner = map_subgraphs(node, canonicalise)
-            changed |= inner is not node
-            inputs = tuple(env.get(x, x) if isinstance(x, Value) else x for x in node.inputs)
-            builder.at = node.at
-            if node.prim not in (dot_general, conv_general_dilated):
-                builder.nodes.append(replace(inner, inputs=inputs))
-                continue
-            rule = _dot if node.prim is dot_general else _conv
-            before = len(builder.nodes)
-            found = rule(inputs, node.outputs[0].type, dict(node.params))
-            if _same(builder.nodes[before:], node.prim, inputs, node.params):
-                builder.nodes[before:] = [replace(inner, inputs=inputs)]
-                continue
-            changed = True
-            env[node.outputs[0]] = found
-            if isinstance(found, Value) and not found.name:
-                found.name = node.outputs[0].name
-    if not changed:
-        return graph
-    outputs = tuple(env.get(x, x) if isinstance(x, Value) else x for x in graph.outputs)
+    found = replaced(graph, canonicalise, _canonical)
     # an image that a convolution and its gradient read is padded once
-    return merge_equal(replace(graph, nodes=tuple(builder.nodes), outputs=outputs))
+    return graph if found is graph else merge_equal(found)
+
+
+def _canonical(node: Node, inputs: tuple[Atom, ...], env: Mapping[Value, Atom]) -> Any:
+    """What computes a contraction; None for one that has its form, and for other nodes."""
+    if node.prim not in (dot_general, conv_general_dilated):
+        return None
+    nodes = current().nodes
+    rule, before = _dot if node.prim is dot_general else _conv, len(nodes)
+    found = rule(inputs, node.outputs[0].type, dict(node.params))
+    if _same(nodes[before:], node.prim, inputs, node.params):
+        del nodes[before:]
+        return None
+    return found
 
 
 def _same(

@@ -17,7 +17,6 @@ from typing import Any
 
 import numpy as np
 
-from tracejit.ir.build import Builder, building
 from tracejit.ir.graph import Atom, Graph, Node, Value
 from tracejit.ir.types import TensorType
 from tracejit.ops import layout
@@ -28,7 +27,7 @@ from tracejit.ops.layout import inverse, rev, transpose
 from tracejit.passes.conv_roles import Roles, roles
 from tracejit.passes.dead import drop_dead
 from tracejit.passes.merge import merge_equal
-from tracejit.passes.subgraphs import map_subgraphs
+from tracejit.passes.subgraphs import replaced
 from tracejit.record import dataclass
 
 Ints = tuple[int, ...]
@@ -43,29 +42,12 @@ def library_convolutions(graph: Graph, takes: Takes, features_last: Last) -> Gra
     def inner(sub: Graph) -> Graph:
         return library_convolutions(sub, takes, features_last)
 
-    builder = Builder()
-    env: dict[Value, Atom] = {}
-    changed = False
-    with building(builder):
-        for node in graph.nodes:
-            new = map_subgraphs(node, inner)
-            changed |= new is not node
-            inputs = tuple(env.get(x, x) if isinstance(x, Value) else x for x in node.inputs)
-            builder.at = node.at
-            found = _library_conv(node, graph, env, takes, features_last)
-            if found is None:
-                builder.nodes.append(replace(new, inputs=inputs))
-                continue
-            changed = True
-            env[node.outputs[0]] = found
-            if isinstance(found, Value) and not found.name:
-                found.name = node.outputs[0].name
-    if not changed:
-        return graph
-    outputs = tuple(env.get(x, x) if isinstance(x, Value) else x for x in graph.outputs)
+    def rule(node: Node, inputs: tuple[Atom, ...], env: dict[Value, Atom]) -> Any:
+        return _library_conv(node, graph, env, takes, features_last)
+
+    found = replaced(graph, inner, rule)
     # an image that a convolution and its gradient read is brought to their order once
-    made = replace(graph, nodes=tuple(builder.nodes), outputs=outputs)
-    return drop_dead(merge_equal(made))
+    return graph if found is graph else drop_dead(merge_equal(found))
 
 
 # ---- one convolution -----------------------------------------------------------------------------

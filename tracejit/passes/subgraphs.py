@@ -1,15 +1,21 @@
 """Passes work on the graphs inside a node (loop bodies, branches) as on the outer one.
 
-map_subgraphs(node, drop_dead)  ->  the node with drop_dead applied to all its graphs
+map_subgraphs(node, drop_dead)      the node with drop_dead applied to all its graphs
+replaced(graph, function, rule)     what ``rule`` writes in place of nodes, inner graphs too
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from tracejit.ir.graph import Graph, Node, walk_nodes
+from tracejit.ir.build import Builder, building
+from tracejit.ir.graph import Atom, Graph, Node, Value, walk_nodes
+
+#: what stands for a node of one result, given its operands and what stands for values so far; None
+#: where the node stays
+Rule = Callable[[Node, tuple[Atom, ...], dict[Value, Atom]], Any]
 
 
 def map_subgraphs(node: Node, function: Callable[[Graph], Graph]) -> Node:
@@ -27,6 +33,35 @@ def map_subgraphs(node: Node, function: Callable[[Graph], Graph]) -> Node:
             if any(a is not b for a, b in zip(new, value, strict=True)):
                 changed[name] = new
     return replace(node, params={**node.params, **changed}) if changed else node
+
+
+def replaced(graph: Graph, function: Callable[[Graph], Graph], rule: Rule) -> Graph:
+    """``graph`` with what ``rule`` writes in place of nodes, and ``function`` applied to the graphs
+    inside of others; the same object when nothing changed.
+    """
+    builder = Builder()
+    env: dict[Value, Atom] = {}
+    changed = False
+
+    def standing(xs: Sequence[Atom]) -> tuple[Atom, ...]:
+        return tuple(env.get(x, x) if isinstance(x, Value) else x for x in xs)
+
+    with building(builder):
+        for node in graph.nodes:
+            inner = map_subgraphs(node, function)
+            inputs = standing(node.inputs)
+            builder.at = node.at
+            found = rule(node, inputs, env)
+            changed |= inner is not node or found is not None
+            if found is None:
+                builder.nodes.append(replace(inner, inputs=inputs))
+                continue
+            env[node.outputs[0]] = found
+            if isinstance(found, Value) and not found.name:
+                found.name = node.outputs[0].name
+    if not changed:
+        return graph
+    return replace(graph, nodes=tuple(builder.nodes), outputs=standing(graph.outputs))
 
 
 def has_effect(node: Node) -> bool:

@@ -31,16 +31,14 @@ from tracejit.ir.types import DTYPES, TensorType
 from tracejit.kernel.program import GemmCall, HostCall, KernelCall, Program, lower_program, work
 from tracejit.lazy import lazy
 from tracejit.passes.donate import reused
-from tracejit.passes.group import partition
-from tracejit.passes.outputs import own_outputs
-from tracejit.passes.pipeline import OPTIMISE, check_names, run_passes
-from tracejit.passes.place import Run, place_buffers
+from tracejit.passes.pipeline import OPTIMISE
+from tracejit.passes.place import Run
 from tracejit.record import dataclass
 from tracejit.runtime import cpu, driver, report
 from tracejit.runtime.buffers import Place, empty, fresh, place_of, pointer, ready
 from tracejit.runtime.library import prefetch_products
 from tracejit.runtime.native import host_target, thread_pool
-from tracejit.runtime.stages import Stages
+from tracejit.runtime.stages import Stages, staged
 from tracejit.runtime.trampoline import caller, trampoline
 
 # the Numba back end loads when it is asked for
@@ -288,21 +286,12 @@ def compile_graph(
 
 def make_stages(graph: Graph, *, threads: int, settings: Settings | None = None) -> Stages:
     """Every stage of ``graph`` up to kernels."""
-    settings = settings or config.current()
-    seconds: dict[str, float] = {}
-
-    def timed(name: str, make: Any) -> Any:
-        start = time.perf_counter()
-        found = make()
-        seconds[name] = time.perf_counter() - start
-        return found
-
-    watcher = report.Watcher(settings, graph) if report.wanted(settings) else None
-    off = frozenset(settings.off)
-    check_names(off)
-    optimised = timed("passes", lambda: run_passes(graph, OPTIMISE, after=watcher, off=off))
-    owned = timed("outputs", lambda: own_outputs(optimised, cpu.can_fuse))
-    parts = timed("groups", lambda: partition(owned, cpu.can_fuse))
-    plan = timed("plan", lambda: place_buffers(parts))
-    program = timed("kernels", lambda: lower_program(plan, host_target().vector_bytes))
-    return Stages(graph, optimised, parts, program, seconds, threads, "llvm")
+    return staged(
+        graph,
+        "llvm",
+        settings or config.current(),
+        passes=OPTIMISE,
+        can_fuse=cpu.can_fuse,
+        lower=lambda plan: lower_program(plan, host_target().vector_bytes),
+        threads=threads,
+    )

@@ -1,24 +1,31 @@
 """What a function became on its way to machine code.
 
-stages = executable.stages
+stages = staged(graph, "llvm", settings, passes=OPTIMISE, can_fuse=..., lower=...)
 stages.graph, stages.optimised, stages.groups, stages.plan, stages.kernels, stages.sources
 """
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable, Sequence
 from functools import cached_property
+from typing import Any
 
 from tracejit import source
+from tracejit.config import Settings
 from tracejit.errors import BackendError
-from tracejit.ir.graph import Graph
+from tracejit.ir.graph import Graph, Node
 from tracejit.ir.text import show as show_graph
 from tracejit.kernel.program import Program
 from tracejit.kernel.text import show as show_kernel
 from tracejit.lazy import lazy
+from tracejit.passes.group import partition
 from tracejit.passes.groups import Partition
-from tracejit.passes.place import Plan
+from tracejit.passes.outputs import own_outputs
+from tracejit.passes.pipeline import Pass, check_names, run_passes
+from tracejit.passes.place import ALIGN, Plan, place_buffers
 from tracejit.record import dataclass
-from tracejit.runtime import cpu
+from tracejit.runtime import cpu, report
 
 # the printers of Python and of CUDA C load when they are asked for
 _module = lazy("tracejit.codegen.module")
@@ -116,3 +123,36 @@ class Sources:
 
     def __str__(self) -> str:
         return self.cuda if self._stages.backend == "cuda" else self.llvm
+
+
+def staged(
+    graph: Graph,
+    backend: str,
+    settings: Settings,
+    *,
+    passes: Sequence[Pass],
+    can_fuse: Callable[[Node], bool],
+    lower: Callable[[Plan], Program],
+    align: int = ALIGN,
+    threads: int = 1,
+) -> Stages:
+    """Every stage of ``graph`` up to kernels, for a back end that computes what ``can_fuse`` says
+    inside of kernels and makes a program of a plan by ``lower``.
+    """
+    seconds: dict[str, float] = {}
+
+    def timed(name: str, make: Callable[[], Any]) -> Any:
+        start = time.perf_counter()
+        found = make()
+        seconds[name] = time.perf_counter() - start
+        return found
+
+    watcher = report.Watcher(settings, graph) if report.wanted(settings) else None
+    off = frozenset(settings.off)
+    check_names(off)
+    optimised = timed("passes", lambda: run_passes(graph, passes, after=watcher, off=off))
+    owned = timed("outputs", lambda: own_outputs(optimised, can_fuse))
+    parts = timed("groups", lambda: partition(owned, can_fuse))
+    plan = timed("plan", lambda: place_buffers(parts, align))
+    program = timed("kernels", lambda: lower(plan))
+    return Stages(graph, optimised, parts, program, seconds, threads, backend)

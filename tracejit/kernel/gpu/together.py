@@ -20,7 +20,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
-from tracejit.ir.expr import Const, Expr, Load, Op, Var, children, const, iadd, isub, rebuild, walk
+from tracejit.ir.expr import Expr, Load, Op, Var, const, iadd, isub
+from tracejit.kernel.gpu.scalars import changed
 from tracejit.kernel.gpu.target import WARP, GpuTarget
 from tracejit.kernel.nodes import (
     Accumulate,
@@ -281,22 +282,15 @@ class _Renamed:
         return Param(self.name(p.name), p.dtype, shape, p.role)
 
     def expr(self, expr: Expr) -> Expr:
-        for node in walk(expr):
-            if node in self.done:
-                continue
-            kids = tuple(self.done[kid] for kid in children(node))
-            match node:
-                case Const():
-                    self.done[node] = node
-                case Var():
-                    self.done[node] = Var(self.name(node.name), node.dtype)
-                case Load():
-                    n = len(node.index)
-                    guard = kids[n] if len(kids) > n else None
-                    self.done[node] = Load(self.name(node.buffer), kids[:n], node.dtype, guard)
-                case _:
-                    self.done[node] = rebuild(node, kids)
-        return self.done[expr]
+        return changed(expr, self.part, self.done)
+
+    def part(self, node: Expr) -> Expr:
+        match node:
+            case Var():
+                return Var(self.name(node.name), node.dtype)
+            case Load():
+                return Load(self.name(node.buffer), node.index, node.dtype, node.guard)
+        return node
 
     def stmt(self, stmt: Stmt) -> Stmt:
         [found] = map_statements((stmt,), self.own)

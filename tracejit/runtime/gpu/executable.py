@@ -28,18 +28,15 @@ from tracejit.kernel.gpu.target import GpuTarget
 from tracejit.kernel.program import LibraryCall
 from tracejit.kernel.verify import has_check
 from tracejit.passes.donate import reused
-from tracejit.passes.group import partition
 from tracejit.passes.libraries import for_libraries
-from tracejit.passes.outputs import own_outputs
-from tracejit.passes.pipeline import check_names, run_passes
-from tracejit.passes.place import Plan, place_buffers
+from tracejit.passes.place import Plan
 from tracejit.runtime import report
 from tracejit.runtime.gpu import pending
 from tracejit.runtime.gpu.ability import can_fuse
 from tracejit.runtime.gpu.code import load_kernels
 from tracejit.runtime.gpu.device import ROOM, Device, Memory
 from tracejit.runtime.gpu.driver import Driver, Segment, operand_slots
-from tracejit.runtime.stages import Stages
+from tracejit.runtime.stages import Stages, staged
 from tracejit.source import here
 
 #: addresses of one operand after which it counts as one that comes somewhere else every time
@@ -74,25 +71,15 @@ def make_gpu_stages(
     donated: frozenset[int] = frozenset(),
 ) -> Stages:
     """Every stage of ``graph`` up to kernels for a GPU."""
-    seconds: dict[str, float] = {}
-
-    def timed(name: str, make: Any) -> Any:
-        start = time.perf_counter()
-        found = make()
-        seconds[name] = time.perf_counter() - start
-        return found
-
-    watcher = report.Watcher(settings, graph) if report.wanted(settings) else None
-    off = frozenset(settings.off)
-    check_names(off)
-    passes = for_libraries(takes(target), features_last(target.compute))
-    optimised = timed("passes", lambda: run_passes(graph, passes, after=watcher, off=off))
-    owned = timed("outputs", lambda: own_outputs(optimised, can_fuse))
-    parts = timed("groups", lambda: partition(owned, can_fuse))
-    plan = timed("plan", lambda: place_buffers(parts, ALIGN))
-    aliases = reused(plan, donated)
-    program = timed("kernels", lambda: lower_gpu_program(plan, target, aliases))
-    return Stages(graph, optimised, parts, program, seconds, 1, "cuda")
+    return staged(
+        graph,
+        "cuda",
+        settings,
+        passes=for_libraries(takes(target), features_last(target.compute)),
+        can_fuse=can_fuse,
+        lower=lambda plan: lower_gpu_program(plan, target, reused(plan, donated)),
+        align=ALIGN,
+    )
 
 
 class GpuExecutable:
