@@ -22,9 +22,9 @@ from tracejit.kernel.gpu.loops import lower_loop_gpu
 from tracejit.kernel.gpu.products import conv_gpu, matmul_gpu
 from tracejit.kernel.gpu.specs import spec_of
 from tracejit.kernel.gpu.target import GpuTarget
-from tracejit.kernel.gpu.together import Pairs, together
+from tracejit.kernel.gpu.together import Pairs, block_of, thread_of, together
 from tracejit.kernel.lower import Lowered, checked_lines
-from tracejit.kernel.nodes import Kernel, Loop
+from tracejit.kernel.nodes import Kernel
 from tracejit.kernel.program import (
     Call,
     CudaCall,
@@ -173,15 +173,13 @@ def _calls(lowered: Lowered, slots: tuple[int, ...]) -> KernelCall:
 def grid_of(kernel: Kernel, sizes: tuple[int, ...]) -> int:
     """How many blocks a kernel runs in."""
     of = dict(zip(kernel.sizes, sizes, strict=True))
-    [loop] = (s for s in kernel.body if isinstance(s, Loop) and s.how == "block")
+    loop = block_of(kernel)
     return max(evaluate_size(loop.stop, of) - evaluate_size(loop.start, of), 0)
 
 
 def threads_of(kernel: Kernel) -> int:
     """How many threads a block of a kernel has."""
-    [block] = (s for s in kernel.body if isinstance(s, Loop) and s.how == "block")
-    [loop] = (s for s in block.body if isinstance(s, Loop) and s.how == "thread")
-    return evaluate_size(loop.stop, {})
+    return evaluate_size(thread_of(kernel).stop, {})
 
 
 def _moved(steps: tuple[Step, ...]) -> Iterator[int]:
