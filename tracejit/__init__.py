@@ -53,7 +53,10 @@ from tracejit.errors import TracejitError as TracejitError
 __version__ = "0.1.0"
 
 #: modules that ``tj.name`` loads when they are first used
-_MODULES = ("debug", "extend", "lax", "nn", "numpy", "random", "testing")
+_MODULES = (
+    *("custom_derivatives", "debug", "extend", "fft", "flatten_util", "image", "io", "lax", "linalg"),
+    *("nn", "numpy", "ops", "optim", "random", "scipy", "test_util", "testing", "tree", "tree_util"),
+)
 
 
 def __getattr__(name: str) -> _Any:

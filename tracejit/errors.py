@@ -18,6 +18,8 @@ from collections.abc import Callable, Iterator
 from types import FunctionType, TracebackType
 from typing import Any, TypeVar
 
+import numpy as np
+
 from tracejit import source
 
 #: True: tracebacks keep tracejit's own frames (for those who work on tracejit)
@@ -93,6 +95,14 @@ class LeakedTracerError(TracejitError):
 
 class OutOfBoundsError(TracejitError, IndexError):
     """An index lies outside its axis."""
+
+
+class LinAlgError(TracejitError, np.linalg.LinAlgError):
+    """A matrix has no factorisation or inverse of the kind asked for; NumPy's error too."""
+
+
+class KeyReuseError(TracejitError, RuntimeError):
+    """A random key was used twice (checked under ``config.check_keys``)."""
 
 
 class DeletedArrayError(TracejitError, RuntimeError):
