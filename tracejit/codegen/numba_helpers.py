@@ -149,6 +149,24 @@ def complex_sign(x):
     """x / |x|; 0 at 0."""
     size = abs(x)
     return x if size == 0 else complex(x.real / size, x.imag / size)
+
+
+def complex_expm1(x):
+    """exp(x) - 1, precise near 0."""
+    half = math.sin(x.imag / 2)
+    real = math.expm1(x.real) * math.cos(x.imag) - (half + half) * half
+    imag = math.exp(x.real) * math.sin(x.imag)
+    if math.isfinite(real) and math.isfinite(imag):
+        return complex(real, imag)
+    plain = np.exp(x)
+    return complex(plain.real - 1, plain.imag)
+
+
+def complex_tanh(x):
+    """tanh, 1 and -1 far out: products of large numbers are nan there."""
+    if math.isinf(x.real):
+        return complex(math.copysign(1.0, x.real), math.copysign(0.0, x.imag))
+    return np.tanh(x)
 '''
 
 _HALF = '''

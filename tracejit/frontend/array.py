@@ -325,7 +325,7 @@ class Array(user_methods()(Operators)):  # type: ignore[misc]
         return methods.cuda_array_interface(self)
 
     def __array_namespace__(self, *, api_version: str | None = None) -> Any:
-        return methods.array_namespace()
+        return methods.array_namespace(api_version)
 
     def __len__(self) -> int:
         if not self.shape:

@@ -36,6 +36,7 @@ from tracejit.frontend.call import (
 )
 from tracejit.frontend.compiled import Compiled, kind_of
 from tracejit.frontend.devices import CPU, name_of
+from tracejit.frontend.named_axes import in_scope
 from tracejit.frontend.on_device import OnDevice, choose, compile_on, stages_on
 from tracejit.frontend.placement import snapshot
 from tracejit.frontend.structure import Read, reader
@@ -280,7 +281,8 @@ class Jitted:
     def _join_trace(self, fun: Callable[..., Any], args: Any, kwargs: Any, fixed: Any) -> Any:
         """Inside another trace a jitted function is one ``call`` node."""
         call = FlatCall.of(fun, args, kwargs)
-        key = (call.treedef, fixed, config.current(), *[kind_of(leaf) for leaf in call.leaves])
+        kinds = [kind_of(leaf) for leaf in call.leaves]
+        key = (call.treedef, fixed, config.current(), in_scope(), *kinds)
         traced = self._graphs.get(key)
         if traced is None:
             traced = trace_call(call, "jit")

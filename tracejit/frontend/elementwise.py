@@ -118,8 +118,21 @@ def _numeric(name: str, x1: Any, x2: Any) -> list[Any]:
 
 
 def floor_divide(x1: Any, x2: Any, /) -> Any:
-    """The largest integer not above x1 / x2; integers divided by 0 give 0."""
+    """The largest integer not above x1 / x2; integers divided by 0 give 0.
+
+    Where an operand is infinite, and where x2 is 0, it is floor(x1 / x2), which is what the array
+    API standard prefers: inf // 2 is inf and -1 // inf is -0, while Python and NumPy have nan, -1.
+    """
     x1, x2 = _numeric("floor_divide", x1, x2)
+    found = _paired_quotient(x1, x2)
+    if kind(x1.dtype) in "iu":
+        return found
+    finite = run(logic.and_, run(logic.is_finite, x1), run(logic.is_finite, x2))
+    return run(logic.select, finite, found, run(arith.floor, run(arith.div, x1, x2)))
+
+
+def _paired_quotient(x1: Any, x2: Any) -> Any:
+    """The quotient q of two prepared operands for which x1 = q * x2 + remainder(x1, x2)."""
     rest, lower = _floors(x1, x2)
     one = filled(1, x1.type)
     if kind(x1.dtype) in "iu":
@@ -127,15 +140,23 @@ def floor_divide(x1: Any, x2: Any, /) -> Any:
         return run(logic.select, lower, run(arith.sub, quotient, one), quotient)
     whole = run(arith.round_, run(arith.div, run(arith.sub, x1, rest), x2))
     found = run(logic.select, lower, run(arith.sub, whole, one), whole)
+    quotient = run(arith.div, x1, x2)
     by_zero = run(logic.eq, x2, filled(0, x2.type))
-    return run(logic.select, by_zero, run(arith.div, x1, x2), found)
+    # a zero has the sign of the quotient
+    return run(logic.select, by_zero, quotient, run(arith.copysign, found, quotient))
 
 
 def remainder(x1: Any, x2: Any, /) -> Any:
-    """x1 modulo x2, with the sign of x2."""
+    """x1 modulo x2, with the sign of x2, also of a remainder of 0."""
     x1, x2 = _numeric("remainder", x1, x2)
     rest, lower = _floors(x1, x2)
-    return run(logic.select, lower, run(arith.add, rest, x2), rest)
+    found = run(logic.select, lower, run(arith.add, rest, x2), rest)
+    if kind(x1.dtype) != "f":
+        return found
+    # adding -0 keeps every value, and carries the derivative that copysign lacks at 0
+    fixed = run(parts.stop_gradient, found)
+    nothing = run(arith.neg, run(arith.sub, fixed, found))
+    return run(arith.add, run(arith.copysign, fixed, x2), nothing)
 
 
 def fmod(x1: Any, x2: Any, /) -> Any:
@@ -144,8 +165,9 @@ def fmod(x1: Any, x2: Any, /) -> Any:
 
 
 def divmod(x1: Any, x2: Any, /) -> tuple[Any, Any]:
-    """``(x1 // x2, x1 % x2)``."""
-    return floor_divide(x1, x2), remainder(x1, x2)
+    """``(x1 // x2, x1 % x2)`` with a quotient that fits the remainder, as Python's."""
+    x1, x2 = _numeric("divmod", x1, x2)
+    return _paired_quotient(x1, x2), remainder(x1, x2)
 
 
 def power(x1: Any, x2: Any, /) -> Any:

@@ -7,6 +7,7 @@ when one is traced.
 
 from __future__ import annotations
 
+import sys
 from types import ModuleType
 from typing import Any
 
@@ -31,9 +32,23 @@ REDUCE = {
 ACCUMULATE = {"add": "cumsum", "multiply": "cumprod"}
 
 
-def array_namespace() -> ModuleType:
-    """``tracejit.numpy``, which lies above this module: loaded when a user asks for it."""
-    return _namespace  # type: ignore[no-any-return]
+#: versions of the Python Array API standard that the namespace follows, oldest first
+ARRAY_API_VERSIONS = ("2021.12", "2022.12", "2023.12", "2024.12", "2025.12")
+
+
+def array_namespace(api_version: str | None = None) -> ModuleType:
+    """``tracejit.numpy``, which lies above this module: loaded when a user asks for it.
+
+    Raises ArgumentError for a version of the Array API standard that it does not follow.
+    """
+    if api_version is not None and api_version not in ARRAY_API_VERSIONS:
+        raise ArgumentError(
+            f"tracejit.numpy does not follow version {api_version!r} of the array API standard",
+            at=here(),
+            hint=f"it follows {', '.join(ARRAY_API_VERSIONS)}",
+        )
+    _namespace.ndarray  # noqa: B018 - loads it, and then it is the module itself that answers
+    return sys.modules[_namespace.__name__]
 
 
 def numpy_ufunc(ufunc: Any, method: str, inputs: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

@@ -59,7 +59,7 @@ def canonical(dtype: Any) -> np.dtype:
         return dtype.dtype
     try:
         found = np.dtype(dtype)
-    except TypeError:
+    except (TypeError, ValueError):
         raise DTypeError(
             f"{dtype!r} is not a dtype",
             at=source.here(),

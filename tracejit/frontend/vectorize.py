@@ -10,17 +10,33 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import optree
 
 from tracejit import hints, source
 from tracejit.errors import ArgumentError, ShapeError, TreeError, user_traceback
-from tracejit.frontend import methods
-from tracejit.frontend.array import Array
+from tracejit.frontend import methods, named_axes, promotion, shaping
+from tracejit.frontend.array import Array, apply
 from tracejit.frontend.call import FlatCall, check_function, function_name, run_graph, trace_call
+from tracejit.ir.graph import Graph
+from tracejit.ops import collective
+from tracejit.record import dataclass
 from tracejit.transform.batch import batch_graph
+from tracejit.transform.loops import scan
 from tracejit.tree_util import NAMESPACE
+
+
+@dataclass(frozen=True, eq=False)
+class _Spec:
+    """The options of a ``vmap``."""
+
+    in_axes: Any
+    out_axes: Any
+    axis_name: Any
+    axis_size: int | None
+    chunk: int | None
 
 
 @user_traceback
@@ -30,48 +46,125 @@ def vmap(
     out_axes: Any = 0,
     axis_name: Any = None,
     axis_size: int | None = None,
+    chunk: int | None = None,
 ) -> Callable[..., Any]:
     """Map ``fun`` over an axis of its arguments, in one vectorised computation.
 
     ``in_axes``: an int or None for all positional arguments, or a tuple of such or of pytrees of
     them, one per argument; None does not map. Keyword arguments are mapped over axis 0.
-    ``out_axes`` likewise for results. Raises ShapeError when mapped sizes differ and ArgumentError
-    when nothing is mapped and no ``axis_size`` is given.
+    ``out_axes`` likewise for results. ``axis_name``: what collectives inside (``lax.psum`` ...)
+    call the mapped axis. ``chunk``: how many examples are computed together, one chunk after the
+    other in a loop, which bounds the memory that a large batch takes.
+
+    Raises ShapeError when mapped sizes differ and ArgumentError when nothing is mapped and no
+    ``axis_size`` is given.
 
     >>> vmap(lambda row, b: jnp.sum(row) + b, in_axes=(0, None))(jnp.ones((2, 3)), 10.0)
     Array([13., 13.], dtype=float32)
+    >>> vmap(lambda x: x / lax.psum(x, "batch"), axis_name="batch")(jnp.array([1.0, 3.0]))
+    Array([0.25, 0.75], dtype=float32)
+    >>> pairs = vmap(lambda x: jnp.sum((x - jnp.arange(100)) ** 2), chunk=16)
+    >>> pairs(jnp.arange(100)).shape
+    (100,)
     """
 
     check_function("vmap", fun)
+    _check_chunk(chunk, axis_name)
+    spec = _Spec(in_axes, out_axes, axis_name, axis_size, chunk)
 
     @user_traceback
     @functools.wraps(fun)
     def vmap_of(*args: Any, **kwargs: Any) -> Any:
-        call = FlatCall.of(fun, args, kwargs)
-        axes = _leaf_axes(in_axes, args, kwargs, call)
-        size = _batch_size(call, axes, axis_size)
-        xs = [
-            x if axis is None else methods.moveaxis(x, axis, 0)
-            for x, axis in zip(call.leaves, axes, strict=True)
-        ]
-        mask = tuple(axis is not None for axis in axes)
-        types = [
-            x.type.with_shape(x.shape[1:]) if m else x.type for x, m in zip(xs, mask, strict=True)
-        ]
-        traced = trace_call(call, "vmap", types=types)
-        full = (*(False for _ in traced.captured), *mask)
-        out_wanted = _out_axes(out_axes, traced.outputs.treedef, function_name(fun))
-        graph, found = batch_graph(
-            traced.graph, size, full, tuple(axis is not None for axis in out_wanted)
-        )
-        outs = run_graph(graph, [*traced.captured, *xs])
-        placed = [
-            _place(y, m, axis, function_name(fun))
-            for y, m, axis in zip(outs, found, out_wanted, strict=True)
-        ]
-        return traced.outputs.build(placed)
+        return _mapped(fun, spec, args, kwargs)
 
     return vmap_of
+
+
+def _mapped(fun: Callable[..., Any], spec: _Spec, args: tuple[Any, ...], kwargs: Any) -> Any:
+    """One call of ``fun`` mapped as ``spec`` says."""
+    call = FlatCall.of(fun, args, kwargs)
+    axes = _leaf_axes(spec.in_axes, args, kwargs, call)
+    size = _batch_size(call, axes, spec.axis_size)
+    xs = [
+        x if axis is None else methods.moveaxis(x, axis, 0)
+        for x, axis in zip(call.leaves, axes, strict=True)
+    ]
+    mask = tuple(axis is not None for axis in axes)
+    types = [x.type.with_shape(x.shape[1:]) if m else x.type for x, m in zip(xs, mask, strict=True)]
+    with named_axes.bound(spec.axis_name, size):
+        traced = trace_call(call, "vmap", types=types)
+    full = (*(False for _ in traced.captured), *mask)
+    out_wanted = _out_axes(spec.out_axes, traced.outputs.treedef, function_name(fun))
+    stacked = tuple(axis is not None for axis in out_wanted)
+    arrays = [*traced.captured, *xs]
+    found: tuple[bool, ...]
+    if spec.chunk is not None and size > spec.chunk:
+        outs, found = _in_chunks(traced.graph, arrays, full, size, spec.chunk)
+        outs = [y if m or s else y[0] for y, m, s in zip(outs, found, stacked, strict=True)]
+        found = tuple(m or s for m, s in zip(found, stacked, strict=True))
+    else:
+        with collective.batching(spec.axis_name):
+            graph, found = batch_graph(traced.graph, size, full, stacked)
+        outs = run_graph(graph, arrays)
+    placed = [
+        _place(y, m, axis, function_name(fun))
+        for y, m, axis in zip(outs, found, out_wanted, strict=True)
+    ]
+    return traced.outputs.build(placed)
+
+
+def _check_chunk(chunk: int | None, axis_name: Any) -> None:
+    if chunk is None:
+        return
+    if not isinstance(chunk, int) or chunk < 1:
+        raise ArgumentError(f"vmap: chunk is a positive integer, not {chunk!r}", at=source.here())
+    if axis_name is not None:
+        raise ArgumentError(
+            "vmap: collectives over a named axis need all examples at once, not chunks of them",
+            at=source.here(),
+            hint="give one of `axis_name` and `chunk`",
+        )
+
+
+def _in_chunks(
+    graph: Graph, arrays: Sequence[Array], mask: Sequence[bool], size: int, chunk: int
+) -> tuple[list[Array], tuple[bool, ...]]:
+    """``graph`` over batches of ``chunk`` examples in a scan, and over the rest: all results
+    stacked, and which of them depend on the example.
+    """
+    every = (True,) * len(graph.outputs)
+    whole = size // chunk * chunk
+    consts = [x for x, m in zip(arrays, mask, strict=True) if not m]
+    mapped = [x for x, m in zip(arrays, mask, strict=True) if m]
+
+    def batched(count: int) -> Graph:
+        """Consts first, as a scan's body has them."""
+        found, _ = batch_graph(graph, count, mask, every)
+        pairs = list(zip(found.inputs, mask, strict=True))
+        inputs = (*(v for v, m in pairs if not m), *(v for v, m in pairs if m))
+        return replace(found, inputs=inputs)
+
+    blocks = [
+        promotion.reshaped(shaping.cut(x, 0, 0, whole), (whole // chunk, chunk, *x.shape[1:]))
+        for x in mapped
+    ]
+    outs = apply(
+        scan,
+        *consts,
+        *blocks,
+        body=batched(chunk),
+        n_consts=len(consts),
+        n_carry=0,
+        length=whole // chunk,
+        reverse=False,
+    )
+    outs = [promotion.reshaped(y, (whole, *y.shape[2:])) for y in outs]
+    depends = batch_graph(graph, chunk, mask)[1]
+    if whole == size:
+        return outs, depends
+    rest = [shaping.cut(x, 0, whole, size) for x in mapped]
+    last = run_graph(batched(size - whole), [*consts, *rest])
+    return [shaping.concatenate([y, r]) for y, r in zip(outs, last, strict=True)], depends
 
 
 def _place(y: Array, batched: bool, axis: int | None, name: str) -> Array:

@@ -96,6 +96,9 @@ class Primitive:
     lowers
         ``(*types, **params) -> bool``: whether ``lower`` takes these operands (None: it takes all);
         where it does not, the element rule serves, or the NumPy body between kernels
+    into
+        ``(outs, *xs, **params)``: writes the results into ``outs``, one array per output: what a
+        compiled program calls in place of ``numpy``, whose results it would have to copy
     cuda
         a user's own CUDA kernel: ``(*types, **params) -> CudaLaunch`` (``kernel/gpu/source.py``)
     scalar
@@ -128,6 +131,7 @@ class Primitive:
     lower: Callable[..., Any] | None = None
     lowers: Callable[..., bool] | None = None
     updates: bool = False
+    into: Callable[..., None] | None = None
     cuda: Callable[..., Any] | None = None
     scalar: Callable[..., Any] | None = None
     spell: Spell | None = None

@@ -34,9 +34,11 @@ class ScalarType:
         return creation.asarray(x, self.dtype)
 
     def __eq__(self, other: object) -> bool:
+        if other is None or isinstance(other, Array | list | tuple | dict):
+            return False
         try:
             return canonical(other) == self.dtype
-        except (DTypeError, TypeError):
+        except DTypeError:
             return False
 
     def __hash__(self) -> int:

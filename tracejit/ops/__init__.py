@@ -10,11 +10,13 @@ from tracejit.ops import (
     bits,
     broadcast,
     callback,
+    collective,
     conv,
     cumulative,
     dot,
     dynamic,
     family,
+    fft,
     fill,
     fused,
     fused_attention,
@@ -44,7 +46,7 @@ MODULES: tuple[ModuleType, ...] = (
     bits,
 )
 MODULES += (fill, layout, reduce, dot, conv, fused, fused_conv, fused_attention)
-MODULES += (callback, dynamic, indexing, cumulative, sort, window, random_bits)
+MODULES += (callback, collective, dynamic, indexing, cumulative, sort, window, random_bits, fft)
 
 
 def collect(modules: tuple[ModuleType, ...]) -> dict[str, Primitive]:

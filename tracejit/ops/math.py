@@ -60,8 +60,26 @@ exp2 = _function(
     numba="np.exp2({0})",
     doc="2 to the power x.",
 )
+
+
+def _numpy_expm1(x: Any) -> Any:
+    """np.expm1; infinite and undefined complex numbers are those of exp, less 1. NumPy's own are
+    products of them with sines: nan for inf+0j, where the array API standard has inf+0j.
+    """
+    found = np.expm1(x)
+    if x.dtype.kind != "c":
+        return found
+    plain = np.array(np.exp(x))
+    plain.real -= 1
+    return np.where(np.isfinite(found), found, plain)
+
+
 expm1 = _function(
-    "expm1", np.expm1, lambda dx, y, x: mul(dx, add(y, 1)), doc="exp(x) - 1, precise near 0."
+    "expm1",
+    _numpy_expm1,
+    lambda dx, y, x: mul(dx, add(y, 1)),
+    numba={"f": "math.expm1({0})", "c": "complex_expm1({0})"},
+    doc="exp(x) - 1, precise near 0.",
 )
 log = _function(
     "log", np.log, lambda dx, y, x: div(dx, x), domain=(0.1, 4.0), doc="The natural logarithm."
@@ -176,8 +194,25 @@ atan2 = elementwise(
 
 sinh = _function("sinh", np.sinh, lambda dx, y, x: mul(dx, cosh(x)), doc="The hyperbolic sine.")
 cosh = _function("cosh", np.cosh, lambda dx, y, x: mul(dx, sinh(x)), doc="The hyperbolic cosine.")
+
+
+def _numpy_tanh(x: Any) -> Any:
+    """np.tanh; where the real part is infinite, the imaginary one is a zero with the sign that it
+    had, as the array API standard has it (in C it is that of its sine).
+    """
+    found = np.tanh(x)
+    if x.dtype.kind == "c":
+        found = np.array(found)
+        found.imag = np.where(np.isinf(x.real), np.copysign(0, x.imag), found.imag)
+    return found
+
+
 tanh = _function(
-    "tanh", np.tanh, lambda dx, y, x: mul(dx, sub(1, mul(y, y))), doc="The hyperbolic tangent."
+    "tanh",
+    _numpy_tanh,
+    lambda dx, y, x: mul(dx, sub(1, mul(y, y))),
+    numba={"f": "math.tanh({0})", "c": "complex_tanh({0})"},
+    doc="The hyperbolic tangent.",
 )
 asinh = _function(
     "asinh",

@@ -26,14 +26,14 @@ from tracejit.ops.math import exp, log, log1p
 ROOT_PI = scalar_math.sqrt(scalar_math.pi)
 
 
-def _special(name: str, scipy: str, jvp: Any, *, arity: int = 1, **fields: Any) -> Primitive:
+def from_scipy(name: str, scipy: str, jvp: Any, *, arity: int = 1, **fields: Any) -> Primitive:
     """A record whose meaning is a function of scipy.special."""
     return elementwise(
         name, scipy_special(scipy), arity=arity, jvp=jvp, kinds="f", heavy=True, **fields
     )
 
 
-def _unknown(name: str, operand: str) -> Any:
+def unknown(name: str, operand: str) -> Any:
     """A jvp rule for an operand whose derivative has no closed form here."""
 
     def rule(*_: Any) -> Any:
@@ -44,21 +44,21 @@ def _unknown(name: str, operand: str) -> Any:
 
 # ---- error functions -----------------------------------------------------------------------------
 
-erf = _special(
+erf = from_scipy(
     "erf",
     "erf",
     lambda dx, y, x: mul(dx, mul(exp(neg(mul(x, x))), 2 / ROOT_PI)),
     spell=Spell(c="erf({0})", numba="math.erf({0})"),
     doc="The error function.",
 )
-erfc = _special(
+erfc = from_scipy(
     "erfc",
     "erfc",
     lambda dx, y, x: mul(dx, mul(exp(neg(mul(x, x))), -2 / ROOT_PI)),
     spell=Spell(c="erfc({0})", numba="math.erfc({0})"),
     doc="1 - erf(x), precise for large x.",
 )
-erf_inv = _special(
+erf_inv = from_scipy(
     "erf_inv",
     "erfinv",
     lambda dx, y, x: mul(dx, mul(exp(mul(y, y)), ROOT_PI / 2)),
@@ -85,7 +85,7 @@ lgamma = elementwise(
     domain=(0.2, 4.0),
     doc="The logarithm of |gamma(x)|.",
 )
-digamma = _special(
+digamma = from_scipy(
     "digamma",
     "psi",
     lambda dx, y, x: mul(dx, polygamma(full_like(x, 1), x)),
@@ -113,16 +113,16 @@ polygamma = elementwise(
     _numpy_polygamma,
     arity=2,
     kinds="f",
-    jvp=(_unknown("polygamma", "m"), lambda dx, y, m, x: mul(dx, polygamma(add(m, 1), x))),
+    jvp=(unknown("polygamma", "m"), lambda dx, y, m, x: mul(dx, polygamma(add(m, 1), x))),
     domain=((1.0, 3.0), (0.4, 4.0)),
     heavy=True,
     cases=_cases_polygamma,
     doc="The m-th derivative of digamma at x.",
 )
-zeta = _special(
+zeta = from_scipy(
     "zeta",
     "zeta",
-    (_unknown("zeta", "x"), lambda dq, y, x, q: mul(dq, mul(neg(x), zeta(add(x, 1), q)))),
+    (unknown("zeta", "x"), lambda dq, y, x, q: mul(dq, mul(neg(x), zeta(add(x, 1), q)))),
     arity=2,
     domain=((1.5, 4.0), (0.4, 4.0)),
     doc="The Hurwitz zeta function: the sum of (q + k) ** -x.",
@@ -134,7 +134,7 @@ def _igamma_dx(dx: Any, a: Any, x: Any) -> Any:
     return mul(dx, exp(sub(sub(mul(sub(a, 1), log(x)), x), lgamma(a))))
 
 
-igamma = _special(
+igamma = from_scipy(
     "igamma",
     "gammainc",
     (
@@ -145,7 +145,7 @@ igamma = _special(
     domain=((0.5, 4.0), (0.2, 5.0)),
     doc="The regularised lower incomplete gamma function P(a, x).",
 )
-igammac = _special(
+igammac = from_scipy(
     "igammac",
     "gammaincc",
     (
@@ -197,7 +197,7 @@ igamma_grad_a = elementwise(
     _numpy_igamma_grad_a,
     arity=2,
     kinds="f",
-    jvp=(_unknown("igamma_grad_a", "a"), _unknown("igamma_grad_a", "x")),
+    jvp=(unknown("igamma_grad_a", "a"), unknown("igamma_grad_a", "x")),
     domain=((0.5, 4.0), (0.2, 5.0)),
     heavy=True,
     doc="The derivative of igamma(a, x) with respect to a.",
@@ -211,10 +211,10 @@ def _betainc_dx(dx: Any, y: Any, a: Any, b: Any, x: Any) -> Any:
     return mul(dx, exp(add(powers, scale)))
 
 
-betainc = _special(
+betainc = from_scipy(
     "betainc",
     "betainc",
-    (_unknown("betainc", "a"), _unknown("betainc", "b"), _betainc_dx),
+    (unknown("betainc", "a"), unknown("betainc", "b"), _betainc_dx),
     arity=3,
     domain=((0.5, 3.0), (0.5, 3.0), (0.1, 0.9)),
     doc="The regularised incomplete beta function I_x(a, b).",
@@ -222,7 +222,7 @@ betainc = _special(
 
 # ---- Bessel functions ----------------------------------------------------------------------------
 
-bessel_i0e = _special(
+bessel_i0e = from_scipy(
     "bessel_i0e",
     "i0e",
     lambda dx, y, x: mul(dx, sub(bessel_i1e(x), mul(sign(x), y))),
@@ -238,7 +238,7 @@ def _i1e_dx(dx: Any, y: Any, x: Any) -> Any:
     return mul(dx, select(near, full_like(x, 0.5), slope))
 
 
-bessel_i1e = _special(
+bessel_i1e = from_scipy(
     "bessel_i1e",
     "i1e",
     _i1e_dx,

@@ -35,6 +35,10 @@ def run_host(call: HostCall, view: View) -> None:
         np.broadcast_to(x.value, x.type.shape) if isinstance(x, Literal) else found[x]
         for x in node.inputs
     ]
+    if node.prim.into is not None:
+        places = zip(call.writes, node.outputs, strict=True)
+        node.prim.into([view(slot, v.type) for slot, v in places], *operands, **node.params)
+        return
     outs = interp.apply(node, operands)
     for result, slot, value in zip(outs, call.writes, node.outputs, strict=True):
         view(slot, value.type)[...] = result

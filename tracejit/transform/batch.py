@@ -11,6 +11,7 @@ from tracejit.errors import TracejitError
 from tracejit.ir import build
 from tracejit.ir.graph import Atom, Graph, Node, Value
 from tracejit.ir.prim import Partly
+from tracejit.ops import collective
 from tracejit.ops.broadcast import with_batch_axis
 from tracejit.transform.forward import emit_again
 
@@ -40,7 +41,7 @@ def push_batch(
 def _batch_node(
     node: Node, ins: tuple[Atom, ...], flags: tuple[bool, ...], size: int
 ) -> tuple[tuple[Atom, ...], tuple[bool, ...]]:
-    if not any(flags):
+    if not any(flags) and not collective.concerns(node):
         return emit_again(node, ins), (False,) * len(node.outputs)
     try:
         result = node.prim.rule("batch")(size, flags, ins, **node.params)

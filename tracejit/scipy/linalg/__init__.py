@@ -1,0 +1,1 @@
+from tracejit.scipy.linalg.special_matrices import *
