@@ -44,6 +44,7 @@ TOGETHER = ("tracejit.ops", "tracejit.frontend")
 #: own modules that load at first use: the compiler proper, and the namespace that Arrays name as
 #: theirs
 LAZY_DOORS = {
+    ("tracejit.api", "tracejit.doctor"),
     ("tracejit.api", "tracejit.runtime.cache"),
     ("tracejit.debug", "tracejit.runtime.gpu.host_device"),
     ("tracejit.frontend.dispatch", "tracejit.runtime.executable"),

@@ -17,6 +17,8 @@ from tracejit.api import Device as Device
 from tracejit.api import ShapeDtypeStruct as ShapeDtypeStruct
 from tracejit.api import block_until_ready as block_until_ready
 from tracejit.api import cache_info as cache_info
+from tracejit.api import check_tracer_leaks as check_tracer_leaks
+from tracejit.api import checking_leaks as checking_leaks
 from tracejit.api import checkpoint as checkpoint
 from tracejit.api import checkpoint_policies as checkpoint_policies
 from tracejit.api import clear_caches as clear_caches
@@ -24,13 +26,22 @@ from tracejit.api import closure_convert as closure_convert
 from tracejit.api import custom_gradient as custom_gradient
 from tracejit.api import custom_jvp as custom_jvp
 from tracejit.api import custom_vjp as custom_vjp
+from tracejit.api import debug_infs as debug_infs
+from tracejit.api import debug_key_reuse as debug_key_reuse
+from tracejit.api import debug_nans as debug_nans
 from tracejit.api import default_backend as default_backend
 from tracejit.api import default_device as default_device
+from tracejit.api import default_matmul_precision as default_matmul_precision
 from tracejit.api import device_count as device_count
 from tracejit.api import device_get as device_get
 from tracejit.api import device_put as device_put
 from tracejit.api import devices as devices
+from tracejit.api import disable_jit as disable_jit
+from tracejit.api import effects_barrier as effects_barrier
+from tracejit.api import ensure_compile_time_eval as ensure_compile_time_eval
 from tracejit.api import eval_shape as eval_shape
+from tracejit.api import float0 as float0
+from tracejit.api import fwd_and_bwd as fwd_and_bwd
 from tracejit.api import grad as grad
 from tracejit.api import hessian as hessian
 from tracejit.api import jacfwd as jacfwd
@@ -38,9 +49,16 @@ from tracejit.api import jacobian as jacobian
 from tracejit.api import jacrev as jacrev
 from tracejit.api import jit as jit
 from tracejit.api import jvp as jvp
+from tracejit.api import linear_transpose as linear_transpose
 from tracejit.api import linearize as linearize
 from tracejit.api import local_devices as local_devices
+from tracejit.api import log_compiles as log_compiles
 from tracejit.api import make_graph as make_graph
+from tracejit.api import make_jaxpr as make_jaxpr
+from tracejit.api import named_call as named_call
+from tracejit.api import named_scope as named_scope
+from tracejit.api import no_execution as no_execution
+from tracejit.api import print_environment_info as print_environment_info
 from tracejit.api import pure_callback as pure_callback
 from tracejit.api import remat as remat
 from tracejit.api import value_and_grad as value_and_grad
@@ -54,8 +72,9 @@ __version__ = "0.1.0"
 
 #: modules that ``tj.name`` loads when they are first used
 _MODULES = (
-    *("custom_derivatives", "debug", "extend", "fft", "flatten_util", "image", "io", "lax", "linalg"),
-    *("nn", "numpy", "ops", "optim", "random", "scipy", "test_util", "testing", "tree", "tree_util"),
+    *("custom_derivatives", "debug", "extend", "fft", "flatten_util", "image", "io", "lax"),
+    *("linalg", "nn", "numpy", "ops", "optim", "random", "scipy", "test_util", "testing"),
+    *("tree", "tree_util"),
 )
 
 

@@ -12,6 +12,20 @@ from tracejit.frontend import methods
 from tracejit.frontend.array import Array
 from tracejit.frontend.call import flatten
 from tracejit.frontend.callbacks import pure_callback
+from tracejit.frontend.contexts import (
+    check_tracer_leaks,
+    checking_leaks,
+    debug_infs,
+    debug_key_reuse,
+    debug_nans,
+    default_matmul_precision,
+    disable_jit,
+    ensure_compile_time_eval,
+    log_compiles,
+    named_call,
+    named_scope,
+    no_execution,
+)
 from tracejit.frontend.custom import (
     checkpoint,
     checkpoint_policies,
@@ -21,6 +35,7 @@ from tracejit.frontend.custom import (
     custom_vjp,
 )
 from tracejit.frontend.derivatives import (
+    FLOAT0,
     grad,
     jvp,
     linearize,
@@ -36,9 +51,11 @@ from tracejit.frontend.devices import (
     devices,
     local_devices,
 )
-from tracejit.frontend.dispatch import ALL_JITTED, Jitted, ShapeDtypeStruct, eval_shape, jit
+from tracejit.frontend.dispatch import ALL_JITTED, Jitted, jit
 from tracejit.frontend.jacobians import hessian, jacfwd, jacobian, jacrev
 from tracejit.frontend.on_device import clear_programs
+from tracejit.frontend.shapes import ShapeDtypeStruct, eval_shape
+from tracejit.frontend.transposes import fwd_and_bwd, linear_transpose, make_jaxpr
 from tracejit.frontend.vectorize import vmap
 from tracejit.lazy import lazy
 
@@ -46,8 +63,11 @@ if TYPE_CHECKING:
     from tracejit.runtime.cache import CacheInfo
 
 _cache = lazy("tracejit.runtime.cache")
+_doctor = lazy("tracejit.doctor")
 
 remat = checkpoint
+#: the dtype of tangents of integers, which have no data
+float0 = FLOAT0
 
 
 def block_until_ready(x: Any) -> Any:
@@ -101,6 +121,29 @@ def clear_caches() -> None:
     clear_programs()
 
 
+def effects_barrier() -> None:
+    """Wait until all effects of the programs called so far (prints, callbacks) have happened. On
+    the CPU they have when a call returns.
+
+    >>> tj.effects_barrier()
+    """
+    for device in devices():
+        device.synchronize()
+
+
+def print_environment_info(return_string: bool = False) -> str | None:
+    """Print, or return, what ``python -m tracejit doctor`` finds: versions, CPU, threads, GPU.
+
+    >>> "tracejit" in tj.print_environment_info(return_string=True)
+    True
+    """
+    text = _doctor.report()
+    if return_string:
+        return text
+    print(text)
+    return None
+
+
 def cache_info() -> CacheInfo:
     """The disk cache of compiled kernels: its folder, entries, bytes and limit, and the hits,
     misses and errors of this process.
@@ -122,6 +165,8 @@ __all__ = [
     "ShapeDtypeStruct",
     "block_until_ready",
     "cache_info",
+    "check_tracer_leaks",
+    "checking_leaks",
     "checkpoint",
     "checkpoint_policies",
     "clear_caches",
@@ -129,13 +174,22 @@ __all__ = [
     "custom_gradient",
     "custom_jvp",
     "custom_vjp",
+    "debug_infs",
+    "debug_key_reuse",
+    "debug_nans",
     "default_backend",
     "default_device",
+    "default_matmul_precision",
     "device_count",
     "device_get",
     "device_put",
     "devices",
+    "disable_jit",
+    "effects_barrier",
+    "ensure_compile_time_eval",
     "eval_shape",
+    "float0",
+    "fwd_and_bwd",
     "grad",
     "hessian",
     "jacfwd",
@@ -143,9 +197,16 @@ __all__ = [
     "jacrev",
     "jit",
     "jvp",
+    "linear_transpose",
     "linearize",
     "local_devices",
+    "log_compiles",
     "make_graph",
+    "make_jaxpr",
+    "named_call",
+    "named_scope",
+    "no_execution",
+    "print_environment_info",
     "pure_callback",
     "remat",
     "value_and_grad",

@@ -58,6 +58,13 @@ class Settings:
     const_limit: int = 1 << 20  # constants up to this many bytes are folded
     precision: str = "f32"  # of f32 products on a GPU: tf32 rounds operands to 10 bits
     deterministic: bool = False  # float sums on a GPU have the same bits every time
+    debug_nans: bool = False  # a nan that is computed is an error that names the operation
+    debug_infs: bool = False  # the same for inf
+    check_keys: bool = False  # a random key that is used twice is an error
+    check_leaks: bool = False  # a traced value that outlives its trace is an error at once
+    disable_jit: bool = False  # jitted functions run op by op
+    no_execution: bool = False  # compiled programs do not run: an error
+    log_compiles: bool = False  # a warning of the logger "tracejit" for each compilation
     default_device: str = "cpu"  # where calls run whose arguments are bound to no device
     emulated: Any = None  # the device that plays the GPU: see ``emulating``
 
@@ -174,6 +181,13 @@ _READ: dict[str, Callable[[Any], Any]] = {
     "const_limit": _integer(0),
     "precision": _one_of("f32", "tf32"),
     "deterministic": _switch,
+    "debug_nans": _switch,
+    "debug_infs": _switch,
+    "check_keys": _switch,
+    "check_leaks": _switch,
+    "disable_jit": _switch,
+    "no_execution": _switch,
+    "log_compiles": _switch,
     "default_device": _device,
 }
 _NAMES = tuple(knob.name for knob in fields(Settings) if knob.name in _READ)
@@ -190,7 +204,55 @@ FROM_ENVIRONMENT = (
     "threads",
     "precision",
     "deterministic",
+    "debug_nans",
+    "debug_infs",
+    "check_keys",
+    "check_leaks",
+    "disable_jit",
+    "log_compiles",
 )
+
+#: JAX's names of settings, for ``config.update``, and ours with how the values read
+_FROM_JAX: dict[str, tuple[str, Callable[[Any], Any]]] = {
+    "jax_enable_x64": ("default_float", lambda on: "float64" if on else "float32"),
+    "jax_debug_nans": ("debug_nans", bool),
+    "jax_debug_infs": ("debug_infs", bool),
+    "jax_debug_key_reuse": ("check_keys", bool),
+    "jax_check_tracer_leaks": ("check_leaks", bool),
+    "jax_disable_jit": ("disable_jit", bool),
+    "jax_no_execution": ("no_execution", bool),
+    "jax_log_compiles": ("log_compiles", bool),
+    "jax_default_device": ("default_device", lambda device: device),
+    "jax_platforms": ("default_device", lambda names: names.split(",")[0]),
+    "jax_platform_name": ("default_device", lambda name: name),
+    "jax_default_matmul_precision": ("precision", lambda name: matmul_precision(name)),
+}
+#: how JAX names what products of float32 round their operands to
+_EXACT = ("highest", "float32", "F32_F32_F32", None)
+_ROUNDED = (
+    "default",
+    "high",
+    "fastest",
+    "bfloat16",
+    "bfloat16_3x",
+    "tensorfloat32",
+    "TF32_TF32_F32",
+)
+
+
+def matmul_precision(name: Any) -> str:
+    """The setting ``precision`` for JAX's name of a precision of products: "f32" or "tf32", the
+    least that is more precise. Raises ArgumentError for a name that JAX does not have.
+    """
+    if name in _EXACT:
+        return "f32"
+    if name in _ROUNDED:
+        return "tf32"
+    raise ArgumentError(
+        f"default_matmul_precision: there is no precision {name!r}",
+        at=source.here(),
+        hint=f"there are: {', '.join(n for n in (*_EXACT, *_ROUNDED) if n)}",
+    )
 
 
 def _validated(name: str, value: Any, *, shown_as: str | None = None) -> Any:
@@ -276,7 +338,14 @@ class Config:
 
     @user_traceback
     def update(self, name: str, value: Any) -> None:
-        """Set one knob for the process. A ``settings`` block that names it still overrides it."""
+        """Set one knob for the process. A ``settings`` block that names it still overrides it.
+
+        JAX's names work where there is such a knob: ``config.update("jax_debug_nans", True)``;
+        ``jax_enable_x64`` sets the default float.
+        """
+        if name in _FROM_JAX:
+            name, read = _FROM_JAX[name]
+            value = read(value)
         changed = replace(self._base, **{name: _validated(name, value)})
         object.__setattr__(self, "_base", _interned(changed))
 

@@ -77,6 +77,14 @@ class ShapeError(TracejitError, ValueError):
     """Shapes of operands do not fit an operation."""
 
 
+class AxisError(ShapeError, np.exceptions.AxisError):
+    """An array has no such axis; NumPy's error too, so an IndexError."""
+
+
+class CopyError(TracejitError, ValueError, BufferError):
+    """A copy is needed where ``copy=False`` allows none."""
+
+
 class DTypeError(TracejitError, TypeError):
     """Dtypes of operands do not fit an operation."""
 
@@ -99,6 +107,10 @@ class OutOfBoundsError(TracejitError, IndexError):
 
 class LinAlgError(TracejitError, np.linalg.LinAlgError):
     """A matrix has no factorisation or inverse of the kind asked for; NumPy's error too."""
+
+
+class NonFiniteError(TracejitError, FloatingPointError):
+    """An operation computed nan or inf (checked under ``config.debug_nans`` and ``debug_infs``)."""
 
 
 class KeyReuseError(TracejitError, RuntimeError):

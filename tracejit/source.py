@@ -13,7 +13,10 @@ import linecache
 import os
 import re
 import sys
+import threading
 import unicodedata
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from types import CodeType, FrameType
 
@@ -39,6 +42,8 @@ class Position:
 
     code: CodeType
     lasti: int
+    #: the names of the ``named_scope`` blocks around it
+    scope: str = ""
 
     @property
     def file(self) -> str:
@@ -54,9 +59,10 @@ class Position:
         return span(self)[0]
 
     def short(self) -> str:
-        """``model.py:12``; in a notebook ``cell In[3]:2``."""
+        """``model.py:12``; in a notebook ``cell In[3]:2``; ``model.py:12 [encoder/attention]``."""
         cell = _cell(self.file)
-        return f"{cell}:{self.line}" if cell else _name(self, self.file)
+        text = f"{cell}:{self.line}" if cell else _name(self, self.file)
+        return f"{text} [{self.scope}]" if self.scope else text
 
     def excerpt(self) -> tuple[str, str]:
         """The first source line and ``^`` under the expression; empty where there is no source."""
@@ -154,7 +160,7 @@ def is_internal(filename: str) -> bool:
 
 
 @lru_cache(maxsize=4096)
-def _is_stdlib(filename: str) -> bool:
+def is_stdlib(filename: str) -> bool:
     return filename.startswith(_STDLIB) and not filename.startswith(_INSTALLED)
 
 
@@ -165,8 +171,26 @@ def here() -> Position | None:
     while frame is not None:
         file = frame.f_code.co_filename
         if not is_internal(file):
-            if not _is_stdlib(file):
-                return Position(frame.f_code, frame.f_lasti)
+            if not is_stdlib(file):
+                return Position(frame.f_code, frame.f_lasti, _scopes.name)
             library = library or frame
         frame = frame.f_back
-    return None if library is None else Position(library.f_code, library.f_lasti)
+    return None if library is None else Position(library.f_code, library.f_lasti, _scopes.name)
+
+
+class _Scopes(threading.local):
+    name = ""
+
+
+_scopes = _Scopes()
+
+
+@contextmanager
+def scope(name: str) -> Iterator[None]:
+    """A block whose positions carry ``name``, after the names of the blocks around it."""
+    before = _scopes.name
+    _scopes.name = f"{before}/{name}" if before else name
+    try:
+        yield
+    finally:
+        _scopes.name = before

@@ -108,7 +108,7 @@ INDEXING: list[Row] = [
     lambda t: t.v["x"],
     lambda t: t.v[0.5],
     lambda t: t.v[1 + 2j],
-    lambda t: t.v[True],
+    lambda t: t.v[np.ones((1, 2, 3, 4), bool)],
     lambda t: t.v[object()],
     lambda t: t.v[{}],
     lambda t: t.a[..., ...],

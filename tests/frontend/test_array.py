@@ -199,7 +199,9 @@ def test_floor_division_conventions() -> None:
     with np.errstate(all="ignore"):
         a = np.array([7.5, -7.5, 7.5, -7.5, 1.0, np.inf, -1.0])
         b = np.array([2.0, 2.0, -2.0, -2.0, 0.0, 2.0, np.inf])
-        np.testing.assert_array_equal(np.asarray(jnp.floor_divide(a, b)), np.floor_divide(a, b))
+        # of infinities the array API standard prefers floor(a / b); divmod has Python's quotients
+        np.testing.assert_array_equal(np.asarray(jnp.floor_divide(a, b)), np.floor(a / b))
+        np.testing.assert_array_equal(np.asarray(jnp.divmod(a, b)[0]), np.floor_divide(a, b))
         np.testing.assert_array_equal(np.asarray(jnp.remainder(a, b)), np.remainder(a, b))
 
 
@@ -382,7 +384,7 @@ def test_masks() -> None:
     )
     with pytest.raises(TracedValueError, match="where"):
         make_graph(lambda a, m: a[m], x, mask)
-    with pytest.raises(ShapeError, match="mask"):
+    with pytest.raises(OutOfBoundsError, match="mask"):
         jnp.asarray(x)[np.ones(2, bool)]
 
 
@@ -458,7 +460,6 @@ def test_bad_indices() -> None:
         ("a", ArgumentError),
         (1.5, DTypeError),
         ((..., ...), ArgumentError),
-        (True, ArgumentError),
     ]:
         with pytest.raises(error):
             x[idx]

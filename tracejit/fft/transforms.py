@@ -4,8 +4,8 @@ the primitive.
     fft(jnp.ones(4))                    one axis, complex to complex
     irfftn(rfftn(x), s=x.shape)         several axes, real signal
 
-Integers become float64 as in NumPy, 16-bit floats float32. A shape error is one of ours
-(``ShapeError``), whatever NumPy calls it.
+Integers become the default float, 16-bit floats float32, as results are in single or double
+precision.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ import numpy as np
 from tracejit.errors import ArgumentError, DTypeError, ShapeError
 from tracejit.frontend import elementwise as ew
 from tracejit.frontend import shaping
-from tracejit.frontend.array import apply, as_array
+from tracejit.frontend.array import apply
 from tracejit.frontend.axes import axis_number, integer
-from tracejit.frontend.promotion import convert
+from tracejit.frontend.promotion import convert, to_inexact
 from tracejit.hints import name as name_hint
-from tracejit.ir.types import DTYPES, complex_dtype, kind
+from tracejit.ir.types import DTYPES, complex_dtype
 from tracejit.ops import fft as records
 from tracejit.source import here
 
@@ -43,11 +43,9 @@ def checked_norm(name: str, norm: Norm) -> str:
 
 
 def to_float(x: Any) -> Any:
-    """An Array in float32 or float64, complex numbers as they are: integers as float64."""
-    x = as_array(x)
-    if kind(x.dtype) in "biu":
-        return convert(x, DTYPES["f64"])
-    return convert(x, DTYPES["f32"]) if x.dtype.itemsize == 2 else convert(x, x.dtype)
+    """An Array in float32 or float64, complex numbers as they are."""
+    x = to_inexact(x)
+    return convert(x, DTYPES["f32"] if x.dtype.itemsize == 2 else x.dtype)
 
 
 def to_complex(x: Any) -> Any:
@@ -109,8 +107,8 @@ def fft(a: Any, n: int | None = None, axis: int = -1, norm: Norm = None) -> Any:
     """The discrete Fourier transform along an axis: ``sum_j a[j] exp(-2 pi i j k / n)``.
 
     ``a`` is cut or filled with zeros to ``n`` points. ``norm``: "backward" (as above), "ortho"
-    (divided by the root of n) or "forward" (divided by n). Complex64 for float32 and complex64,
-    complex128 for float64, complex128 and integers. ShapeError where there is no such axis or no
+    (divided by the root of n) or "forward" (divided by n). Complex128 for float64 and complex128,
+    else complex64 (integers: as the default float). ShapeError where there is no such axis or no
     point, ArgumentError for another norm.
 
     >>> jnp.fft.fft(jnp.array([1.0, 0.0, 0.0, 0.0]))

@@ -314,8 +314,15 @@ class Array(user_methods()(Operators)):  # type: ignore[misc]
     def __array_function__(self, func: Any, types: Any, args: Any, kwargs: Any) -> Any:
         return methods.numpy_function(func, args, kwargs)
 
-    def __dlpack__(self, **kwargs: Any) -> Any:
-        return methods.to_dlpack(self, kwargs)
+    def __dlpack__(
+        self,
+        *,
+        stream: Any = None,
+        max_version: tuple[int, int] | None = None,
+        dl_device: tuple[int, int] | None = None,
+        copy: bool | None = None,
+    ) -> Any:
+        return methods.to_dlpack(self, stream, max_version, dl_device, copy)
 
     def __dlpack_device__(self) -> tuple[int, int]:
         return methods.dlpack_device(self)

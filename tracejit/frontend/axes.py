@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from tracejit import hints, source
-from tracejit.errors import ArgumentError, ShapeError, TracejitError
+from tracejit.errors import ArgumentError, AxisError, ShapeError, TracejitError
 from tracejit.frontend import array as core
 
 
@@ -42,10 +42,10 @@ def shape_tuple(shape: Any, what: str = "shape") -> tuple[int, ...]:
 
 
 def axis_number(name: str, axis: Any, ndim: int) -> int:
-    """An axis counted from the front; ShapeError when the array has no such axis."""
+    """An axis counted from the front; AxisError when the array has no such axis."""
     number = integer(axis, f"{name}: axis")
     if not -ndim <= number < ndim:
-        raise ShapeError(
+        raise AxisError(
             f"{name}: there is no axis {number} in an array of {ndim} axes",
             at=source.here(),
             hint=hints.axes(ndim),

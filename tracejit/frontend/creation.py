@@ -18,10 +18,11 @@ import numpy as np
 
 from tracejit import source
 from tracejit.config import config
-from tracejit.errors import ArgumentError, DTypeError, ShapeError
+from tracejit.errors import ArgumentError, CopyError, DTypeError, ShapeError
 from tracejit.frontend import array as core
-from tracejit.frontend import elementwise, placement, promotion, shaping
+from tracejit.frontend import elementwise, exchange, placement, promotion, shaping
 from tracejit.frontend.axes import shape_tuple
+from tracejit.frontend.devices import find
 from tracejit.frontend.placement import settled
 from tracejit.frontend.promotion import canonical, convert, filled
 from tracejit.frontend.trace import current_trace
@@ -157,19 +158,52 @@ def asarray(
 ) -> Any:
     """``a`` as an Array, without a copy where that can be. Lists may hold traced values.
 
-    The result is an Array object of its own: ``x[i] = v`` on it leaves ``a`` as it is.
+    The result is an Array object of its own: ``x[i] = v`` on it leaves ``a`` as it is. With
+    ``copy=True`` it has memory of its own too; with ``copy=False`` an Array is itself, and what
+    needs a copy (a list, another dtype or device) raises CopyError.
 
     >>> jnp.asarray(np.arange(3, dtype=np.int8))
     Array([0, 1, 2], dtype=int8)
     """
     wanted = None if dtype is None else canonical(dtype)
+    if copy is False:
+        return without_copy(a, wanted, device)
     if isinstance(a, list | tuple) and promotion.holds_arrays(a):
         found = _stacked(a)
     elif wanted is not None and (isinstance(a, list | tuple) or promotion.is_python(a)):
         return settled(own(_concrete(a, wanted)), device)
     else:
         found = core.as_array(a)
-    return settled(own(convert(found, found.dtype if wanted is None else wanted)), device)
+    found = convert(found, found.dtype if wanted is None else wanted)
+    if copy and found._trace is None and not isinstance(a, list | tuple):
+        found = placement.copied(found)
+    return settled(own(found), device)
+
+
+def without_copy(a: Any, dtype: np.dtype | None = None, device: Any = None) -> Any:
+    """``a`` as an Array over the memory it has; CopyError where it needs a copy to be one, of
+    ``dtype`` and on ``device`` where they are given.
+    """
+    found = a if isinstance(a, core.Array) else exchange.from_gpu(a)
+    if found is None:
+        try:
+            shares = hasattr(a, "__dlpack__") and not isinstance(a, np.ndarray)
+            found = core.as_array(np.from_dlpack(a) if shares else np.asarray(a, copy=False))
+        except ValueError:
+            raise _needs_copy(f"{type(a).__name__} as an array") from None
+    if dtype is not None and dtype != found.dtype:
+        raise _needs_copy(f"{found.type} as {dtype}")
+    if device is not None and found._trace is None and find(device) is not placement.home(found):
+        raise _needs_copy(f"{found.type} on {find(device).name}")
+    return found
+
+
+def _needs_copy(what: str) -> CopyError:
+    return CopyError(
+        f"{what} needs a copy, which copy=False forbids",
+        at=source.here(),
+        hint="copy=None makes one where it must",
+    )
 
 
 def own(x: Any) -> Any:

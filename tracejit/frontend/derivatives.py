@@ -19,7 +19,7 @@ import optree
 
 from tracejit import source
 from tracejit.errors import ArgumentError, GradError, user_traceback
-from tracejit.frontend import methods
+from tracejit.frontend import key_uses, methods
 from tracejit.frontend.array import Array, as_array
 from tracejit.frontend.call import (
     FlatCall,
@@ -35,10 +35,11 @@ from tracejit.frontend.call import (
     trace_call,
 )
 from tracejit.ir.graph import Graph
-from tracejit.ir.types import is_inexact, kind
+from tracejit.ir.types import TensorType, is_inexact, kind
+from tracejit.record import dataclass
 from tracejit.transform.backward import transpose_graph
 from tracejit.transform.forward import jvp_graph, linearize_graph
-from tracejit.tree_util import check_same_structure
+from tracejit.tree_util import Partial, check_same_structure, register_pytree_node
 
 Function = Callable[..., Any]
 FLOAT0 = methods.float0_zeros(np.empty(())).dtype
@@ -147,7 +148,7 @@ def value_and_grad(
         wanted = select_args(fun, args, argnums, "grad")
         call = call_of_chosen(fun, args, kwargs, sorted(set(wanted)))
         check_inputs(call, "grad", allow_int, holomorphic)
-        value, pull, aux = _pull(call, has_aux, "grad")
+        value, pull, residuals, aux = _pull(call, has_aux, "grad")
         (y,) = value.leaves if len(value.leaves) == 1 else (None,)
         if y is None:
             raise GradError(
@@ -156,7 +157,7 @@ def value_and_grad(
                 hint="return (loss, aux) and pass has_aux=True" if len(value.leaves) > 1 else "",
             )
         _check_scalar(call, y, "grad", holomorphic)
-        cts = pull([as_array(methods.ones_like(y))])
+        cts = pull(residuals, [as_array(methods.ones_like(y))])
         grads = _grads_tree(args, wanted, cts, isinstance(argnums, int))
         out = value.build()
         return ((out, aux), grads) if has_aux else (out, grads)
@@ -239,70 +240,103 @@ def with_aux(call: FlatCall, has_aux: bool, what: str) -> tuple[FlatCall, list[A
     return FlatCall(run, call.leaves, call.treedef, call.names), notes
 
 
-def _pull(
-    call: FlatCall, has_aux: bool, what: str
-) -> tuple[_Value, Callable[[Sequence[Array]], list[Array]], Any]:
-    """Values, the function from cotangents of floating outputs to those of the leaves, and aux."""
+@dataclass(frozen=True, eq=False)
+class _Pullback:
+    """From cotangents of the floating outputs to those of the leaves, given the residuals."""
+
+    linear: Graph
+    inputs: tuple[TensorType, ...]
+    weak: tuple[bool, ...]
+
+    def __call__(self, residuals: Sequence[Array], cts: Sequence[Array]) -> list[Array]:
+        floats = [is_inexact(t.dtype) for t in self.inputs]
+        linear = (*(False for _ in residuals), *(True for f in floats if f))
+        pulled, _ = transpose_graph(self.linear, linear, (True,) * len(cts))
+        outs = iter(run_graph(pulled, [*residuals, *cts]))
+        found = []
+        for is_float, type, weak in zip(floats, self.inputs, self.weak, strict=True):
+            ct = next(outs) if is_float else methods.float0_zeros(type)
+            if is_float:  # weakly typed where the argument is a Python scalar
+                ct._weak = weak
+            found.append(ct)
+        return found
+
+
+def _pull(call: FlatCall, has_aux: bool, what: str) -> tuple[_Value, _Pullback, list[Array], Any]:
+    """Values, their pullback and its residuals, and aux."""
     wrapped, notes = with_aux(call, has_aux, what)
     traced = trace_call(wrapped, what)
-    outer = [*traced.captured, *call.leaves]
-    n_captured = len(traced.captured)
+    key_uses.consume_all(call.leaves, traced)
     floats = [is_inexact(leaf.dtype) for leaf in call.leaves]
-    full_mask = (*(False for _ in range(n_captured)), *floats)
+    full_mask = (*(False for _ in traced.captured), *floats)
     main: OutTree = notes[0] if has_aux else traced.outputs
     n_main = len(main.weak)
     graph = traced.graph
     wanted = tuple(k < n_main and is_inexact(y.type.dtype) for k, y in enumerate(graph.outputs))
     split = linearize_graph(graph, full_mask, wanted)
-    outs = run_graph(split.forward, outer)
+    outs = run_graph(split.forward, [*traced.captured, *call.leaves])
     n = len(graph.outputs)
-    leaves, residuals = outs[:n], outs[n:]
+    pull = _Pullback(split.linear, call.types, tuple(leaf._weak for leaf in call.leaves))
+    aux = notes[1].build(outs[n_main:n]) if has_aux else None
+    return _Value(outs[:n_main], main), pull, outs[n:], aux
 
-    def pull(cts: Sequence[Array]) -> list[Array]:
-        k = sum(floats)
-        linear = (*(False for _ in residuals), *(True for _ in range(k)))
-        pulled, _ = transpose_graph(split.linear, linear, (True,) * len(cts))
-        found = iter(run_graph(pulled, [*residuals, *cts]))
-        return [
-            _weak_as(next(found), leaf) if f else methods.float0_zeros(leaf)
-            for f, leaf in zip(floats, call.leaves, strict=True)
+
+@dataclass(frozen=True, eq=False)
+class _VjpFun:
+    """What ``vjp`` returns, less its residuals: checks a cotangent and gives those of the
+    primals.
+    """
+
+    pull: _Pullback
+    outputs: Any
+    types: tuple[TensorType, ...]
+    primals: Any
+
+    def __call__(self, *given: Any) -> Any:
+        *residuals, cotangent = given
+        leaves, treedef = flatten(cotangent)
+        _same_tree(treedef, self.outputs, "vjp", ("output", "cotangent"))
+        cts = [
+            match_type(as_array(ct), y, "vjp: the cotangent")
+            for ct, y in zip(leaves, self.types, strict=True)
+            if is_inexact(y.dtype)
         ]
-
-    aux = notes[1].build(leaves[n_main:]) if has_aux else None
-    return _Value(leaves[:n_main], main), pull, aux
+        return optree.tree_unflatten(self.primals, self.pull(residuals, cts))
 
 
-def _weak_as(ct: Array, leaf: Array) -> Array:
-    """``ct``, weakly typed where the argument is a Python scalar."""
-    ct._weak = leaf._weak
-    return ct
+class VjpFunction(Partial):
+    """The function that ``vjp`` returns: a Partial of what the forward pass kept."""
+
+    @user_traceback
+    def __call__(self, cotangent: Any) -> Any:
+        return super().__call__(cotangent)
+
+
+register_pytree_node(
+    VjpFunction,
+    lambda fun: (fun.args, fun.func),
+    lambda static, residuals: VjpFunction(static, *residuals),
+)
 
 
 @user_traceback
 def vjp(fun: Function, *primals: Any, has_aux: bool = False) -> Any:
     """``(fun(*primals), vjp_fun)``: ``vjp_fun(cotangent)`` is the tuple of the primals' cotangents.
 
-    A cotangent has the type of what it belongs to. With ``has_aux`` aux comes third.
+    A cotangent has the type of what it belongs to. With ``has_aux`` aux comes third. ``vjp_fun`` is
+    a pytree of what the forward pass kept, so that compiled functions may take and return it.
 
     >>> y, pull = tj.vjp(jnp.multiply, 2.0, 5.0)
     >>> pull(1.0)
     (Array(5., dtype=float32), Array(2., dtype=float32))
     """
     check_function("vjp", fun)
-    value, pull, aux = _pull(FlatCall.of(fun, primals, {}), has_aux, "vjp")
+    call = FlatCall.of(fun, primals, {})
+    value, pull, residuals, aux = _pull(call, has_aux, "vjp")
     out = value.build()
-
-    @user_traceback
-    def vjp_fun(cotangent: Any) -> Any:
-        leaves, treedef = flatten(cotangent)
-        _same_tree(treedef, value.tree.treedef, "vjp", ("output", "cotangent"))
-        cts = [
-            match_type(as_array(ct), y, "vjp: the cotangent")
-            for ct, y in zip(leaves, value.leaves, strict=True)
-            if is_inexact(y.dtype)
-        ]
-        return _grads_tree(primals, tuple(range(len(primals))), pull(cts), False)
-
+    types = tuple(y.type for y in value.leaves)
+    pulled = _VjpFun(pull, value.tree.treedef, types, call.treedef.children()[0])
+    vjp_fun = VjpFunction(pulled, *residuals)
     return (out, vjp_fun, aux) if has_aux else (out, vjp_fun)
 
 
@@ -311,13 +345,16 @@ def _same_tree(found: Any, expected: Any, what: str, names: tuple[str, str]) -> 
         check_same_structure(what, expected, found, names)
 
 
-def match_type(given: Array, like: Array, what: str) -> Array:
-    """``given`` in the dtype of ``like`` when it is a weak scalar; GradError when they differ."""
+def match_type(given: Array, like: Array | TensorType, what: str) -> Array:
+    """``given`` in the dtype of ``like``, an Array or a type, when it is a weak scalar; GradError
+    when they differ.
+    """
     if given._weak or given.dtype != like.dtype and given.shape == () and like.shape == ():
         given = methods.astype(given, like.dtype)
-    if given.type != like.type:
+    wanted = like if isinstance(like, TensorType) else like.type
+    if given.type != wanted:
         raise GradError(
-            f"{what} is {given.type} where {like.type} is needed",
+            f"{what} is {given.type} where {wanted} is needed",
             at=source.here(),
             hint="it has the shape and dtype of what it belongs to: use .astype or .reshape",
         )
@@ -364,6 +401,7 @@ def jvp(
     dxs = _tangents(t_leaves, call, "jvp")
     wrapped, notes = with_aux(call, has_aux, "jvp")
     traced = trace_call(wrapped, "jvp")
+    key_uses.consume_all(call.leaves, traced)
     main: OutTree = notes[0] if has_aux else traced.outputs
     n, n_main = len(traced.graph.outputs), len(main.weak)
     wanted = tuple(
@@ -390,6 +428,7 @@ def linearize(fun: Function, *primals: Any) -> tuple[Any, Function]:
     check_function("linearize", fun)
     call = FlatCall.of(fun, primals, {})
     traced = trace_call(call, "linearize")
+    key_uses.consume_all(call.leaves, traced)
     mask = tuple(is_inexact(leaf.dtype) for leaf in call.leaves)
     wanted = tuple(is_inexact(y.type.dtype) for y in traced.graph.outputs)
     split = linearize_graph(traced.graph, (*(False for _ in traced.captured), *mask), wanted)

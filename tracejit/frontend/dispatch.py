@@ -24,6 +24,7 @@ import optree
 from tracejit import hints, source
 from tracejit.config import Settings, config, legal
 from tracejit.errors import ArgumentError, hide_frames, user_traceback
+from tracejit.frontend import key_uses, watch
 from tracejit.frontend.array import Array
 from tracejit.frontend.call import (
     FlatCall,
@@ -39,6 +40,7 @@ from tracejit.frontend.devices import CPU, name_of
 from tracejit.frontend.named_axes import in_scope
 from tracejit.frontend.on_device import OnDevice, choose, compile_on, stages_on
 from tracejit.frontend.placement import snapshot
+from tracejit.frontend.shapes import eval_shape, stand_ins
 from tracejit.frontend.structure import Read, reader
 from tracejit.frontend.trace import Traced, current_trace
 from tracejit.lazy import lazy, prefetch
@@ -54,7 +56,7 @@ _replay = lazy("tracejit.runtime.replay")
 
 current_settings = config.current
 
-Program = Compiled | OnDevice
+Program = Compiled | OnDevice | Callable[[Sequence[Any]], Any]
 
 #: structures of arguments that a call is compared with before the registry of pytrees is asked
 MOST_KNOWN = 4
@@ -164,7 +166,8 @@ class Jitted:
         program = structure.programs.get(key)
         if program is None:
             call = call or FlatCall.of(fun, args, kwargs)
-            donated = self._donated(fun, args, kwargs) if self._donate else frozenset()
+            keep = not self._donate or watch.wanted(settings)  # the arguments are looked at again
+            donated = frozenset() if keep else self._donated(fun, args, kwargs)
             program = structure.programs[key] = self._compile(call, settings, donated)
         elif not structure.again:
             structure.again = True
@@ -260,7 +263,12 @@ class Jitted:
     def _compile(
         self, call: FlatCall, settings: Settings, donated: frozenset[int] = frozenset()
     ) -> Program:
-        traced = trace_call(call, "jit")
+        if settings.disable_jit:
+            return watch.op_by_op(call)
+        if settings.log_compiles:
+            watch.log(call)
+        with watch.no_leaks():
+            traced = trace_call(call, "jit")
         captured = _snapshot(traced)
         graph, outputs = traced.graph, traced.outputs
         device, bound = choose(call, traced.captured, self._device, self._backend)
@@ -274,12 +282,20 @@ class Jitted:
             threads=self._threads,
             donated=frozenset(len(captured) + k for k in donated),
         )
+        program: Program
         if device is CPU:
-            return Compiled(executable, captured, outputs, CPU if bound else None)
-        return OnDevice(executable, captured, outputs.treedef, outputs.weak, device, bound)
+            program = Compiled(executable, captured, outputs, CPU if bound else None)
+        else:
+            program = OnDevice(executable, captured, outputs.treedef, outputs.weak, device, bound)
+        if watch.wanted(settings):
+            key_uses.consume_all(call.leaves, traced)
+            return watch.Watched(program, replace(traced, captured=captured), settings)
+        return program
 
     def _join_trace(self, fun: Callable[..., Any], args: Any, kwargs: Any, fixed: Any) -> Any:
         """Inside another trace a jitted function is one ``call`` node."""
+        if config.current().disable_jit:
+            return call_user(fun, args, kwargs)
         call = FlatCall.of(fun, args, kwargs)
         kinds = [kind_of(leaf) for leaf in call.leaves]
         key = (call.treedef, fixed, config.current(), in_scope(), *kinds)
@@ -289,6 +305,7 @@ class Jitted:
             if all(a._trace is None for a in traced.captured):
                 traced = replace(traced, captured=_snapshot(traced))
                 self._graphs[key] = traced
+        key_uses.consume_all(call.leaves, traced)
         outs = call_graph(traced.graph, [*traced.captured, *call.leaves])
         return traced.outputs.build(outs)
 
@@ -315,7 +332,7 @@ class Jitted:
     def _call_of(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> FlatCall:
         """A call whose arguments may be ShapeDtypeStructs."""
         fun, args, kwargs = self._of_dynamic(args, kwargs)
-        return FlatCall.of(fun, *_stand_ins(args, kwargs))
+        return FlatCall.of(fun, *stand_ins(args, kwargs))
 
     def clear_cache(self) -> None:
         """Forget all compiled programs."""
@@ -518,64 +535,3 @@ def static_names(
         p.name for k, p in enumerate(positional) if k in numbers or k - len(positional) in numbers
     }
     return frozenset(found)
-
-
-class ShapeDtypeStruct:
-    """A shape and a dtype standing for an array, where only its type matters: ``eval_shape``.
-
-    >>> tj.ShapeDtypeStruct((2, 3), np.float32)
-    ShapeDtypeStruct(shape=(2, 3), dtype=float32)
-    """
-
-    __slots__ = ("shape", "dtype")
-
-    def __init__(self, shape: Sequence[int], dtype: Any) -> None:
-        self.shape = tuple(shape)
-        self.dtype = np.dtype(dtype)
-
-    @property
-    def ndim(self) -> int:
-        return len(self.shape)
-
-    @property
-    def size(self) -> int:
-        return int(np.prod(self.shape))
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, ShapeDtypeStruct) and (self.shape, self.dtype) == (
-            other.shape,
-            other.dtype,
-        )
-
-    def __hash__(self) -> int:
-        return hash((self.shape, self.dtype))
-
-    def __repr__(self) -> str:
-        return f"ShapeDtypeStruct(shape={self.shape}, dtype={self.dtype.name})"
-
-
-@user_traceback
-def eval_shape(fun: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-    """The result of ``fun`` with a ShapeDtypeStruct for each array; nothing is computed.
-
-    Arguments may be arrays or ShapeDtypeStructs.
-
-    >>> tj.eval_shape(jnp.matmul, jnp.ones((2, 3)), tj.ShapeDtypeStruct((3, 4), "float32"))
-    ShapeDtypeStruct(shape=(2, 4), dtype=float32)
-    """
-    check_function("eval_shape", fun)
-    traced = trace_call(FlatCall.of(fun, *_stand_ins(args, kwargs)), "eval_shape")
-    outs = [ShapeDtypeStruct(y.type.shape, y.type.dtype) for y in traced.graph.outputs]
-    return optree.tree_unflatten(traced.outputs.treedef, outs)
-
-
-def _stand_ins(args: Any, kwargs: Any) -> Any:
-    """``(args, kwargs)`` with an array, of one element in memory, for each ShapeDtypeStruct."""
-    leaves, treedef = flatten((args, kwargs))
-    arrays = [
-        np.broadcast_to(np.zeros((), leaf.dtype), leaf.shape)
-        if isinstance(leaf, ShapeDtypeStruct)
-        else leaf
-        for leaf in leaves
-    ]
-    return optree.tree_unflatten(treedef, arrays)

@@ -81,8 +81,35 @@ subtract = binary("subtract", arith.sub, "x1 - x2, element by element.")
 multiply = binary("multiply", arith.mul, "x1 * x2, element by element; booleans are and-ed.")
 divide = binary_float("divide", arith.div, "x1 / x2 as floating numbers.")
 negative = unary("negative", arith.neg, "-x.")
-maximum = binary("maximum", arith.max_, "The larger of x1 and x2; nan where either is.")
-minimum = binary("minimum", arith.min_, "The smaller of x1 and x2; nan where either is.")
+
+
+def extreme(name: str, prim: Primitive, before: Primitive, doc: str) -> Function:
+    """The larger or smaller of two arrays; complex numbers are ordered as in ``lexical``."""
+
+    def function(x1: Any, x2: Any, /) -> Any:
+        x1, x2 = prepared(name, x1, x2)
+        if kind(x1.dtype) != "c":
+            return run(prim, x1, x2)
+        first = run(logic.or_, lexical(before, x1, x2), run(logic.is_nan, x1))
+        return run(logic.select, first, x1, x2)
+
+    return named(function, name, doc)
+
+
+def lexical(prim: Primitive, x1: Any, x2: Any) -> Any:
+    """A comparison of complex numbers in NumPy's order: by real parts, where these are equal by
+    imaginary parts.
+    """
+    one, two = run(parts.real, x1), run(parts.real, x2)
+    strict = logic.lt if prim in (logic.lt, logic.le) else logic.gt
+    behind = run(prim, run(parts.imag, x1), run(parts.imag, x2))
+    tied = run(logic.and_, run(logic.eq, one, two), behind)
+    known = run(logic.not_, run(logic.or_, run(logic.is_nan, x1), run(logic.is_nan, x2)))
+    return run(logic.and_, known, run(logic.or_, run(strict, one, two), tied))
+
+
+maximum = extreme("maximum", arith.max_, logic.ge, "The larger of x1 and x2; nan where either is.")
+minimum = extreme("minimum", arith.min_, logic.le, "The smaller of x1 and x2; nan where either is.")
 
 
 def positive(x: Any, /) -> Any:
@@ -150,13 +177,13 @@ def remainder(x1: Any, x2: Any, /) -> Any:
     """x1 modulo x2, with the sign of x2, also of a remainder of 0."""
     x1, x2 = _numeric("remainder", x1, x2)
     rest, lower = _floors(x1, x2)
-    found = run(logic.select, lower, run(arith.add, rest, x2), rest)
-    if kind(x1.dtype) != "f":
-        return found
-    # adding -0 keeps every value, and carries the derivative that copysign lacks at 0
-    fixed = run(parts.stop_gradient, found)
-    nothing = run(arith.neg, run(arith.sub, fixed, found))
-    return run(arith.add, run(arith.copysign, fixed, x2), nothing)
+    kept = rest
+    if kind(x1.dtype) == "f":
+        # adding -0 keeps every value, and carries the derivative that copysign lacks at 0
+        fixed = run(parts.stop_gradient, rest)
+        nothing = run(arith.neg, run(arith.sub, fixed, rest))
+        kept = run(arith.add, run(arith.copysign, fixed, x2), nothing)
+    return run(logic.select, lower, run(arith.add, rest, x2), kept)
 
 
 def fmod(x1: Any, x2: Any, /) -> Any:
@@ -306,6 +333,8 @@ def comparison(name: str, prim: Primitive, doc: str) -> Function:
             if not (isinstance(x1, int) or isinstance(x2, int)):
                 raise
             xs = prepared(name, x1, x2, to=DTYPES["i64"])
+        if kind(xs[0].dtype) == "c" and prim not in (logic.eq, logic.ne):
+            return lexical(prim, *xs)
         return run(prim, *xs)
 
     return named(function, name, doc)

@@ -1,6 +1,6 @@
 """Arrays on GPUs and other libraries' tensors there: the same memory, without a copy.
 
-    to_dlpack(x, {"stream": 7})         a capsule; stream 7 waits for what computes x
+    to_dlpack(x, stream=7)              a capsule; stream 7 waits for what computes x
     cuda_array_interface(x)             the protocol of Numba and CuPy, version 3
     from_gpu(tensor)                    an Array over a CuPy array, a CUDA tensor of torch, ...
 
@@ -43,25 +43,29 @@ def dlpack_device(x: Any) -> tuple[int, int]:
     return x.concrete("__dlpack_device__()").__dlpack_device__()  # type: ignore[no-any-return]
 
 
-def to_dlpack(x: Any, options: dict[str, Any]) -> Any:
+def to_dlpack(
+    x: Any,
+    stream: Any = None,
+    max_version: tuple[int, int] | None = None,
+    dl_device: tuple[int, int] | None = None,
+    copy: bool | None = None,
+) -> Any:
     """A DLPack capsule over an Array's memory, by the options of the array API."""
-    wanted = options.get("dl_device")
+    on_host: dict[str, Any] = {"max_version": max_version, "dl_device": dl_device, "copy": copy}
     if not on_gpu(x):
-        return x.concrete("__dlpack__()").__dlpack__(**options)
+        return x.concrete("__dlpack__()").__dlpack__(stream=stream, **on_host)
     own = dlpack_device(x)
-    if wanted is not None and tuple(wanted) != own:
-        if wanted[0] != _dlpack.CPU or options.get("copy") is False:
-            raise BufferError(f"an array on {x._place.home.name} is not shared with {wanted}")
-        rest = {name: value for name, value in options.items() if name != "stream"}
-        return x.concrete("__dlpack__()").__dlpack__(**rest)
-    x = copied(x) if options.get("copy") else x
+    if dl_device is not None and tuple(dl_device) != own:
+        if dl_device[0] != _dlpack.CPU or copy is False:
+            raise BufferError(f"an array on {x._place.home.name} is not shared with {dl_device}")
+        return x.concrete("__dlpack__()").__dlpack__(**on_host)
+    x = copied(x) if copy else x
     device, memory = _lend(x)
-    stream = options.get("stream")
     if stream != _NO_ORDER:
         streams.let_wait(device.runtime, stream or _LEGACY)
     shared = streams.Shared(device.runtime, memory)
     tensor = _dlpack.Tensor(memory.address, x.shape, None, x.dtype, own, shared)
-    newest = options.get("max_version") or (0, 0)
+    newest = max_version or (0, 0)
     return _dlpack.export(tensor, versioned=newest[0] >= 1)
 
 

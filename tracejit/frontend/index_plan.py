@@ -101,10 +101,6 @@ def _prepared(part: Any, x: Any) -> Any:
     """One part as None, Ellipsis, a slice, an int, or an integer or boolean Array."""
     if part is None or part is Ellipsis or isinstance(part, slice):
         return part
-    if isinstance(part, bool | np.bool_):
-        raise ArgumentError(
-            "indexing: a single bool is no index", at=here(), hint="use an array of bools"
-        )
     if isinstance(part, int | np.integer):
         return int(part)
     if isinstance(part, list | tuple) and not part:
@@ -129,6 +125,59 @@ def _prepared(part: Any, x: Any) -> Any:
     return found
 
 
+def check_mask(mask: Any, covered: tuple[int, ...], x: Any) -> None:
+    """OutOfBoundsError, an IndexError as NumPy's, where a mask does not fit the axes it is to
+    choose from; a mask without elements, which chooses none, may have any size.
+    """
+    fits = zip(mask.shape, covered, strict=False)
+    if mask.ndim != len(covered) or not all(m in (n, 0) for m, n in fits):
+        raise OutOfBoundsError(
+            f"indexing: a mask of shape {mask.shape} on axes of shape {covered}",
+            at=here(),
+            notes=operand_notes((x, mask)),
+        )
+
+
+def _is_flag(part: Any) -> bool:
+    return is_mask(part) and np.ndim(part) == 0
+
+
+def _covered(part: Any) -> int:
+    """How many axes a part of an index covers, where that is no ellipsis."""
+    if part is None or _is_flag(part):
+        return 0
+    if isinstance(part, list | tuple) and not promotion.holds_arrays(part):
+        part = np.asarray(part)
+    return int(np.ndim(part)) if is_mask(part) else 1
+
+
+def with_flags(x: Any, idx: Any) -> tuple[Any, Any]:
+    """``x`` with a new axis for each single truth value in an index, and the index with a mask of
+    one element in place of that: ``x[True]`` is ``x[None]``, ``x[False]`` has no element.
+    """
+    parts = as_tuple(idx)
+    if not any(_is_flag(part) for part in parts):
+        return x, idx
+    whole = x.ndim - sum(_covered(part) for part in parts if part is not Ellipsis)
+    shape: list[int] = []
+    written: list[Any] = []
+    axis = 0
+    for part in parts:
+        if _is_flag(part):
+            shape.append(1)
+            flag = core.as_array(part)
+            known = flag._trace is None  # then it stays known under a trace
+            one = core.Array(flag._data.reshape(1)) if known else promotion.reshaped(flag, (1,))
+            written.append(one)
+            continue
+        count = max(whole, 0) if part is Ellipsis else _covered(part)
+        shape += x.shape[axis : axis + count]
+        axis += count
+        written.append(part)
+    shape += x.shape[axis:]
+    return promotion.reshaped(x, tuple(shape)), tuple(written)
+
+
 def _masks_as_integers(parts: Sequence[Any], x: Any) -> list[Any]:
     """Concrete masks replaced by the positions of their true elements."""
     found: list[Any] = []
@@ -138,12 +187,7 @@ def _masks_as_integers(parts: Sequence[Any], x: Any) -> list[Any]:
             if part._data is None or (part._trace is not None and not part._trace.eager):
                 raise part.traced_error("indexing with a boolean mask", _WHERE_HINT)
             covered = x.shape[axis : axis + part.ndim] if axis is not None else part.shape
-            if axis is not None and covered != part.shape:
-                raise ShapeError(
-                    f"indexing: a mask of shape {part.shape} on axes of shape {covered}",
-                    at=here(),
-                    notes=operand_notes((x,)),
-                )
+            check_mask(part, covered, x)
             found.extend(core.Array(a) for a in np.nonzero(part._data))
             axis = None if axis is None else axis + part.ndim
         else:

@@ -21,7 +21,14 @@ from tracejit.errors import ArgumentError, DTypeError, ShapeError
 from tracejit.frontend import array as core
 from tracejit.frontend import elementwise, promotion, shaping
 from tracejit.frontend import trace as tracing
-from tracejit.frontend.index_plan import Plan, as_tuple, is_mask, parse
+from tracejit.frontend.index_plan import (
+    Plan,
+    as_tuple,
+    check_mask,
+    is_mask,
+    parse,
+    with_flags,
+)
 from tracejit.frontend.promotion import filled, operand_notes, reshaped, spread
 from tracejit.ir.types import DTYPES, kind
 from tracejit.ops import indexing as windows
@@ -46,7 +53,7 @@ def getitem(
     """``x[idx]`` by NumPy's rules. Indices outside raise OutOfBoundsError unless ``mode`` says
     otherwise.
     """
-    x = core.as_array(x)
+    x, idx = with_flags(core.as_array(x), idx)
     plan = parse(x, idx, mode)
     found = _cut_all(x, plan)
     if plan.arrays:
@@ -200,6 +207,9 @@ def updated(
     dtype of ``x``.
     """
     x = core.as_array(x)
+    wide, parts = with_flags(x, idx)
+    if wide is not x:
+        return reshaped(updated(wide, parts, value, how, mode, unique, is_sorted), x.shape)
     value = _fitting(value, x)
     masked = _masked_update(x, idx, value, how)
     if masked is not None:
@@ -238,15 +248,12 @@ def _masked_update(x: Any, idx: Any, value: Any, how: str) -> Any:
     if isinstance(idx, list):
         return None
     parts = as_tuple(idx)
-    if len(parts) != 1 or not is_mask(parts[0]) or isinstance(parts[0], bool | np.bool_):
+    if len(parts) != 1 or not is_mask(parts[0]):
         return None
     mask = core.as_array(parts[0])
-    if mask.shape != x.shape[: mask.ndim]:
-        raise ShapeError(
-            f"a mask of shape {mask.shape} does not fit an array of shape {x.shape}",
-            at=here(),
-            notes=operand_notes((x, mask)),
-        )
+    check_mask(mask, x.shape[: mask.ndim], x)
+    if mask.size == 0:
+        return None
     rest = x.shape[mask.ndim :]
     while value.ndim > len(rest) and value.shape[0] == 1:
         value = reshaped(value, value.shape[1:])

@@ -15,8 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from tracejit.errors import ArgumentError, DTypeError, GradError
-from tracejit.frontend import methods
+from tracejit.errors import ArgumentError, DTypeError
 from tracejit.frontend.array import Array, apply, as_array
 from tracejit.frontend.bodies import share_captured, trace_body
 from tracejit.frontend.call import flatten, function_name, run_graph
@@ -25,9 +24,9 @@ from tracejit.frontend.split import Split, placeholder
 from tracejit.frontend.trace import Traced, current_trace
 from tracejit.ir.types import is_inexact
 from tracejit.source import here
-from tracejit.tree_util import check_same_structure, tree_structure, tree_unflatten
 from tracejit.transform import linear
 from tracejit.transform.backward import transpose_graph
+from tracejit.tree_util import check_same_structure, tree_structure, tree_unflatten
 
 Function = Callable[..., Any]
 

@@ -7,8 +7,8 @@ with bound("i", 8):
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from tracejit import hints
@@ -36,6 +36,15 @@ def bound(axis_name: Any, size: int) -> Iterator[None]:
         yield
     finally:
         _axes.sizes = before
+
+
+@contextmanager
+def all_bound(axes: Iterable[tuple[Any, int]]) -> Iterator[None]:
+    """``bound`` for several pairs of name and size."""
+    with ExitStack() as stack:
+        for axis_name, size in axes:
+            stack.enter_context(bound(axis_name, size))
+        yield
 
 
 def in_scope() -> tuple[tuple[Any, int], ...]:

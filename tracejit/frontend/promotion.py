@@ -65,7 +65,7 @@ def canonical(dtype: Any) -> np.dtype:
             at=source.here(),
             hint=hints.name(str(dtype), [known.name for known in DTYPES.values()]),
         ) from None
-    found = found.newbyteorder("=")
+    found = found if found.isnative else found.newbyteorder("=")
     if found not in _KNOWN:
         raise DTypeError(f"arrays of dtype {found} are not supported", at=source.here())
     return found

@@ -152,9 +152,24 @@ def _extremum(
     if where is not None and initial is None:
         raise ArgumentError(f"{name}: with where= an initial= is needed", at=source.here())
     if where is not None:
-        a = _masked(a, where, neutral(a.dtype))
-    found = fold(prim, a, axes, keepdims)
+        least = neutral(real_dtype(a.dtype))
+        a = _masked(a, where, complex(least, least) if kind(a.dtype) == "c" else least)
+    complex_ = kind(a.dtype) == "c"
+    found = _lexical(prim, neutral, a, axes, keepdims) if complex_ else fold(prim, a, axes, keepdims)
     return found if initial is None else combine(found, initial)
+
+
+def _lexical(
+    prim: Primitive, neutral: Callable[[np.dtype], Any], a: Any, axes: tuple[int, ...], keepdims: bool
+) -> Any:
+    """The extremum of complex numbers in NumPy's order: by real, then by imaginary parts."""
+    re, im = elementwise.real(a), elementwise.imag(a)
+    best = fold(prim, re, axes, True)
+    tied = elementwise.select(elementwise.equal(re, best), im, filled(neutral(im.dtype), im.type))
+    lost = any(elementwise.isnan(a), axes, keepdims=keepdims)
+    kept = best if keepdims else fold(prim, re, axes, False)
+    found = elementwise.complex_of(kept, fold(prim, tied, axes, keepdims))
+    return elementwise.select(lost, filled(complex(np.nan, np.nan), found.type), found)
 
 
 def max(
@@ -332,6 +347,10 @@ def mean(
     )
 
 
+#: ``var`` has an argument ``mean``
+average = mean
+
+
 def _float_count(count: Any) -> Any:
     return float(count) if isinstance(count, int) else count
 
@@ -345,21 +364,27 @@ def var(
     keepdims: bool = False,
     *,
     where: Any = None,
+    mean: Any = None,
     correction: float | None = None,
 ) -> Any:
     """The variance over ``axis``, dividing by n - ddof (``correction`` is another name of
     ``ddof``).
 
-    The mean of |x - mean|**2, in a real dtype.
+    The mean of |x - mean|**2, in a real dtype; ``mean``, with the axes kept, saves computing it.
 
     >>> jnp.var(jnp.array([1.0, 3.0])), jnp.var(jnp.array([1.0, 3.0]), ddof=1)
     (Array(1., dtype=float32), Array(2., dtype=float32))
     """
     no_out("var", out)
+    if correction is not None and ddof != 0:
+        raise ArgumentError(
+            "var: ddof and correction are two names of one argument", at=source.here()
+        )
     less = ddof if correction is None else correction
     a = _computing(a, dtype)
     axes = axes_tuple("var", axis, a.ndim)
-    off = elementwise.subtract(a, mean(a, axes, keepdims=True, where=where))
+    centre = average(a, axes, keepdims=True, where=where) if mean is None else mean
+    off = elementwise.subtract(a, centre)
     if kind(a.dtype) == "c":
         off2 = elementwise.add(
             elementwise.square(elementwise.real(off)), elementwise.square(elementwise.imag(off))
@@ -388,6 +413,7 @@ def std(
     keepdims: bool = False,
     *,
     where: Any = None,
+    mean: Any = None,
     correction: float | None = None,
 ) -> Any:
     """The standard deviation over ``axis``: the square root of ``var``.
@@ -396,7 +422,7 @@ def std(
     Array(1., dtype=float32)
     """
     return elementwise.sqrt(
-        var(a, axis, dtype, out, ddof, keepdims, where=where, correction=correction)
+        var(a, axis, dtype, out, ddof, keepdims, where=where, mean=mean, correction=correction)
     )
 
 

@@ -10,6 +10,7 @@ of its graph, so a graph never refers to another one's values.
 
 from __future__ import annotations
 
+import gc
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -45,6 +46,9 @@ class Trace:
         "constants",
         "origins",
         "function",
+        "keys_used",
+        "keys_spare",
+        "__weakref__",
     )
 
     def __init__(self, what: str, *, eager: bool = False, function: str = "") -> None:
@@ -56,6 +60,9 @@ class Trace:
         self.captured: dict[int, tuple[Any, Value]] = {}
         self.constants: dict[int, tuple[Any, Value]] = {}
         self.origins: dict[Value, str] = {}
+        #: random keys that were drawn from: see ``frontend/key_uses.py``
+        self.keys_used: dict[Any, Any] = {}
+        self.keys_spare: dict[Any, int] = {}
 
     def lift(self, array: Any) -> Atom:
         """The atom in this trace for an Array from anywhere."""
@@ -89,16 +96,15 @@ class Trace:
         return found[1]
 
 
-def leaked(array: Any) -> LeakedTracerError:
-    """The error for a value whose trace has ended, naming the trace and where the value was
+def leaked(array: Any, what: str = "is used after the trace has ended") -> LeakedTracerError:
+    """The error for a value that outlives its trace, naming the trace and where the value was
     made.
     """
     trace = array._trace
     made = next((n for n in trace.builder.nodes if array._value in n.outputs), None)
     where = f" from {made.prim.name} at {made.at.short()}" if made is not None and made.at else ""
     return LeakedTracerError(
-        f"a value traced by {trace.what} of `{trace.function}` ({array._value.type}{where}) "
-        f"is used after the trace has ended",
+        f"a value traced by {trace.what} of `{trace.function}` ({array._value.type}{where}) {what}",
         at=source.here(),
         hint="return it from the function instead of storing it in an outer variable",
     )
@@ -106,7 +112,8 @@ def leaked(array: Any) -> LeakedTracerError:
 
 class _Stack(threading.local):
     def __init__(self) -> None:
-        self.traces: list[Trace] = []
+        self.traces: list[Trace | None] = []
+        self.note: Callable[[Trace], None] | None = None
 
 
 _stack = _Stack()
@@ -118,7 +125,35 @@ def current_trace() -> Trace | None:
 
 
 @contextmanager
+def outside() -> Iterator[None]:
+    """A block in which no trace records: operations on concrete values run at once."""
+    _stack.traces.append(None)
+    try:
+        yield
+    finally:
+        _stack.traces.pop()
+
+
+@contextmanager
+def noting(note: Callable[[Trace], None]) -> Iterator[None]:
+    """A block in which ``note`` is called with every trace that begins."""
+    before, _stack.note = _stack.note, note
+    try:
+        yield
+    finally:
+        _stack.note = before
+
+
+def alive_value(trace: Trace) -> Any:
+    """A value of this trace that something still refers to, or None."""
+    holders = gc.get_referrers(trace)
+    return next((h for h in holders if getattr(h, "_trace", None) is trace), None)
+
+
+@contextmanager
 def tracing(trace: Trace) -> Iterator[Trace]:
+    if _stack.note is not None:
+        _stack.note(trace)
     _stack.traces.append(trace)
     try:
         yield trace
@@ -130,12 +165,13 @@ def tracing(trace: Trace) -> Iterator[Trace]:
 @dataclass(frozen=True)
 class Traced:
     """A finished trace: ``graph`` takes ``captured`` (Arrays from outside) and then the
-    arguments.
+    arguments, of which ``keys_used`` numbers the random keys that were drawn from.
     """
 
     graph: Graph
     captured: tuple[Any, ...]
     outputs: Any
+    keys_used: tuple[int, ...] = ()
 
 
 def run_trace(
@@ -156,4 +192,5 @@ def run_trace(
     captured = tuple(trace.captured.values())
     inputs = (*(value for _, value in captured), *values)
     graph = Graph(inputs, tuple(trace.builder.nodes), outputs, name)
-    return Traced(graph, tuple(array for array, _ in captured), extra)
+    used = tuple(k for k, value in enumerate(values) if value in trace.keys_used)
+    return Traced(graph, tuple(array for array, _ in captured), extra, used)

@@ -17,7 +17,7 @@ import optree
 
 from tracejit import hints, source
 from tracejit.errors import ArgumentError, ShapeError, TreeError, user_traceback
-from tracejit.frontend import methods, named_axes, promotion, shaping
+from tracejit.frontend import key_uses, methods, named_axes, promotion, shaping
 from tracejit.frontend.array import Array, apply
 from tracejit.frontend.call import FlatCall, check_function, function_name, run_graph, trace_call
 from tracejit.ir.graph import Graph
@@ -93,6 +93,7 @@ def _mapped(fun: Callable[..., Any], spec: _Spec, args: tuple[Any, ...], kwargs:
     types = [x.type.with_shape(x.shape[1:]) if m else x.type for x, m in zip(xs, mask, strict=True)]
     with named_axes.bound(spec.axis_name, size):
         traced = trace_call(call, "vmap", types=types)
+    key_uses.consume_all(xs, traced)
     full = (*(False for _ in traced.captured), *mask)
     out_wanted = _out_axes(spec.out_axes, traced.outputs.treedef, function_name(fun))
     stacked = tuple(axis is not None for axis in out_wanted)

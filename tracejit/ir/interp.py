@@ -15,9 +15,10 @@ from typing import Any
 
 import numpy as np
 
-from tracejit.errors import InternalError, TracejitError
+from tracejit.config import config
+from tracejit.errors import InternalError, NonFiniteError, TracejitError
 from tracejit.ir.graph import Atom, Graph, Literal, Node, Value
-from tracejit.ir.types import TensorType
+from tracejit.ir.types import TensorType, is_inexact, type_of
 
 Watch = Callable[[Node, tuple[np.ndarray, ...]], None]
 
@@ -45,10 +46,47 @@ def apply(node: Node, arrays: Sequence[Any]) -> tuple[np.ndarray, ...]:
         error.at = error.at or node.at
         raise
     outs = out if isinstance(out, tuple) else (out,)
-    return tuple(
+    found = tuple(
         checked(np.asarray(a), value.type, node.prim.name)
         for a, value in zip(outs, node.outputs, strict=True)
     )
+    settings = config.current()
+    if settings.debug_nans or settings.debug_infs:
+        refuse(node, arrays, found)
+    return found
+
+
+def refuse(node: Node, arrays: Sequence[Any], outs: Sequence[Any]) -> None:
+    """Raise NonFiniteError where ``outs``, computed by ``node``, hold what the settings forbid."""
+    for out in outs:
+        what = non_finite(out)
+        if what:
+            raise NonFiniteError(
+                f"{node.prim.name}: computed {what}",
+                at=node.at,
+                notes=tuple(_described(k, np.asarray(a)) for k, a in enumerate(arrays, 1)),
+            )
+
+
+def non_finite(array: Any) -> str:
+    """ "nan" or "inf" where ``array`` holds that and the settings forbid it, else an empty text."""
+    settings = config.current()
+    array = np.asarray(array)
+    if not is_inexact(array.dtype):
+        return ""
+    if settings.debug_nans and np.isnan(array).any():
+        return "nan"
+    return "inf" if settings.debug_infs and np.isinf(array).any() else ""
+
+
+def _described(number: int, array: np.ndarray) -> str:
+    """An operand of a message: its type, and the range of its values."""
+    text = f"operand {number}: {type_of(array)}"
+    if array.size == 0 or array.dtype.kind == "c":
+        return text
+    if array.size == 1:
+        return f"{text} = {array.reshape(-1)[0]}"
+    return f"{text}, from {array.min()} to {array.max()}"
 
 
 def read(x: Atom, env: dict[Value, np.ndarray]) -> np.ndarray:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from tracejit import errors as _errors
 from tracejit.frontend.custom import stop_gradient
+from tracejit.frontend.linear_call import custom_linear_solve
 from tracejit.lax.collectives import (
     all_gather,
     all_to_all,
@@ -244,7 +245,8 @@ __all__ = [
     "conv_general_dilated", "conv_general_dilated_local", "conv_general_dilated_patches",
     "conv_general_permutations", "conv_general_shape_tuple", "conv_shape_tuple", "conv_transpose",
     "conv_transpose_shape_tuple", "conv_with_general_padding", "convert_element_type", "cos",
-    "cosh", "cumlogsumexp", "cummax", "cummin", "cumprod", "cumsum", "custom_root", "dce_sink",
+    "cosh", "cumlogsumexp", "cummax", "cummin", "cumprod", "cumsum",
+    "custom_linear_solve", "custom_root", "dce_sink",
     "digamma", "div", "dot", "dot_general", "dtype", "dynamic_index_in_dim", "dynamic_slice",
     "dynamic_slice_in_dim", "dynamic_update_index_in_dim", "dynamic_update_slice",
     "dynamic_update_slice_in_dim", "empty", "eq", "erf", "erf_inv", "erfc", "exp", "exp2",

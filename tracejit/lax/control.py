@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from tracejit.errors import ArgumentError, DTypeError, ShapeError, TreeError
-from tracejit.frontend import elementwise, promotion
+from tracejit.frontend import elementwise, key_uses, promotion
 from tracejit.frontend.array import Array, apply, as_array
 from tracejit.frontend.bodies import converted, flat, share_captured, trace_body
 from tracejit.frontend.trace import Traced
@@ -130,6 +130,7 @@ def _branch(
     for fun in branches:
         leaves, treedef, names = flat(fun, operands)
         traced.append(trace_body(fun, leaves, treedef, name, names=names))
+    key_uses.consume_all(leaves, *traced)
     first = traced[0].outputs
     for body, title in zip(traced[1:], titles[1:], strict=True):
         check_same_structure(

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from tracejit.errors import ArgumentError, DTypeError, ShapeError, TreeError
-from tracejit.frontend import methods, promotion, shaping
+from tracejit.frontend import key_uses, methods, promotion, shaping
 from tracejit.frontend.array import Array, apply, as_array
 from tracejit.frontend.axes import axis_number, integer
 from tracejit.frontend.bodies import flat, share_captured, trace_body
@@ -24,6 +24,7 @@ from tracejit.frontend.call import call_user, flatten, function_name
 from tracejit.frontend.trace import Traced
 from tracejit.frontend.vectorize import vmap
 from tracejit.ir.types import DTYPES, TensorType, kind
+from tracejit.lax import plain_loops
 from tracejit.source import here
 from tracejit.transform import loops
 from tracejit.tree_util import (
@@ -165,6 +166,8 @@ def scan(
     x_leaves, x_tree = flatten(xs)
     x_arrays = [as_array(x) for x in x_leaves]
     steps = _scan_length(x_arrays, xs, length)
+    if plain_loops.wanted() and steps:
+        return plain_loops.scan(f, init, xs, steps, reverse)
     n = len(carry.leaves)
     treedef = tree_structure((init, xs))
     names = flat(f, (init, xs))[2]
@@ -182,6 +185,7 @@ def scan(
         return trace_body(f, leaves, treedef, "scan", types=types, names=names, finish=finish)
 
     body = _traced_body(carry, trace, lambda b: (b.graph.output_types[:n], b.outputs.weak[:n]))
+    key_uses.consume_all([*carry.leaves, *x_arrays], body)
     outs = apply(
         loops.scan,
         *body.captured,
@@ -259,6 +263,8 @@ def while_loop(cond_fun: Function, body_fun: Function, init_val: Any) -> Any:
             raise ArgumentError(
                 f"while_loop: {what} is a {type(fun).__name__}, not a function", at=here()
             )
+    if plain_loops.wanted():
+        return plain_loops.while_loop(cond_fun, body_fun, init_val)
     carry = Carry("while_loop", init_val)
     treedef = tree_structure((init_val,))
     names = flat(body_fun, (init_val,))[2]
@@ -269,6 +275,7 @@ def while_loop(cond_fun: Function, body_fun: Function, init_val: Any) -> Any:
         )
 
     body = _traced_body(carry, trace, lambda b: (b.graph.output_types, b.outputs.weak))
+    key_uses.consume_all(carry.leaves, body)
     test = trace_body(cond_fun, carry.leaves, treedef, "while_loop", names=names, finish=_truth)
     captured, (cond_graph, body_graph) = share_captured((test, body))
     outs = apply(

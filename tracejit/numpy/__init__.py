@@ -302,6 +302,14 @@ from tracejit.numpy.picking import (
     sort_complex,
     unpackbits,
 )
+from tracejit.numpy.quantiles import (
+    median,
+    nanmedian,
+    nanpercentile,
+    nanquantile,
+    percentile,
+    quantile,
+)
 from tracejit.numpy.ranges import (
     bartlett,
     blackman,
@@ -375,23 +383,17 @@ from tracejit.numpy.statistics import (
     cov,
     cumulative_prod,
     cumulative_sum,
-    median,
     nanargmax,
     nanargmin,
     nancumprod,
     nancumsum,
     nanmax,
     nanmean,
-    nanmedian,
     nanmin,
-    nanpercentile,
     nanprod,
-    nanquantile,
     nanstd,
     nansum,
     nanvar,
-    percentile,
-    quantile,
 )
 
 # abstract families of dtypes and printing are NumPy's own

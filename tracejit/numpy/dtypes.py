@@ -75,7 +75,8 @@ complex64, complex128 = ScalarType("c64"), ScalarType("c128")
 single, double, csingle, cdouble = float32, float64, complex64, complex128
 int_, uint, float_, complex_ = int64, uint64, float64, complex128
 
-_KINDS = {
+#: what the array API standard's kinds of dtypes are, in the letters of ``ir.types.kind``
+KINDS = {
     "bool": "b",
     "signed integer": "i",
     "unsigned integer": "u",
@@ -143,14 +144,14 @@ def isdtype(dtype: Any, kind: Any) -> bool:
     kinds = kind if isinstance(kind, tuple) else (kind,)
     found = canonical(dtype)
     for wanted in kinds:
-        if isinstance(wanted, str) and wanted in _KINDS:
-            if _letter(found) in _KINDS[wanted]:
+        if isinstance(wanted, str) and wanted in KINDS:
+            if _letter(found) in KINDS[wanted]:
                 return True
         elif isinstance(wanted, str) and wanted not in DTYPES and wanted not in np.sctypeDict:
             raise ArgumentError(
                 f"isdtype: there is no kind {wanted!r}",
                 at=here(),
-                hint=f"there are: {', '.join(_KINDS)}",
+                hint=f"there are: {', '.join(KINDS)}",
             )
         elif found == canonical(wanted):
             return True
@@ -160,15 +161,63 @@ def isdtype(dtype: Any, kind: Any) -> bool:
 _letter = kind
 
 
-def finfo(dtype: Any) -> Any:
-    """Limits of a floating dtype: eps, max, min, tiny, bits ..."""
+class FloatInfo:
+    """The limits of a floating dtype: the attributes of NumPy's ``finfo``, of which those that are
+    real numbers are Python floats, as the array API standard has it.
+    """
+
+    #: of these ``tiny`` is ``smallest_normal`` by its old name
+    REAL = (
+        *("eps", "epsneg", "max", "min", "resolution", "smallest_normal", "smallest_subnormal"),
+        "tiny",
+    )
+    WHOLE = ("bits", "iexp", "machep", "maxexp", "minexp", "negep", "nexp", "nmant", "precision")
+    __slots__ = (*REAL, *WHOLE, "dtype", "_text")
+
+    def __init__(self, dtype: np.dtype) -> None:
+        found: Any = ml_dtypes.finfo(dtype) if dtype == DTYPES["bf16"] else np.finfo(dtype)
+        for name in self.REAL:
+            setattr(self, name, float(getattr(found, name)))
+        for name in self.WHOLE:
+            setattr(self, name, int(getattr(found, name)))
+        self.dtype: np.dtype = np.dtype(found.dtype)
+        self._text = (repr(found), str(found))
+
+    def __repr__(self) -> str:
+        return self._text[0]
+
+    def __str__(self) -> str:
+        return self._text[1]
+
+
+def finfo(dtype: Any, /) -> FloatInfo:
+    """Limits of a floating dtype, or of the parts of a complex one: eps, max, min, tiny, bits ...
+
+    Raises DTypeError for other dtypes.
+
+    >>> jnp.finfo(jnp.float16).max, jnp.finfo(jnp.complex64).dtype
+    (65504.0, dtype('float32'))
+    """
     found = _dtype_of(dtype)
-    return ml_dtypes.finfo(found) if found == DTYPES["bf16"] else np.finfo(found)
+    if kind(found) not in "fc":
+        raise DTypeError(
+            f"finfo: {found} is no floating dtype", at=here(), hint="iinfo has those of integers"
+        )
+    return FloatInfo(found)
 
 
-def iinfo(dtype: Any) -> np.iinfo:
-    """Limits of an integer dtype: min, max, bits."""
-    return np.iinfo(_dtype_of(dtype))
+def iinfo(dtype: Any, /) -> np.iinfo:
+    """Limits of an integer dtype: min, max, bits. Raises DTypeError for other dtypes.
+
+    >>> jnp.iinfo("int8").max
+    127
+    """
+    found = _dtype_of(dtype)
+    if kind(found) not in "iu":
+        raise DTypeError(
+            f"iinfo: {found} is no integer dtype", at=here(), hint="finfo has those of floats"
+        )
+    return np.iinfo(found)
 
 
 def _dtype_of(x: Any) -> np.dtype:

@@ -61,7 +61,7 @@ def logaddexp(x1: Any, x2: Any, /) -> Any:
 
 def logaddexp2(x1: Any, x2: Any, /) -> Any:
     """log2(2**x1 + 2**x2) without overflow."""
-    return _logsum(x1, x2, ew.exp2, lambda t: ew.multiply(ew.log1p(t), 1 / np.log(2)))
+    return _logsum(x1, x2, ew.exp2, lambda t: ew.multiply(ew.log1p(t), 1 / float(np.log(2))))
 
 
 def sinc(x: Any, /) -> Any:

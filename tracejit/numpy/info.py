@@ -16,11 +16,12 @@ from typing import Any
 import numpy as np
 
 from tracejit.config import config
-from tracejit.errors import ArgumentError
+from tracejit.errors import ArgumentError, user_methods
 from tracejit.frontend.devices import CPU, Device, default, find, gpus
 from tracejit.frontend.interop import ARRAY_API_VERSIONS
 from tracejit.frontend.promotion import default_complex
 from tracejit.ir.types import DTYPES, kind
+from tracejit.numpy.dtypes import KINDS
 from tracejit.source import here
 
 #: the newest version of the standard that the namespace follows
@@ -29,23 +30,13 @@ __array_api_version__ = ARRAY_API_VERSIONS[-1]
 #: NumPy arrays, which hold the data, have at most this many axes
 MAX_DIMENSIONS = 64
 
-#: what the standard's kinds of dtypes are, in the letters of ``ir.types.kind``
-KINDS = {
-    "bool": "b",
-    "signed integer": "i",
-    "unsigned integer": "u",
-    "integral": "iu",
-    "real floating": "f",
-    "complex floating": "c",
-    "numeric": "iufc",
-}
-
 #: the standard's dtypes. float16 and bfloat16 are not in it
 _STANDARD = {
     dtype.name: dtype for name, dtype in DTYPES.items() if name not in ("f16", "bf16")
 }
 
 
+@user_methods("default_dtypes", "dtypes")
 class ArrayNamespaceInfo:
     """The answer of ``__array_namespace_info__()``: capabilities, devices and dtypes."""
 

@@ -48,11 +48,15 @@ def atleast_3d(*arys: Any) -> Any:
     return _at_least(3, arys, lambda a: (1, a.size, 1) if a.ndim < 2 else (*a.shape, 1))
 
 
-def broadcast_arrays(*args: Any) -> list[Any]:
-    """Arrays repeated to their common shape."""
+def broadcast_arrays(*args: Any) -> tuple[Any, ...]:
+    """Arrays repeated to their common shape, in a tuple. Raises ShapeError where there is none.
+
+    >>> jnp.broadcast_arrays(jnp.arange(2), 1)
+    (Array([0, 1]), Array([1, 1]))
+    """
     arrays = [as_array(a) for a in args]
     shape = promotion.broadcast_shapes("broadcast_arrays", arrays) if arrays else ()
-    return [shaping.broadcast_to(a, shape) for a in arrays]
+    return tuple(shaping.broadcast_to(a, shape) for a in arrays)
 
 
 def broadcast_shapes(*shapes: Any) -> tuple[int, ...]:

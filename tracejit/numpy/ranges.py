@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from tracejit.config import config
-from tracejit.errors import ArgumentError, OutOfBoundsError, ShapeError
+from tracejit.errors import ArgumentError, CopyError, OutOfBoundsError, ShapeError
 from tracejit.frontend import creation, methods, promotion, shaping
 from tracejit.frontend import elementwise as ew
 from tracejit.frontend.array import Array, as_array
@@ -148,18 +148,27 @@ def from_dlpack(x: Any, /, *, device: Any = None, copy: bool | None = None) -> A
     """An array over another library's tensor, without a copy where that can be. What lies on a GPU
     stays there.
 
-    Raises DeviceError where the tensor is on a GPU that is not there.
+    ``copy=True`` gives it memory of its own. Raises DeviceError where the tensor is on a GPU that is
+    not there, and CopyError (also a BufferError) where ``copy=False`` but one is needed.
+
+    >>> jnp.from_dlpack(np.arange(3))
+    Array([0, 1, 2])
     """
     found = methods.from_dlpack(x)
-    return creation.asarray(methods.copy(found) if copy else found, device=device)
+    shared = not found._on_gpu or found._place.lent or isinstance(x, Array)
+    if copy is False and not shared:
+        raise CopyError("this tensor begins where no array can: it needs a copy", at=here())
+    return creation.asarray(found, device=device, copy=copy)
 
 
 # ---- grids ---------------------------------------------------------------------------------------
 
 
-def meshgrid(*xi: Any, copy: bool = True, sparse: bool = False, indexing: str = "xy") -> list[Any]:
-    """Coordinate matrices from coordinate vectors; with indexing="xy" the first two axes are
-    exchanged.
+def meshgrid(
+    *xi: Any, copy: bool = True, sparse: bool = False, indexing: str = "xy"
+) -> tuple[Any, ...]:
+    """Coordinate matrices from coordinate vectors, in a tuple; with indexing="xy" the first two
+    axes are exchanged.
 
     >>> rows, columns = jnp.meshgrid(jnp.arange(2), jnp.arange(3), indexing="ij")
     >>> rows.shape, columns[0]
@@ -178,7 +187,7 @@ def meshgrid(*xi: Any, copy: bool = True, sparse: bool = False, indexing: str = 
     for k, x in enumerate(xs):
         thin = reshaped(x, tuple(x.size if d == place[k] else 1 for d in range(rank)))
         found.append(thin if sparse else promotion.broadcast_to(thin, tuple(shape)))
-    return found
+    return tuple(found)
 
 
 def indices(dimensions: Any, dtype: Any = int, sparse: bool = False) -> Any:

@@ -23,6 +23,10 @@ from tracejit.ops import (
     fused_conv,
     indexing,
     layout,
+    linalg,
+    linalg_scalars,
+    linalg_solve,
+    linalg_spectral,
     logic,
     math,
     parts,
@@ -31,6 +35,10 @@ from tracejit.ops import (
     reduce,
     sort,
     special,
+    special_beta,
+    special_logs,
+    special_more,
+    special_slopes,
     window,
 )
 
@@ -47,6 +55,9 @@ MODULES: tuple[ModuleType, ...] = (
 )
 MODULES += (fill, layout, reduce, dot, conv, fused, fused_conv, fused_attention)
 MODULES += (callback, collective, dynamic, indexing, cumulative, sort, window, random_bits, fft)
+MODULES += (special_beta, special_logs, special_more, special_slopes)
+
+MODULES += (linalg, linalg_solve, linalg_spectral, linalg_scalars)
 
 
 def collect(modules: tuple[ModuleType, ...]) -> dict[str, Primitive]:

@@ -254,13 +254,13 @@ def stacked(
     """
     stack = operands[0].shape[: operands[0].ndim - own[0]]
     results = [np.empty(t.shape, t.dtype) for t in outs]
-    if math.prod(stack) == 0 and stack:
-        return tuple(results)
+    count = math.prod(stack)
     flat = [
-        np.reshape(x, (-1, *x.shape[x.ndim - axes :])) for x, axes in zip(operands, own, strict=True)
+        np.reshape(x, (count, *x.shape[x.ndim - axes :]))
+        for x, axes in zip(operands, own, strict=True)
     ]
-    rows = [r.reshape(-1, *r.shape[len(stack) :]) for r in results]
-    for index in range(len(flat[0])):
+    rows = [r.reshape(count, *r.shape[len(stack) :]) for r in results]
+    for index in range(count):
         try:
             found = function(*[x[index] for x in flat])
         except np.linalg.LinAlgError:
@@ -277,17 +277,22 @@ def nothing(dtype: np.dtype) -> Any:
     return np.nan if kind(dtype) == "f" else -1
 
 
-def all_or_each(function: Callable[..., Any], x: Any, outs: Sequence[TensorType]) -> Any:
+def all_or_each(
+    function: Callable[..., Any],
+    x: Any,
+    outs: Sequence[TensorType],
+    read: Callable[[Any], Any] = lambda matrix: matrix,
+) -> Any:
     """NumPy's ``function`` on a whole stack; matrix by matrix where it fails on one of them, or
-    where some are not finite, which LAPACK's iterations need not survive.
+    where some are not finite, which LAPACK's iterations need not survive. ``read`` gives the part
+    of a matrix that counts.
     """
-    finite = np.isfinite(x).all(axis=(-2, -1)) if x.size else np.ones(x.shape[:-2], bool)
 
     def each(matrix: Any) -> Any:
-        return function(matrix) if np.isfinite(matrix).all() else None
+        return function(matrix) if np.isfinite(read(matrix)).all() else None
 
     with np.errstate(all="ignore"):
-        if np.all(finite):
+        if np.isfinite(x).all():
             try:
                 found = function(x)
             except np.linalg.LinAlgError:

@@ -14,33 +14,15 @@ from typing import Any
 
 import numpy as np
 
-from tracejit.errors import MissingRule
 from tracejit.ir.build import full_like
-from tracejit.ir.prim import Primitive, Spell
+from tracejit.ir.prim import Spell
 from tracejit.ir.types import DTYPES, TensorType
+from tracejit.ops import special_logs, special_slopes
 from tracejit.ops.arith import abs_, add, div, mul, neg, sign, sub
 from tracejit.ops.family import elementwise, in_float32, scipy_special
 from tracejit.ops.logic import lt, select
-from tracejit.ops.math import exp, log, log1p
-
-ROOT_PI = scalar_math.sqrt(scalar_math.pi)
-
-
-def from_scipy(name: str, scipy: str, jvp: Any, *, arity: int = 1, **fields: Any) -> Primitive:
-    """A record whose meaning is a function of scipy.special."""
-    return elementwise(
-        name, scipy_special(scipy), arity=arity, jvp=jvp, kinds="f", heavy=True, **fields
-    )
-
-
-def unknown(name: str, operand: str) -> Any:
-    """A jvp rule for an operand whose derivative has no closed form here."""
-
-    def rule(*_: Any) -> Any:
-        raise MissingRule(f"`{name}` has no derivative with respect to `{operand}`")
-
-    return rule
-
+from tracejit.ops.math import exp, log
+from tracejit.ops.special_family import ROOT_PI, from_scipy, unknown
 
 # ---- error functions -----------------------------------------------------------------------------
 
@@ -122,16 +104,23 @@ polygamma = elementwise(
 zeta = from_scipy(
     "zeta",
     "zeta",
-    (unknown("zeta", "x"), lambda dq, y, x, q: mul(dq, mul(neg(x), zeta(add(x, 1), q)))),
+    (
+        lambda dx, y, x, q: mul(dx, special_slopes.zeta_slope(x, q)),
+        lambda dq, y, x, q: mul(dq, mul(neg(x), zeta(add(x, 1), q))),
+    ),
     arity=2,
     domain=((1.5, 4.0), (0.4, 4.0)),
     doc="The Hurwitz zeta function: the sum of (q + k) ** -x.",
 )
 
 
+def gamma_density(a: Any, x: Any) -> Any:
+    """The density of the gamma distribution with shape a: dP(a, x)/dx."""
+    return exp(sub(sub(special_logs.xlogy(sub(a, 1), x), x), lgamma(a)))
+
+
 def _igamma_dx(dx: Any, a: Any, x: Any) -> Any:
-    """dx times the density of the gamma distribution with shape a."""
-    return mul(dx, exp(sub(sub(mul(sub(a, 1), log(x)), x), lgamma(a))))
+    return mul(dx, gamma_density(a, x))
 
 
 igamma = from_scipy(
@@ -197,27 +186,13 @@ igamma_grad_a = elementwise(
     _numpy_igamma_grad_a,
     arity=2,
     kinds="f",
-    jvp=(unknown("igamma_grad_a", "a"), unknown("igamma_grad_a", "x")),
+    jvp=(
+        unknown("igamma_grad_a", "a"),
+        lambda dx, y, a, x: mul(dx, mul(gamma_density(a, x), sub(log(x), digamma(a)))),
+    ),
     domain=((0.5, 4.0), (0.2, 5.0)),
     heavy=True,
     doc="The derivative of igamma(a, x) with respect to a.",
-)
-
-
-def _betainc_dx(dx: Any, y: Any, a: Any, b: Any, x: Any) -> Any:
-    """dx times the density of the beta distribution."""
-    powers = add(mul(sub(a, 1), log(x)), mul(sub(b, 1), log1p(neg(x))))
-    scale = sub(lgamma(add(a, b)), add(lgamma(a), lgamma(b)))
-    return mul(dx, exp(add(powers, scale)))
-
-
-betainc = from_scipy(
-    "betainc",
-    "betainc",
-    (unknown("betainc", "a"), unknown("betainc", "b"), _betainc_dx),
-    arity=3,
-    domain=((0.5, 3.0), (0.5, 3.0), (0.1, 0.9)),
-    doc="The regularised incomplete beta function I_x(a, b).",
 )
 
 # ---- Bessel functions ----------------------------------------------------------------------------

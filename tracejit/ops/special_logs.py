@@ -18,11 +18,13 @@ import numpy as np
 
 from tracejit.ir.build import full_like
 from tracejit.ir.expr import Const, Expr, Op
+from tracejit.ir.prim import is_linear
+from tracejit.ops import special
 from tracejit.ops.arith import add, div, mul, neg, sub
 from tracejit.ops.family import elementwise, scipy_special
 from tracejit.ops.logic import eq, gt, select
 from tracejit.ops.math import exp, log, log1p
-from tracejit.ops.special import ROOT_PI, digamma, from_scipy
+from tracejit.ops.special_family import ROOT_PI, from_scipy
 
 ROOT_HALF = scalar_math.sqrt(0.5)
 
@@ -33,7 +35,7 @@ def op(fn: str, *xs: Any) -> Expr:
     return Op(fn, tuple(x if isinstance(x, Expr) else Const(float(x), dtype) for x in xs), dtype)
 
 
-def test(fn: str, *xs: Any) -> Expr:
+def holds(fn: str, *xs: Any) -> Expr:
     """A comparison or a combination of some: a bool."""
     dtype = next(x.dtype for x in xs if isinstance(x, Expr))
     return Op(fn, tuple(x if isinstance(x, Expr) else Const(float(x), dtype) for x in xs), "bool")
@@ -51,7 +53,7 @@ def choose(cond: Expr, on_true: Any, on_false: Any) -> Expr:
 
 def _product(log_of: str) -> Any:
     def scalar(x: Expr, y: Expr) -> Expr:
-        nothing = test("and", test("eq", x, 0.0), test("not", test("is_nan", y)))
+        nothing = holds("and", holds("eq", x, 0.0), holds("not", holds("is_nan", y)))
         return choose(nothing, 0.0, op("mul", x, op(log_of, y)))
 
     return scalar
@@ -61,6 +63,11 @@ def _ratio(dy: Any, x: Any, y: Any) -> Any:
     """dy x / y: 0 where x is 0, whatever y."""
     nothing = eq(x, full_like(x, 0))
     return mul(dy, select(nothing, full_like(x, 0), div(x, y)))
+
+
+def _from_product(function: Any) -> Any:
+    """Transpose: x log y is linear in x."""
+    return lambda cts, xs: (mul(cts[0], function(xs[1])) if is_linear(xs[0]) else None, None)
 
 
 xlogy = elementwise(
@@ -73,6 +80,7 @@ xlogy = elementwise(
         lambda dx, z, x, y: mul(dx, log(y)),
         lambda dy, z, x, y: _ratio(dy, x, y),
     ),
+    transpose=_from_product(log),
     scalar=_product("log"),
     domain=((-2.0, 2.0), (0.3, 3.0)),
     doc="x log(y), 0 where x is 0 and y not nan.",
@@ -87,6 +95,7 @@ xlog1py = elementwise(
         lambda dx, z, x, y: mul(dx, log1p(y)),
         lambda dy, z, x, y: _ratio(dy, x, add(y, 1)),
     ),
+    transpose=_from_product(log1p),
     scalar=_product("log1p"),
     domain=((-2.0, 2.0), (-0.7, 2.0)),
     doc="x log(1 + y), 0 where x is 0 and y not nan.",
@@ -95,8 +104,8 @@ xlog1py = elementwise(
 
 def _scalar_entr(x: Expr) -> Expr:
     inside = op("neg", op("mul", x, op("log", x)))
-    edge = choose(test("eq", x, 0.0), 0.0, inside)
-    return choose(test("lt", x, 0.0), -scalar_math.inf, edge)
+    edge = choose(holds("eq", x, 0.0), 0.0, inside)
+    return choose(holds("lt", x, 0.0), -scalar_math.inf, edge)
 
 
 def _entr_dx(dx: Any, y: Any, x: Any) -> Any:
@@ -122,12 +131,12 @@ def _scalar_rel_entr(x: Expr, y: Expr) -> Expr:
     # a quotient that underflows or overflows has a logarithm all the same
     apart = op("mul", x, op("sub", op("log", x), op("log", y)))
     quotient = op("div", x, y)
-    tame = test("and", test("lt", quotient, 1e30), test("gt", quotient, 1e-30))
+    tame = holds("and", holds("lt", quotient, 1e30), holds("gt", quotient, 1e-30))
     found = choose(tame, inside, apart)
-    outside = test("or", test("lt", x, 0.0), test("le", y, 0.0))
+    outside = holds("or", holds("lt", x, 0.0), holds("le", y, 0.0))
     found = choose(outside, scalar_math.inf, found)
-    edge = test("and", test("eq", x, 0.0), test("ge", y, 0.0))
-    unknown = test("or", test("is_nan", x), test("is_nan", y))
+    edge = holds("and", holds("eq", x, 0.0), holds("ge", y, 0.0))
+    unknown = holds("or", holds("is_nan", x), holds("is_nan", y))
     return choose(unknown, scalar_math.nan, choose(edge, 0.0, found))
 
 
@@ -157,7 +166,7 @@ def _scalar_logit(x: Expr) -> Expr:
     """2 atanh(2 x - 1) near 1/2, where the quotient is 1 but for its rounding."""
     near = op("mul", op("atanh", op("sub", op("mul", x, 2.0), 1.0)), 2.0)
     far = op("log", op("div", x, op("sub", 1.0, x)))
-    middle = test("and", test("gt", x, 0.3), test("lt", x, 0.65))
+    middle = holds("and", holds("gt", x, 0.3), holds("lt", x, 0.65))
     return choose(middle, near, far)
 
 
@@ -230,7 +239,7 @@ def _scalar_log_ndtr(x: Expr) -> Expr:
     square = op("mul", op("mul", x, x), 0.5)
     left = op("sub", op("log", op("mul", op("erfcx", op("neg", scaled)), 0.5)), square)
     right = op("log1p", op("mul", op("erfc", scaled), -0.5))
-    return choose(test("lt", x, -1.0), left, right)
+    return choose(holds("lt", x, -1.0), left, right)
 
 
 def _log_ndtr_dx(dx: Any, y: Any, x: Any) -> Any:
@@ -289,10 +298,10 @@ def _scalar_lbeta(a: Expr, b: Expr) -> Expr:
     constant = op("sub", 0.5 * scalar_math.log(2 * scalar_math.pi), op("mul", op("log", far), 0.5))
     series = op("sub", op("add", _stirling(low), _stirling(far)), _stirling(both))
     two = op("add", op("add", leading, constant), series)
-    usual = choose(test("ge", small, LARGE), two, near)
-    usable = test("and", test("ge", large, LARGE), test("gt", small, 0.0))
+    usual = choose(holds("ge", small, LARGE), two, near)
+    usable = holds("and", holds("ge", large, LARGE), holds("gt", small, 0.0))
     found = choose(usable, usual, plain)
-    endless = test("eq", large, scalar_math.inf)
+    endless = holds("eq", large, scalar_math.inf)
     return choose(endless, -scalar_math.inf, found)
 
 
@@ -314,4 +323,4 @@ lbeta = elementwise(
 
 def _digamma_gap(a: Any, b: Any) -> Any:
     """digamma(a) - digamma(a + b)."""
-    return sub(digamma(a), digamma(add(a, b)))
+    return sub(special.digamma(a), special.digamma(add(a, b)))

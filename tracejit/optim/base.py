@@ -167,10 +167,13 @@ def safe_increment(count: Any) -> Array:
 
 def identity() -> GradientTransformation:
     """Leaves updates as they are."""
-    return transformation(lambda params: EmptyState(), lambda updates, state, params=None: (
-        updates,
-        state,
-    ))
+    return transformation(
+        lambda params: EmptyState(),
+        lambda updates, state, params=None: (
+            updates,
+            state,
+        ),
+    )
 
 
 def set_to_zero() -> GradientTransformation:
@@ -286,13 +289,13 @@ def incremental_update(new_tensors: Any, old_tensors: Any, step_size: Any) -> An
 
     def mix(new: Any, old: Any) -> Any:
         s = narrow(step_size, as_array(new))
-        return ew.add(ew.multiply(s, new), ew.multiply(ew.subtract(1.0, s), old))
+        return ew.add(ew.multiply(s, new), ew.multiply(1.0 - s, old))
 
     return mapped(mix, new_tensors, old_tensors)
 
 
 def periodic_update(new_tensors: Any, old_tensors: Any, steps: Any, update_period: Any) -> Any:
-    """The new tensors where ``steps`` is a multiple of ``update_period``, the old ones elsewhere."""
+    """The new tensors where ``steps`` is a multiple of ``update_period``, else the old ones."""
     now = ew.equal(ew.remainder(steps, update_period), 0)
     return mapped(lambda new, old: ew.select(now, new, old), new_tensors, old_tensors)
 

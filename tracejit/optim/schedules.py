@@ -17,8 +17,8 @@ from typing import Any
 
 from tracejit.errors import ArgumentError
 from tracejit.frontend import elementwise as ew
-from tracejit.frontend.array import Array, as_array
-from tracejit.frontend.promotion import convert
+from tracejit.frontend.array import Array
+from tracejit.frontend.promotion import typed
 from tracejit.ir.types import DTYPES
 from tracejit.source import here
 
@@ -26,9 +26,18 @@ Schedule = Callable[[Any], Any]
 F64 = DTYPES["f64"]
 
 
-def _number(count: Any) -> Array:
-    """The count as a weak float64: exact, and it widens nothing."""
-    return convert(as_array(count), F64, weak=True)  # type: ignore[no-any-return]
+def _number(x: Any) -> Array:
+    """A count, or a value of a schedule, in float64."""
+    return typed(x, F64)  # type: ignore[no-any-return]
+
+
+def _schedule(value_at: Callable[[Array], Any]) -> Schedule:
+    """A schedule from a function of the count in float64; its result is weak: it widens nothing."""
+
+    def schedule(count: Any) -> Any:
+        return typed(value_at(_number(count)), F64, weak=True)
+
+    return schedule
 
 
 def _power(base: Any, exponent: Any) -> Any:
@@ -60,13 +69,13 @@ def polynomial_schedule(
         return constant_schedule(init_value)
     begin = max(transition_begin, 0)
 
-    def schedule(count: Any) -> Any:
-        steps = ew.clip(ew.subtract(_number(count), begin), 0, transition_steps)
+    def value_at(count: Array) -> Any:
+        steps = ew.clip(ew.subtract(count, begin), 0, transition_steps)
         rest = ew.subtract(1, ew.divide(steps, transition_steps))
         rest = rest if power == 1 else _power(rest, power)
         return ew.add(ew.multiply(init_value - end_value, rest), end_value)
 
-    return schedule
+    return _schedule(value_at)
 
 
 def linear_schedule(
@@ -96,14 +105,14 @@ def piecewise_constant_schedule(
     """
     scales = _sorted_scales("piecewise_constant_schedule", boundaries_and_scales)
 
-    def schedule(count: Any) -> Any:
+    def value_at(count: Array) -> Any:
         value = _number(init_value)
         for boundary, scale in scales:
-            before = ew.less(_number(count), boundary)
+            before = ew.less(count, boundary)
             value = ew.multiply(value, ew.select(before, _number(1.0), _number(scale)))
         return value
 
-    return schedule
+    return _schedule(value_at)
 
 
 def _sorted_scales(name: str, given: dict[int, float] | None) -> list[tuple[int, float]]:
@@ -133,8 +142,8 @@ def exponential_decay(
         return constant_schedule(init_value)
     begin = max(transition_begin, 0)
 
-    def schedule(count: Any) -> Any:
-        steps = ew.subtract(_number(count), begin)
+    def value_at(count: Array) -> Any:
+        steps = ew.subtract(count, begin)
         exponent = ew.divide(steps, transition_steps)
         if staircase:
             exponent = ew.floor(exponent)
@@ -144,7 +153,7 @@ def exponential_decay(
             return value
         return (ew.maximum if decay_rate < 1 else ew.minimum)(value, end_value)
 
-    return schedule
+    return _schedule(value_at)
 
 
 def cosine_decay_schedule(
@@ -164,14 +173,14 @@ def cosine_decay_schedule(
             f"cosine_decay_schedule: decay_steps is positive, not {decay_steps}", at=here()
         )
 
-    def schedule(count: Any) -> Any:
-        steps = ew.minimum(_number(count), decay_steps)
+    def value_at(count: Array) -> Any:
+        steps = ew.minimum(count, decay_steps)
         angle = ew.multiply(ew.divide(steps, decay_steps), math.pi)
         bell = ew.multiply(0.5, ew.add(1, ew.cos(angle)))
         bell = bell if exponent == 1 else _power(bell, exponent)
         return ew.multiply(init_value, ew.add(ew.multiply(1 - alpha, bell), alpha))
 
-    return schedule
+    return _schedule(value_at)
 
 
 def join_schedules(schedules: Sequence[Schedule], boundaries: Sequence[int]) -> Schedule:
@@ -191,14 +200,14 @@ def join_schedules(schedules: Sequence[Schedule], boundaries: Sequence[int]) -> 
             at=here(),
         )
 
-    def schedule(step: Any) -> Any:
+    def value_at(step: Array) -> Any:
         value = schedules[0](step)
         for boundary, later in zip(boundaries, schedules[1:], strict=True):
             before = ew.less(step, boundary)
             value = ew.select(before, _number(value), _number(later(ew.subtract(step, boundary))))
         return value
 
-    return schedule
+    return _schedule(value_at)
 
 
 def warmup_constant_schedule(init_value: Any, peak_value: Any, warmup_steps: int) -> Schedule:
@@ -288,8 +297,8 @@ def piecewise_interpolate_schedule(
     curve = curves[interpolate_type]
     scales = _sorted_scales("piecewise_interpolate_schedule", boundaries_and_scales)
 
-    def schedule(count: Any) -> Any:
-        place, start, begin = _number(count), init_value, 0
+    def value_at(count: Array) -> Any:
+        place, start, begin = count, init_value, 0
         value = _number(0.0)
         for boundary, scale in scales:
             end = start * scale
@@ -299,7 +308,7 @@ def piecewise_interpolate_schedule(
             start, begin = end, boundary
         return ew.select(ew.less_equal(begin, place), _number(start), value)
 
-    return schedule
+    return _schedule(value_at)
 
 
 def _check_steps(name: str, transition_steps: int) -> None:

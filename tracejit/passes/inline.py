@@ -1,4 +1,5 @@
-"""Calls are replaced by what they call: nested jits, custom derivatives, checkpoints.
+"""Calls are replaced by what they call: nested jits, custom derivatives, linear solves,
+checkpoints.
 
     %3 = call(%0, graph={%a = sin(%x); return %a})   ->   %3 = sin(%0)
 
@@ -21,6 +22,8 @@ _BODY = {
     "custom_jvp_call": "body",
     "custom_vjp_call": "body",
     "checkpoint": "body",
+    "linear_call": "body",
+    "custom_linear_solve": "solve",
 }
 
 

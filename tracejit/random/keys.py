@@ -20,7 +20,7 @@ import numpy as np
 
 from tracejit import source
 from tracejit.errors import ArgumentError, TracejitError
-from tracejit.frontend import creation, elementwise, indexing, promotion, shaping
+from tracejit.frontend import creation, elementwise, indexing, key_uses, promotion, shaping
 from tracejit.frontend.array import Array, apply, as_array
 from tracejit.frontend.axes import axis_number, shape_tuple
 from tracejit.frontend.promotion import convert, filled, reshaped
@@ -218,8 +218,10 @@ def checked(name: str, key: Any) -> tuple[Array, bool]:
 
 
 def single(name: str, key: Any) -> Array:
-    """The words u32[2] of one key."""
-    return one(name, key)[0]
+    """The words u32[2] of one key, which is used by this."""
+    words = one(name, key)[0]
+    key_uses.consume(words)
+    return words
 
 
 def one(name: str, key: Any) -> tuple[Array, bool]:
@@ -235,7 +237,8 @@ def one(name: str, key: Any) -> tuple[Array, bool]:
 
 
 def like_given(words: Array, typed: bool) -> Any:
-    """Words as keys of the kind the caller gave."""
+    """Words of new keys as keys of the kind the caller gave."""
+    key_uses.fresh(words)
     return PRNGKeyArray(words) if typed else words
 
 
@@ -307,13 +310,13 @@ def key(seed: Any, *, impl: Any = None) -> PRNGKeyArray:
     [ 0 42]
     """
     _check_implementation("key", impl)
-    return PRNGKeyArray(_seed_words("key", seed))
+    return like_given(_seed_words("key", seed), True)
 
 
 def PRNGKey(seed: Any, *, impl: Any = None) -> Array:
     """A raw key uint32[2] from an integer seed; ``key`` gives a typed one."""
     _check_implementation("PRNGKey", impl)
-    return _seed_words("PRNGKey", seed)
+    return like_given(_seed_words("PRNGKey", seed), False)
 
 
 # ---- words of keys -------------------------------------------------------------------------------
@@ -332,7 +335,7 @@ def wrap_key_data(key_bits_array: Any, *, impl: Any = None, dtype: Any = None) -
     words, typed = checked("wrap_key_data", key_bits_array)
     if typed:
         raise ArgumentError("wrap_key_data: these are typed keys already", at=source.here())
-    return PRNGKeyArray(words)
+    return like_given(words, True)
 
 
 def key_impl(keys: Any) -> str:
@@ -350,7 +353,8 @@ def key_dtype(impl: Any = None) -> KeyDType:
 def clone(key: Any) -> Any:
     """The same key once more, for uses that mean to draw the same numbers again."""
     words, typed = checked("clone", key)
-    return like_given(words, typed)
+    key_uses.again(words)
+    return PRNGKeyArray(words) if typed else words
 
 
 # ---- new keys from a key -------------------------------------------------------------------------
@@ -381,6 +385,7 @@ def split(key: Any, num: Any = 2) -> Any:
     (3,)
     """
     words, typed = one("split", key)
+    key_uses.consume(words)
     return like_given(split_words(words, shape_tuple(num, "split: num")), typed)
 
 

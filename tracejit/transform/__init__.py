@@ -7,6 +7,6 @@ from __future__ import annotations
 
 from tracejit import ops
 from tracejit.ir.prim import Primitive
-from tracejit.transform import branch, custom, loops, tape
+from tracejit.transform import branch, custom, linear, loops, tape
 
-PRIMS: dict[str, Primitive] = {**ops.PRIMS, **ops.collect((branch, loops, tape, custom))}
+PRIMS: dict[str, Primitive] = {**ops.PRIMS, **ops.collect((branch, loops, tape, custom, linear))}

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from tracejit.errors import GradError
-from tracejit.ir import build, interp
+from tracejit.ir import interp
 from tracejit.ir.build import full_like
 from tracejit.ir.graph import Atom, Graph
 from tracejit.ir.prim import Primitive, is_linear

@@ -1,0 +1,28 @@
+"""Signals: convolution, trends, spectra, under the names of ``scipy.signal``.
+
+>>> from tracejit.scipy import signal
+>>> signal.convolve(jnp.array([1.0, 2.0, 3.0]), jnp.array([1.0, 1.0]), mode="same")
+Array([1., 3., 5.], dtype=float32)
+"""
+
+from __future__ import annotations
+
+from tracejit import errors as _errors
+from tracejit.scipy.signal.convolution import (
+    convolve,
+    convolve2d,
+    correlate,
+    correlate2d,
+    fftconvolve,
+)
+from tracejit.scipy.signal.spectral import csd, istft, stft, welch
+from tracejit.scipy.signal.windows import detrend
+
+# fmt: off
+__all__ = [
+    "convolve", "convolve2d", "correlate", "correlate2d", "csd", "detrend", "fftconvolve", "istft",
+    "stft", "welch",
+]
+# fmt: on
+
+_errors.user_functions(globals())
