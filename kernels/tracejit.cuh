@@ -135,7 +135,7 @@ TJ_C operator-(tj_complex<R> a, tj_complex<R> b) { return {a.re - b.re, a.im - b
 TJ_C operator*(tj_complex<R> a, tj_complex<R> b) { return {a.re * b.re - a.im * b.im, a.re * b.im + a.im * b.re}; }
 TJ_C operator/(tj_complex<R> a, tj_complex<R> b) {  // R. L. Smith, Algorithm 116, CACM 5 (1962)
   const R x = b.re < 0 ? -b.re : b.re, y = b.im < 0 ? -b.im : b.im;
-  if (x == 0 && y == 0) return {a.re / x, a.im / x};
+  if (x == 0 && y == 0) return {a.re / (R)0, a.im / (R)0};  // of -0 too
   if (x >= y) {
     const R ratio = b.im / b.re, scale = 1 / (b.re + b.im * ratio);
     return {(a.re + a.im * ratio) * scale, (a.im - a.re * ratio) * scale};
@@ -153,7 +153,7 @@ TJ_C tj_conj(tj_complex<R> a) { return {a.re, -a.im}; }
 TJ_C tj_exp(tj_complex<R> a) {
   const R size = exp(a.re);
   if (a.im == 0) return {size, a.im};
-  if (!tj_finite(a.im) && !tj_finite(a.re) && a.re == a.re) return {size, size == 0 ? 0 : a.im - a.im};
+  if (!tj_finite(a.im) && !tj_finite(a.re) && a.re == a.re) return {size, size == 0 ? copysign(size, a.im) : a.im - a.im};
   return {size * cos(a.im), size * sin(a.im)};
 }
 TJ_C tj_log(tj_complex<R> a) {
@@ -172,7 +172,7 @@ TJ_C tj_sqrt(tj_complex<R> a) {
   }
   const R quarter = (R)0.25, x = (left ? -a.re : a.re) * quarter, y = a.im * quarter;  // no overflow
   const R root = 2 * sqrt((x + tj_hypot(x, y)) * (R)0.5);
-  return left ? tj_complex<R>{(a.im < 0 ? -a.im : a.im) / (2 * root), copysign(root, a.im)}
+  return left ? tj_complex<R>{copysign(a.im, root) / (2 * root), copysign(root, a.im)}
               : tj_complex<R>{root, a.im / (2 * root)};
 }
 TJ_C tj_across(tj_complex<R> v, int d) { return {tj_across(v.re, d), tj_across(v.im, d)}; }

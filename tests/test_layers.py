@@ -54,6 +54,7 @@ LAZY_DOORS = {
     ("tracejit.frontend.on_device", "tracejit.runtime.executable"),
     ("tracejit.frontend.on_device", "tracejit.runtime.gpu.executable"),
     ("tracejit.ir.graph", "tracejit.ir.text"),
+    ("tracejit.ops", "tracejit.frontend.segments"),
     ("tracejit.runtime.cpu", "tracejit.codegen.llvm"),
     ("tracejit.runtime.cpu", "tracejit.codegen.llvm_ops"),
     ("tracejit.runtime.cpu", "tracejit.kernel.math"),

@@ -37,6 +37,7 @@ from tracejit.api import device_get as device_get
 from tracejit.api import device_put as device_put
 from tracejit.api import devices as devices
 from tracejit.api import disable_jit as disable_jit
+from tracejit.api import ds as ds
 from tracejit.api import effects_barrier as effects_barrier
 from tracejit.api import ensure_compile_time_eval as ensure_compile_time_eval
 from tracejit.api import eval_shape as eval_shape

@@ -57,6 +57,7 @@ from tracejit.frontend.on_device import clear_programs
 from tracejit.frontend.shapes import ShapeDtypeStruct, eval_shape
 from tracejit.frontend.transposes import fwd_and_bwd, linear_transpose, make_jaxpr
 from tracejit.frontend.vectorize import vmap
+from tracejit.frontend.window_index import ds
 from tracejit.lazy import lazy
 
 if TYPE_CHECKING:
@@ -185,6 +186,7 @@ __all__ = [
     "device_put",
     "devices",
     "disable_jit",
+    "ds",
     "effects_barrier",
     "ensure_compile_time_eval",
     "eval_shape",

@@ -210,7 +210,8 @@ def scale_and_translate(
     each of ``spatial_dims``; zero where that lies outside of the given one.
 
     ``scale`` and ``translation`` hold one number per axis of ``spatial_dims``; they may be traced
-    and differentiated. Methods as of ``resize`` but "nearest". Integer images become the default float.
+    and differentiated. Methods as of ``resize`` but "nearest". Integer images become the default
+    float.
 
     >>> x = jnp.array([1.0, 2.0, 3.0])
     >>> tj.image.scale_and_translate(x, (3,), (0,), jnp.ones(1), jnp.ones(1), "linear")
@@ -254,8 +255,8 @@ def resize(
     ``method``: "nearest", "linear", "cubic" (Keys), "lanczos3", "lanczos5", "cubic-pytorch"
     (PyTorch's where ``antialias`` is False, else "cubic") or "area" (the mean over each new
     pixel). ``antialias`` filters an image that shrinks. "nearest" keeps the dtype; otherwise
-    integers become the default float. ShapeError where ``shape`` has another rank, ArgumentError for another
-    method.
+    integers become the default float. ShapeError where ``shape`` has another rank, ArgumentError
+    for another method.
 
     >>> tj.image.resize(jnp.arange(4.0), (2,), "area")
     Array([0.5, 2.5], dtype=float32)

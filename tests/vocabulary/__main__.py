@@ -3,10 +3,13 @@
 names provided      983 of 1015 (32 in docs/not-provided.md)
 cases               2400, of 870 functions
 gradients verified  512 functions
+
+With a namespace, ``python -m tests.vocabulary tracejit.lax``, also the functions without a case.
 """
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 
 from tests.vocabulary import names, run
@@ -24,11 +27,11 @@ def main() -> None:
     print(f"gradients verified  {len(smooth)} functions")
     for space, count in sorted(Counter(name.rpartition(".")[0] for name in smooth).items()):
         print(f"  {space:<28}{count}")
-    uncovered = run.without_case(there)
-    if uncovered:
-        print(f"functions without a case: {len(uncovered)}\n  {' '.join(uncovered)}")
+    print(f"without a case      {len(run.without_case(there))} functions")
     if silent:
         print(f"neither provided nor listed as absent: {len(silent)}\n  {' '.join(silent)}")
+    for space in sys.argv[1:]:
+        print(*run.without_case([p for p in there if p.rpartition(".")[0] == space]))
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """The list of names, tests/data/api-names.txt, and what it is checked with.
 
-    for space, names in listed().items(): ...            "tracejit.numpy": ("abs", "absolute", ...)
-    not_provided()                                       {"tracejit.numpy.float8_e5m2": "reason"}
+for space, names in listed().items(): ...            "tracejit.numpy": ("abs", "absolute", ...)
+not_provided()                                       {"tracejit.numpy.float8_e5m2": "reason"}
 """
 
 from __future__ import annotations
@@ -52,9 +52,7 @@ def jax_path(path: str) -> str:
 
 def others(path: str) -> list[Any]:
     """What JAX, and NumPy or SciPy, have under the name."""
-    own = next(
-        space for space in run.REFERENCES if path == space or path.startswith(space + ".")
-    )
+    own = next(space for space in run.REFERENCES if path == space or path.startswith(space + "."))
     found = []
     for root in ("jax" + own.removeprefix("tracejit"), *run.REFERENCES[own][:1]):
         name = root + path.removeprefix(own)

@@ -72,7 +72,9 @@ SUMS = [
     *axes("count_nonzero", CUBE, ALL, grad=NO),
     *axes("var", CUBE, ("int32", "float16", *FLOATING, "complex64", "complex128")),
     *(
-        c if c.label != "0-d" and (c.kwargs or {}).get("axis") != () else replace(c, grad="sqrt at 0")
+        c
+        if c.label != "0-d" and (c.kwargs or {}).get("axis") != ()
+        else replace(c, grad="sqrt at 0")
         for c in axes("std", CUBE, STD)
     ),
     *axes("ptp", CUBE, ("int32", *FLOATING)),
@@ -188,7 +190,9 @@ QUANTILES = [
     case(np_name("nanquantile"), real(5), 0.4, label="no nan"),
     case(np_name("nanpercentile"), real(5), 40.0, label="no nan"),
     case(np_name("quantile"), real(6), 0.4, weights=positive(6), method="inverted_cdf", grad=STEPS),
-    case(np_name("percentile"), real(6), 40, weights=positive(6), method="inverted_cdf", grad=STEPS),
+    case(
+        np_name("percentile"), real(6), 40, weights=positive(6), method="inverted_cdf", grad=STEPS
+    ),
     case(np_name("median"), with_nan(3, 4), axis=1, grad="not finite", label="nan"),
     case(np_name("median"), real(4), label="even"),
     case(np_name("median"), real(5), label="odd"),
@@ -208,7 +212,9 @@ CUMULATIVE = [
         )
     ),
     *(
-        case(np_name(name), real(3, 4), axis=1, include_initial=initial, dtypes=("int32", "float64"))
+        case(
+            np_name(name), real(3, 4), axis=1, include_initial=initial, dtypes=("int32", "float64")
+        )
         for name in ("cumulative_sum", "cumulative_prod")
         for initial in (False, True)
     ),
@@ -248,7 +254,9 @@ MOMENTS = [
     case(np_name("cov"), real(3, 5), real(2, 5), **SINGLE),
     case(np_name("cov"), real(5, 3), rowvar=False, bias=True, **SINGLE),
     case(np_name("cov"), real(3, 5), ddof=0, **SINGLE),
-    case(np_name("cov"), real(3, 5), fweights=ints(5, low=1, below=4), aweights=positive(5), **SINGLE),
+    case(
+        np_name("cov"), real(3, 5), fweights=ints(5, low=1, below=4), aweights=positive(5), **SINGLE
+    ),
     case(np_name("cov"), real(3, 5), dtype=np.float64, dtypes=("float32",)),
     case(np_name("corrcoef"), real(3, 5), dtypes=("int32", "float64", "complex128")),
     case(np_name("corrcoef"), real(5), real(5), **SINGLE),
@@ -279,7 +287,9 @@ HISTOGRAMS = [
     _histogram("histogram_bin_edges", real(20), bins=5, range=(0.0, 1.0)),
     _histogram("histogram2d", real(20), real(20), bins=3),
     _histogram("histogram2d", real(20), real(20), bins=(2, 3), density=True),
-    _histogram("histogram2d", real(20), real(20), bins=2, range=[[-1, 1], [0, 1]], weights=real(20)),
+    _histogram(
+        "histogram2d", real(20), real(20), bins=2, range=[[-1, 1], [0, 1]], weights=real(20)
+    ),
     _histogram("histogramdd", real(20, 2), bins=3),
     _histogram("histogramdd", real(20, 3), bins=2, density=True),
     case(np_name("digitize"), real(6), np.array([-1.0, 0.0, 1.0]), grad=NO, dtypes=ORDERED[1:]),
@@ -289,10 +299,14 @@ HISTOGRAMS = [
     case(np_name("searchsorted"), of(np.sort, real(5)), real(3), side="right", grad=NO),
     case(np_name("searchsorted"), of(np.sort, real(5)), real(), grad=NO, dtypes=ORDERED[1:]),
     case(
-        np_name("searchsorted"), np.array([3.0, 1.0, 2.0]), real(3), sorter=np.array([1, 2, 0]), grad=NO
+        np_name("searchsorted"),
+        np.array([3.0, 1.0, 2.0]),
+        real(3),
+        sorter=np.array([1, 2, 0]),
+        grad=NO,
     ),
     case(np_name("bincount"), ints(9, below=5), jit="shape depends on data", vmap="likewise"),
-    case(np_name("bincount"), ints(9, below=5), weights=real(9), jit="data", vmap="data"),
+    case(np_name("bincount"), ints(9, below=5), weights=real(9), jit="data", vmap="data", **SINGLE),
     case(np_name("bincount"), ints(9, below=5), minlength=8, jit="data", vmap="data"),
     case(
         np_name("bincount"),
@@ -300,11 +314,18 @@ HISTOGRAMS = [
         length=4,
         reference=lambda x, length: np.bincount(x[x < length], minlength=length),
     ),
-    case(np_name("interp"), real(2, 3), np.array([-1.0, 0.0, 1.5]), real(3)),
-    case(np_name("interp"), real(4), of(np.sort, real(5)), real(5), left=-9.0, right=9.0),
-    case(np_name("interp"), real(4), of(np.sort, real(3, low=0.0)), real(3), period=2.0),
-    case(np_name("interp"), real(), np.array([-1.0, 0.0]), np.array([1.0, 2.0]), label="0-d"),
-    case(np_name("interp"), real(0), np.array([-1.0, 0.0]), real(2), label="empty"),
+    case(np_name("interp"), real(2, 3), np.array([-1.0, 0.0, 1.5]), real(3), **SINGLE),
+    case(np_name("interp"), real(4), of(np.sort, real(5)), real(5), left=-9.0, right=9.0, **SINGLE),
+    case(np_name("interp"), real(4), of(np.sort, real(3, low=0.0)), real(3), period=2.0, **SINGLE),
+    case(
+        np_name("interp"),
+        real(),
+        np.array([-1.0, 0.0]),
+        np.array([1.0, 2.0]),
+        label="0-d",
+        **SINGLE,
+    ),
+    case(np_name("interp"), real(0), np.array([-1.0, 0.0]), real(2), label="empty", **SINGLE),
 ]
 
 CASES = [

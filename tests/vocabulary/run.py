@@ -125,7 +125,11 @@ class Call:
     def theirs(self) -> Any:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return self._run(reference(self.case), self.arrays)
+            function = reference(self.case)
+            args, kwargs = _filled((self.case.args, self.case.kwargs or {}), iter(self.arrays))
+            if self.case.reference is None and _named(self.case.name)[0].startswith("jax"):
+                args, kwargs = _for_jax((args, kwargs))
+            return function(*args, **kwargs)
 
     def _run(self, function: Callable[..., Any], arrays: Sequence[Any]) -> Any:
         args, kwargs = _filled((self.case.args, self.case.kwargs or {}), iter(arrays))
@@ -151,6 +155,16 @@ def _filled(x: Any, arrays: Iterator[Any]) -> Any:
     if type(x) in (tuple, list):
         return type(x)(_filled(item, arrays) for item in x)
     return x
+
+
+def _for_jax(x: Any) -> Any:
+    """Arguments of tracejit's own types (dimension numbers, modes) as those of JAX."""
+    if isinstance(x, dict):
+        return {key: _for_jax(value) for key, value in x.items()}
+    if type(x).__module__.startswith("tracejit."):
+        own = getattr(jax().lax, type(x).__name__)
+        return own[x.name] if hasattr(x, "name") else own(*x)
+    return type(x)(map(_for_jax, x)) if type(x) in (tuple, list) else x
 
 
 def provided(name: str) -> Any:
@@ -257,7 +271,7 @@ def default_dtype(dtype: np.dtype, call: Call) -> np.dtype:
     are made from integers, or from nothing, are ``config.default_float``.
     """
     given = [*call.case.args, *(call.case.kwargs or {}).values(), *call.arrays]
-    floats = [x for x in given if is_inexact(getattr(x, "dtype", np.dtype(bool)))]
+    floats = [x for x in given if isinstance(x, np.ndarray | np.generic) and is_inexact(x.dtype)]
     if dtype.kind not in "fc" or floats or any(isinstance(x, type | np.dtype) for x in given):
         return dtype
     default = np.dtype(tj.config.default_float)
@@ -311,10 +325,17 @@ def first_dtype(case: Case) -> str:
     return (floats or list(case.dtypes))[-1]
 
 
+def _if_there(name: str) -> Any:
+    try:
+        return provided(name)
+    except (AttributeError, ModuleNotFoundError):
+        return None
+
+
 def without_case(paths: Sequence[str]) -> list[str]:
     """The functions among ``paths`` that no case calls, under no name they have there."""
     called = {case.name for _, case in cases()}
-    tried = {id(provided(name)) for name in called if name.startswith("tracejit.")}
+    tried = {id(found) for name in called if (found := _if_there(name)) is not None}
     return [
         path
         for path in paths

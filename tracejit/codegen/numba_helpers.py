@@ -167,6 +167,13 @@ def complex_tanh(x):
     if math.isinf(x.real):
         return complex(math.copysign(1.0, x.real), math.copysign(0.0, x.imag))
     return np.tanh(x)
+
+
+def complex_tan(x):
+    """tan, 1j and -1j far up and down."""
+    if math.isinf(x.imag):
+        return complex(math.copysign(0.0, x.real), math.copysign(1.0, x.imag))
+    return np.tan(x)
 '''
 
 _HALF = '''

@@ -103,7 +103,12 @@ _EXACT: dict[str, dict[str, str]] = {
     "check_index": {"i": "check_index({0}, {1}, flag)"},
     "abs": {"i": "{T}(abs({0}))", "bu": "{0}", "fc": "abs({0})"},
     # np.sign keeps -0.0 in Numba, where it is 0 in NumPy
-    "sign": {"f": "(np.sign({0}) + {zero})", "i": "np.sign({0})", "u": "{T}({0} != 0)", "c": "complex_sign({0})"},
+    "sign": {
+        "f": "(np.sign({0}) + {zero})",
+        "i": "np.sign({0})",
+        "u": "{T}({0} != 0)",
+        "c": "complex_sign({0})",
+    },
     "max": {"b": "({0} or {1})", "iu": "max({0}, {1})", "f": "maximum({0}, {1})"},
     "min": {"b": "({0} and {1})", "iu": "min({0}, {1})", "f": "minimum({0}, {1})"},
     "clamp": {

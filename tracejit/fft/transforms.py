@@ -142,7 +142,7 @@ def irfft(a: Any, n: int | None = None, axis: int = -1, norm: Norm = None) -> An
     """The inverse of ``rfft``: ``n`` real numbers, by default ``2 * (a.shape[axis] - 1)``.
 
     >>> jnp.fft.irfft(jnp.array([10.0, -2.0 + 2.0j, -2.0]))
-    Array([1., 2., 3., 4.])
+    Array([1., 2., 3., 4.], dtype=float32)
     """
     return _single("irfft", "irfft", to_complex(a), n, axis, checked_norm("irfft", norm))
 

@@ -18,6 +18,7 @@ from tracejit.errors import ArgumentError, TracejitError
 from tracejit.frontend import on_device
 from tracejit.frontend.array import Array, apply, as_array, carrying
 from tracejit.frontend.placement import where
+from tracejit.frontend.rewrite import active
 from tracejit.frontend.trace import Trace, Traced, current_trace, run_trace
 from tracejit.ir import build, interp
 from tracejit.ir.graph import Graph
@@ -49,6 +50,7 @@ def check_function(what: str, fun: Any) -> None:
 
 def call_user(fun: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
     """``fun(*args, **kwargs)``; ArgumentError when it does not take such arguments."""
+    fun = active.converted(fun)
     try:
         return fun(*args, **kwargs)
     except TypeError as error:

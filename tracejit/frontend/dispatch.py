@@ -40,6 +40,7 @@ from tracejit.frontend.devices import CPU, name_of
 from tracejit.frontend.named_axes import in_scope
 from tracejit.frontend.on_device import OnDevice, choose, compile_on, stages_on
 from tracejit.frontend.placement import snapshot
+from tracejit.frontend.rewrite.entry import controlled
 from tracejit.frontend.shapes import eval_shape, stand_ins
 from tracejit.frontend.structure import Read, reader
 from tracejit.frontend.trace import Traced, current_trace
@@ -417,6 +418,7 @@ def jit(
     device: Any = None,
     inline: bool = False,
     keep_unused: bool = False,
+    control_flow: bool = False,
 ) -> Any:
     """Compile ``fun`` when it is called. Use as ``@jit`` or ``@jit(static_argnames="n")``.
 
@@ -425,8 +427,9 @@ def jit(
     will not use again: where a result can take the memory of an Array among them it does, and the
     Array is deleted. ``backend``: llvm, numba, numpy or cuda; ``mode``: default, fast_compile or
     debug; ``threads``: how many; ``device``: a Device or a name ("cpu", "cuda:1") where the program
-    runs, wherever its arguments are. ``inline`` and ``keep_unused`` are accepted for compatibility
-    with JAX and change nothing.
+    runs, wherever its arguments are. ``control_flow``: ``if``, ``while``, ``for``, ``and`` and the
+    like work on traced values, in ``fun`` and in the functions of the user's own that it calls.
+    ``inline`` and ``keep_unused`` are accepted for compatibility with JAX and change nothing.
 
     Raises ArgumentError for a static argument that is not hashable or an option that does not
     exist; the calls raise DeviceError for a device that is not there.
@@ -448,12 +451,15 @@ def jit(
             mode=mode,
             threads=threads,
             device=device,
+            control_flow=control_flow,
         )
     check_function("jit", fun)
     load_compiler()
     _check_options(backend, mode, threads, device)
     donate = _positions_and_names(fun, "donate", donate_argnums, donate_argnames)
     static = _positions_and_names(fun, "static", static_argnums, static_argnames)
+    if control_flow:
+        fun = controlled(fun)
     return Jitted(fun, static, donate, backend, mode, threads, device)
 
 

@@ -51,7 +51,8 @@ def to_dlpack(
     copy: bool | None = None,
 ) -> Any:
     """A DLPack capsule over an Array's memory, by the options of the array API."""
-    on_host: dict[str, Any] = {"max_version": max_version, "dl_device": dl_device, "copy": copy}
+    options = {"max_version": max_version, "dl_device": dl_device, "copy": copy}
+    on_host: Any = {name: value for name, value in options.items() if value is not None}
     if not on_gpu(x):
         return x.concrete("__dlpack__()").__dlpack__(stream=stream, **on_host)
     own = dlpack_device(x)

@@ -19,7 +19,7 @@ import numpy as np
 
 from tracejit.errors import ArgumentError, DTypeError, ShapeError
 from tracejit.frontend import array as core
-from tracejit.frontend import elementwise, promotion, shaping
+from tracejit.frontend import elementwise, promotion, shaping, window_index
 from tracejit.frontend import trace as tracing
 from tracejit.frontend.index_plan import (
     Plan,
@@ -53,6 +53,10 @@ def getitem(
     """``x[idx]`` by NumPy's rules. Indices outside raise OutOfBoundsError unless ``mode`` says
     otherwise.
     """
+    if window_index.present(idx):
+        return window_index.read(
+            core.as_array(x), idx, lambda w, i: getitem(w, i, mode, fill_value)
+        )
     x, idx = with_flags(core.as_array(x), idx)
     plan = parse(x, idx, mode)
     found = _cut_all(x, plan)
@@ -146,7 +150,12 @@ def take(
         a, axis = shaping.ravel(a), 0
     number = shaping.axis_number("take", axis, a.ndim)
     mode = "error" if mode == "raise" else mode
-    return getitem(a, (*[slice(None)] * number, core.as_array(indices)), mode, fill_value)
+    index = core.as_array(indices)
+    if (
+        mode == "clip" and a.shape[number]
+    ):  # of negative indices too: they do not count from the end
+        index = elementwise.clip(index, 0, a.shape[number] - 1)
+    return getitem(a, (*[slice(None)] * number, index), mode, fill_value)
 
 
 def take_along_axis(
@@ -207,6 +216,8 @@ def updated(
     dtype of ``x``.
     """
     x = core.as_array(x)
+    if window_index.present(idx):
+        return window_index.write(x, idx, lambda w, i: updated(w, i, value, how, mode))
     wide, parts = with_flags(x, idx)
     if wide is not x:
         return reshaped(updated(wide, parts, value, how, mode, unique, is_sorted), x.shape)

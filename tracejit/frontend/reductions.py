@@ -155,12 +155,18 @@ def _extremum(
         least = neutral(real_dtype(a.dtype))
         a = _masked(a, where, complex(least, least) if kind(a.dtype) == "c" else least)
     complex_ = kind(a.dtype) == "c"
-    found = _lexical(prim, neutral, a, axes, keepdims) if complex_ else fold(prim, a, axes, keepdims)
+    found = (
+        _lexical(prim, neutral, a, axes, keepdims) if complex_ else fold(prim, a, axes, keepdims)
+    )
     return found if initial is None else combine(found, initial)
 
 
 def _lexical(
-    prim: Primitive, neutral: Callable[[np.dtype], Any], a: Any, axes: tuple[int, ...], keepdims: bool
+    prim: Primitive,
+    neutral: Callable[[np.dtype], Any],
+    a: Any,
+    axes: tuple[int, ...],
+    keepdims: bool,
 ) -> Any:
     """The extremum of complex numbers in NumPy's order: by real, then by imaginary parts."""
     re, im = elementwise.real(a), elementwise.imag(a)

@@ -12,6 +12,7 @@ from __future__ import annotations
 from tracejit import errors as _errors
 from tracejit.frontend.custom import stop_gradient
 from tracejit.frontend.linear_call import custom_linear_solve
+from tracejit.lax import linalg
 from tracejit.lax.collectives import (
     all_gather,
     all_to_all,
@@ -168,6 +169,7 @@ from tracejit.lax.products import (
     dot,
     dot_general,
 )
+from tracejit.lax.randoms import rng_bit_generator, scatter_apply
 from tracejit.lax.reductions import (
     approx_max_k,
     approx_min_k,
@@ -245,24 +247,24 @@ __all__ = [
     "conv_general_dilated", "conv_general_dilated_local", "conv_general_dilated_patches",
     "conv_general_permutations", "conv_general_shape_tuple", "conv_shape_tuple", "conv_transpose",
     "conv_transpose_shape_tuple", "conv_with_general_padding", "convert_element_type", "cos",
-    "cosh", "cumlogsumexp", "cummax", "cummin", "cumprod", "cumsum",
-    "custom_linear_solve", "custom_root", "dce_sink",
-    "digamma", "div", "dot", "dot_general", "dtype", "dynamic_index_in_dim", "dynamic_slice",
-    "dynamic_slice_in_dim", "dynamic_update_index_in_dim", "dynamic_update_slice",
-    "dynamic_update_slice_in_dim", "empty", "eq", "erf", "erf_inv", "erfc", "exp", "exp2",
-    "expand_dims", "expm1", "fft", "floor", "fori_loop", "full", "full_like", "gather", "ge", "gt",
-    "igamma", "igamma_grad_a", "igammac", "imag", "index_in_dim", "index_take", "integer_pow",
-    "iota", "is_finite", "le", "lgamma", "log", "log1p", "logistic", "lt", "map", "max", "min",
-    "mul", "mulhi", "ne", "neg", "nextafter", "optimization_barrier", "pad", "padtype_to_pads",
-    "platform_dependent", "pmax", "pmean", "pmin", "polygamma", "population_count", "pow",
-    "ppermute", "pshuffle", "psum", "psum_scatter", "pswapaxes", "real", "reciprocal", "reduce",
-    "reduce_and", "reduce_max", "reduce_min", "reduce_or", "reduce_precision", "reduce_prod",
-    "reduce_sum", "reduce_window", "reduce_window_shape_tuple", "reduce_xor", "rem", "reshape",
-    "rev", "round", "rsqrt", "scan", "scatter", "scatter_add", "scatter_max", "scatter_min",
-    "scatter_mul", "scatter_sub", "select", "select_n", "shape_as_value", "shift_left",
-    "shift_right_arithmetic", "shift_right_logical", "sign", "sin", "sinh", "slice", "slice_in_dim",
-    "sort", "sort_key_val", "split", "sqrt", "square", "squeeze", "stack", "stage", "stop_gradient",
-    "sub", "switch", "tan", "tanh", "tile", "top_k", "transpose", "unstack", "while_loop", "zeta",
+    "cosh", "cumlogsumexp", "cummax", "cummin", "cumprod", "cumsum", "custom_linear_solve",
+    "custom_root", "dce_sink", "digamma", "div", "dot", "dot_general", "dtype",
+    "dynamic_index_in_dim", "dynamic_slice", "dynamic_slice_in_dim", "dynamic_update_index_in_dim",
+    "dynamic_update_slice", "dynamic_update_slice_in_dim", "empty", "eq", "erf", "erf_inv", "erfc",
+    "exp", "exp2", "expand_dims", "expm1", "fft", "floor", "fori_loop", "full", "full_like",
+    "gather", "ge", "gt", "igamma", "igamma_grad_a", "igammac", "imag", "index_in_dim",
+    "index_take", "integer_pow", "iota", "is_finite", "le", "lgamma", "log", "log1p", "logistic",
+    "lt", "map", "max", "min", "mul", "mulhi", "ne", "neg", "nextafter", "optimization_barrier",
+    "pad", "padtype_to_pads", "platform_dependent", "pmax", "pmean", "pmin", "polygamma",
+    "population_count", "pow", "ppermute", "pshuffle", "psum", "psum_scatter", "pswapaxes", "real",
+    "reciprocal", "reduce", "reduce_and", "reduce_max", "reduce_min", "reduce_or",
+    "reduce_precision", "reduce_prod", "reduce_sum", "reduce_window", "reduce_window_shape_tuple",
+    "reduce_xor", "rem", "reshape", "rev", "rng_bit_generator", "round", "rsqrt", "scan", "scatter",
+    "scatter_add", "scatter_apply", "scatter_max", "scatter_min", "scatter_mul", "scatter_sub",
+    "select", "select_n", "shape_as_value", "shift_left", "shift_right_arithmetic",
+    "shift_right_logical", "sign", "sin", "sinh", "slice", "slice_in_dim", "sort", "sort_key_val",
+    "split", "sqrt", "square", "squeeze", "stack", "stage", "stop_gradient", "sub", "switch", "tan",
+    "tanh", "tile", "top_k", "transpose", "unstack", "while_loop", "zeta",
 ]
 # fmt: on
 

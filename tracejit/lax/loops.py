@@ -24,7 +24,7 @@ from tracejit.frontend.call import call_user, flatten, function_name
 from tracejit.frontend.trace import Traced
 from tracejit.frontend.vectorize import vmap
 from tracejit.ir.types import DTYPES, TensorType, kind
-from tracejit.lax import plain_loops
+from tracejit.lax import plain_loops, watched
 from tracejit.source import here
 from tracejit.transform import loops
 from tracejit.tree_util import (
@@ -150,12 +150,15 @@ def scan(
     reverse: bool = False,
     unroll: int | bool = 1,
     _split_transpose: bool = False,
+    *,
+    progress: bool | str | dict[str, Any] = False,
 ) -> tuple[Any, Any]:
     """Run ``carry, y = f(carry, x)`` over the leading axis of ``xs``; gives (carry, stacked ys).
 
     ``xs`` may be None with ``length`` given. ``reverse`` runs from the last step; ys keep their
-    places. ``unroll`` is accepted for compatibility: the compiler decides. Raises ShapeError where
-    leading axes differ, TreeError where the body changes the type of the carry.
+    places. ``unroll`` is accepted for compatibility: the compiler decides. ``progress`` draws a bar
+    while the program runs: True, what it is called, or {"desc": ..., "updates": 20}. Raises
+    ShapeError where leading axes differ, TreeError where the body changes the type of the carry.
 
     >>> lax.scan(lambda total, x: (total + x, total), 0.0, jnp.array([1.0, 2.0, 3.0]))
     (Array(6., dtype=float32), Array([0., 1., 3.], dtype=float32))
@@ -166,6 +169,8 @@ def scan(
     x_leaves, x_tree = flatten(xs)
     x_arrays = [as_array(x) for x in x_leaves]
     steps = _scan_length(x_arrays, xs, length)
+    if progress:
+        return watched.scan(scan, f, init, xs, steps, bool(reverse), progress)
     if plain_loops.wanted() and steps:
         return plain_loops.scan(f, init, xs, steps, reverse)
     n = len(carry.leaves)

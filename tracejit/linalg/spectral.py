@@ -233,3 +233,11 @@ def tridiagonal(a: Any, *, lower: bool = True) -> tuple[Any, Any, Any, Any]:
     """
     found = apply(records.tridiagonal, as_array(a), lower=bool(lower))
     return found[0], found[1], found[2], found[3]
+
+
+def eigvalsh(x: Any, *, lower: bool = True, symmetrize_input: bool = True) -> Any:
+    """The eigenvalues alone of a Hermitian x[..., n, n], ascending; arguments as for ``eigh``."""
+    x = symmetrized(x) if symmetrize_input else as_array(x)
+    (w,) = apply(records.eigh, x, lower=bool(lower), vectors=False)
+    failures.not_converged("eigvalsh", w, x)
+    return w

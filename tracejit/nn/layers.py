@@ -25,7 +25,8 @@ from typing import Any
 from tracejit import random
 from tracejit.errors import ArgumentError, DTypeError, ShapeError
 from tracejit.frontend import elementwise as ew
-from tracejit.frontend import indexing, linear as products, promotion
+from tracejit.frontend import indexing, promotion
+from tracejit.frontend import linear as products
 from tracejit.frontend.array import Array, as_array
 from tracejit.frontend.axes import integer
 from tracejit.frontend.promotion import to_inexact
@@ -199,7 +200,10 @@ def conv_init(
     (5, 5, 3, 16)
     """
     sizes = _kernel_sizes("conv", kernel_size)
-    n_in, n_out = size("conv", "in_features", in_features), size("conv", "out_features", out_features)
+    n_in, n_out = (
+        size("conv", "in_features", in_features),
+        size("conv", "out_features", out_features),
+    )
     number = _groups("conv", groups, n_in, n_out)
     first, second = random.split(key)
     params = {"kernel": kernel_init(first, (*sizes, n_in // number, n_out), dtype)}

@@ -175,8 +175,9 @@ def sigmoid_binary_cross_entropy(logits: Any, labels: Any) -> Array:
     """-labels * log(p) - (1 - labels) * log(1 - p) where p = sigmoid(logits), element by element;
     labels are 0, 1 or between.
 
-    >>> nn.losses.sigmoid_binary_cross_entropy(jnp.array([0.0, 100.0]), jnp.array([1.0, 1.0]))
-    Array([0.69..., 0. ...], dtype=float32)
+    >>> logits, labels = jnp.array([0.0, 100.0]), jnp.array([1.0, 1.0])
+    >>> nn.losses.sigmoid_binary_cross_entropy(logits, labels).round(3)
+    Array([0.693, 0.   ], dtype=float32)
     """
     x = _floating("sigmoid_binary_cross_entropy", "logits", logits)
     y = convert(as_array(labels), x.dtype)

@@ -16,14 +16,14 @@ from typing import Any
 import numpy as np
 
 from tracejit.config import config
-from tracejit.errors import ArgumentError
+from tracejit.errors import ArgumentError, DTypeError
 from tracejit.frontend import elementwise as ew
 from tracejit.frontend import promotion, reductions, shaping
 from tracejit.frontend.array import Array, apply, as_array
 from tracejit.frontend.axes import axes_tuple, axis_number
 from tracejit.frontend.custom import custom_jvp, stop_gradient
 from tracejit.frontend.promotion import convert, reshaped, to_inexact
-from tracejit.ir.types import DTYPES, TensorType
+from tracejit.ir.types import DTYPES, TensorType, kind
 from tracejit.ops import layout
 from tracejit.random import bernoulli
 from tracejit.source import here
@@ -171,7 +171,8 @@ def one_hot(x: Any, num_classes: int, *, dtype: Any = None, axis: int = -1) -> A
     one outside.
 
     The result has the shape of ``x`` with ``num_classes`` at ``axis``, in ``config.default_float``
-    unless ``dtype`` says otherwise.
+    unless ``dtype`` says otherwise. Raises DTypeError for indices that are not whole
+    numbers, as far as that is known.
 
     >>> nn.one_hot(jnp.array([0, 2, 7]), 3)
     Array([[1., 0., 0.],
@@ -179,6 +180,14 @@ def one_hot(x: Any, num_classes: int, *, dtype: Any = None, axis: int = -1) -> A
            [0., 0., 0.]], dtype=float32)
     """
     index = as_array(x)
+    if kind(index.dtype) == "c":
+        raise DTypeError(f"one_hot: indices are integers, not {index.type}", at=here())
+    held = index._data if kind(index.dtype) == "f" and index._trace is None else None
+    if isinstance(held, np.ndarray) and (held != np.floor(held)).any():
+        raise DTypeError(
+            f"one_hot: indices are whole numbers, not those of {index.type}: {held.ravel()[:3]}",
+            at=here(),
+        )
     index = convert(index, index.dtype)
     number = axis_number("one_hot", axis, index.ndim + 1)
     shape = (*index.shape[:number], int(num_classes), *index.shape[number:])

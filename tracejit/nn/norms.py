@@ -18,11 +18,12 @@ from tracejit.errors import ArgumentError, ShapeError
 from tracejit.frontend import creation, promotion, reductions
 from tracejit.frontend import elementwise as ew
 from tracejit.frontend.array import Array, as_array
-from tracejit.frontend.axes import axes_tuple, axis_number
+from tracejit.frontend.axes import axis_number
 from tracejit.frontend.custom import stop_gradient
 from tracejit.frontend.promotion import convert, reshaped, to_inexact
 from tracejit.ir.types import DTYPES
 from tracejit.nn.layers import Params, size
+from tracejit.ops import powers
 from tracejit.source import here
 
 
@@ -77,7 +78,7 @@ def _standard(x: Any, axes: tuple[int, ...], epsilon: Any) -> Any:
     mean = reductions.mean(x, axes, keepdims=True)
     centred = ew.subtract(x, mean)
     variance = reductions.mean(ew.square(centred), axes, keepdims=True)
-    return ew.multiply(centred, ew.run_rsqrt(ew.add(variance, epsilon)))
+    return ew.multiply(centred, ew.run(powers.rsqrt, ew.add(variance, epsilon)))
 
 
 def layer_norm_init(
@@ -121,11 +122,13 @@ def rms_norm(params: Params, x: Any, *, epsilon: Any = 1e-6, axis: int = -1) -> 
     x, number = _checked("rms_norm", params, x, axis)
     wide = convert(x, _wide(x))
     square = reductions.mean(ew.square(wide), (number,), keepdims=True)
-    y = ew.multiply(wide, ew.run_rsqrt(ew.add(square, epsilon)))
+    y = ew.multiply(wide, ew.run(powers.rsqrt, ew.add(square, epsilon)))
     return _finished(params, y, x, number)
 
 
-def group_norm(params: Params, x: Any, groups: int, *, epsilon: Any = 1e-5, axis: int = -1) -> Array:
+def group_norm(
+    params: Params, x: Any, groups: int, *, epsilon: Any = 1e-5, axis: int = -1
+) -> Array:
     """Moments over all axes but the first, for each of ``groups`` groups of features (Wu and He,
     2018).
 
@@ -204,7 +207,7 @@ def batch_norm(
     wide = convert(x, _wide(x))
     if not training:
         mean, variance = (convert(_along(state[k], x, number), wide.dtype) for k in ("mean", "var"))
-        y = ew.multiply(ew.subtract(wide, mean), ew.run_rsqrt(ew.add(variance, epsilon)))
+        y = ew.multiply(ew.subtract(wide, mean), ew.run(powers.rsqrt, ew.add(variance, epsilon)))
         return _finished(params, y, x, number), state
     axes = tuple(k for k in range(x.ndim) if k != number)
     if not prod(x.shape[k] for k in axes):
@@ -212,7 +215,7 @@ def batch_norm(
     mean = reductions.mean(wide, axes, keepdims=True)
     centred = ew.subtract(wide, mean)
     variance = reductions.mean(ew.square(centred), axes, keepdims=True)
-    y = ew.multiply(centred, ew.run_rsqrt(ew.add(variance, epsilon)))
+    y = ew.multiply(centred, ew.run(powers.rsqrt, ew.add(variance, epsilon)))
     found = {"mean": mean, "var": variance}
     return _finished(params, y, x, number), {
         name: _moved(state[name], found[name], momentum) for name in state if name in found

@@ -33,6 +33,8 @@ def _parameters(
     name: str, x: Array, window: Sizes, strides: Any, padding: Any, axes: Any
 ) -> dict[str, Any]:
     """The window over all axes: 1 along those that are not pooled."""
+    if axes is None:
+        axes = range(1, 3 if isinstance(window, int) else 1 + len(ints(window)))
     count = len(axes)
     size = (window,) * count if isinstance(window, int) else ints(window)
     steps = (
@@ -65,12 +67,13 @@ def max_pool(
     window: Sizes,
     strides: Sizes | None = None,
     padding: Any = "VALID",
-    axes: Sequence[int] = (1, 2),
+    axes: Sequence[int] | None = None,
 ) -> Array:
     """The largest element in each window; padding never wins.
 
     ``window`` and ``strides`` (the window by default) have an entry for each of ``axes``, or are
-    one int; ``padding`` is "VALID", "SAME" or (low, high) pairs.
+    one int; ``axes`` are the first after the batch by default, 1 and 2 for an int. ``padding`` is
+    "VALID", "SAME" or (low, high) pairs.
 
     >>> nn.max_pool(jnp.arange(16.0).reshape(1, 4, 4, 1), 2).ravel()
     Array([ 5.,  7., 13., 15.], dtype=float32)
@@ -88,12 +91,13 @@ def min_pool(
     window: Sizes,
     strides: Sizes | None = None,
     padding: Any = "VALID",
-    axes: Sequence[int] = (1, 2),
+    axes: Sequence[int] | None = None,
 ) -> Array:
     """The smallest element in each window; padding never wins.
 
     ``window`` and ``strides`` (the window by default) have an entry for each of ``axes``, or are
-    one int; ``padding`` is "VALID", "SAME" or (low, high) pairs.
+    one int; ``axes`` are the first after the batch by default, 1 and 2 for an int. ``padding`` is
+    "VALID", "SAME" or (low, high) pairs.
 
     >>> nn.min_pool(jnp.arange(16.0).reshape(1, 4, 4, 1), 2).ravel()
     Array([ 0.,  2.,  8., 10.], dtype=float32)
@@ -111,7 +115,7 @@ def avg_pool(
     window: Sizes,
     strides: Sizes | None = None,
     padding: Any = "VALID",
-    axes: Sequence[int] = (1, 2),
+    axes: Sequence[int] | None = None,
     count_include_pad: bool = False,
 ) -> Array:
     """The mean of each window; padding counts as zeros only with ``count_include_pad``.

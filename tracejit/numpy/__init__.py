@@ -10,11 +10,13 @@ Arrays are immutable; creation functions default to ``config.default_float`` and
 
 from __future__ import annotations
 
+import math as _math
 from typing import Any
 
 import numpy as np
 
 from tracejit import errors as _errors
+from tracejit.frontend import axes as _axes
 from tracejit.frontend.array import Array
 from tracejit.frontend.creation import (
     arange,
@@ -166,7 +168,7 @@ from tracejit.frontend.shaping import (
     tile,
     transpose,
 )
-from tracejit.numpy import fft
+from tracejit.numpy import fft, linalg
 from tracejit.numpy.contraction import einsum, einsum_path
 from tracejit.numpy.dtypes import (
     bfloat16,
@@ -458,9 +460,14 @@ def shape(a: Any) -> tuple[int, ...]:
     return asarray(a).shape
 
 
-def size(a: Any, axis: int | None = None) -> int:
-    """How many elements ``a`` has, in all or along one axis."""
-    return asarray(a).size if axis is None else asarray(a).shape[axis]
+def size(a: Any, axis: Any = None) -> int:
+    """How many elements ``a`` has, in all, along one axis or along several.
+
+    >>> jnp.size(jnp.ones((2, 3, 4)), axis=(0, 2))
+    8
+    """
+    shape = np.shape(a) if isinstance(a, list | tuple) else asarray(a).shape
+    return _math.prod(shape[k] for k in _axes.axes_tuple("size", axis, len(shape)))
 
 
 # fmt: off
@@ -492,7 +499,7 @@ __all__ = [
     "int8", "int_", "integer", "interp", "intersect1d", "invert", "isclose", "iscomplex",
     "iscomplexobj", "isdtype", "isfinite", "isin", "isinf", "isnan", "isneginf", "isposinf",
     "isreal", "isrealobj", "isscalar", "issubdtype", "iterable", "ix_", "kaiser", "kron", "lcm",
-    "ldexp", "left_shift", "less", "less_equal", "lexsort", "linspace", "load", "log", "log10",
+    "ldexp", "left_shift", "less", "less_equal", "lexsort", "linalg", "linspace", "load", "log", "log10",
     "log1p", "log2", "logaddexp", "logaddexp2", "logical_and", "logical_not", "logical_or",
     "logical_xor", "logspace", "mask_indices", "matmul", "matrix_transpose", "matvec", "max",
     "maximum", "mean", "median", "meshgrid", "mgrid", "min", "minimum", "mod", "modf", "moveaxis",

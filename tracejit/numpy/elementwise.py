@@ -282,20 +282,22 @@ def array_equiv(a1: Any, a2: Any) -> Any:
 
 def unwrap(p: Any, discont: Any = None, axis: int = -1, period: Any = 2 * np.pi) -> Any:
     """Jumps of more than half a period along ``axis`` taken out by adding periods."""
-    p = to_inexact(p)
+    p = as_array(p)
+    whole = kind(p.dtype) in "biu" and isinstance(period, int)
+    p = p if whole else to_inexact(p)
     number = shaping.axis_number("unwrap", axis, p.ndim)
     n = p.shape[number]
     if n < 2:
         return p
     steps = ew.subtract(shaping.cut(p, number, 1, n), shaping.cut(p, number, 0, n - 1))
-    half = period / 2
+    half = period // 2 if whole else period / 2
     wrapped = ew.subtract(ew.remainder(ew.add(steps, half), period), half)
-    wrapped = ew.select(
-        ew.logical_and(ew.equal(wrapped, -half), ew.greater(steps, 0)), half, wrapped
-    )
+    if not whole or period % 2 == 0:
+        at_edge = ew.logical_and(ew.equal(wrapped, -half), ew.greater(steps, 0))
+        wrapped = ew.select(at_edge, half, wrapped)
     fix = ew.subtract(wrapped, steps)
     fix = ew.select(ew.less(ew.absolute(steps), half if discont is None else discont), 0, fix)
-    moved = ew.add(shaping.cut(p, number, 1, n), reductions.cumsum(fix, number))
+    moved = ew.add(shaping.cut(p, number, 1, n), reductions.cumsum(fix, number, fix.dtype))
     return shaping.concatenate([shaping.cut(p, number, 0, 1), moved], number)
 
 

@@ -285,20 +285,18 @@ def roll(a: Any, shift: Any, axis: Any = None) -> Any:
     a = as_array(a)
     if axis is None:
         return reshaped(roll(shaping.ravel(a), shift, 0), a.shape)
-    axes = (
-        axes_list("roll", axis, a.ndim)
-        if not isinstance(axis, int)
-        else (axis_number("roll", axis, a.ndim),)
-    )
-    if (
-        isinstance(shift, Array)
-        and shift._data is None
-        or isinstance(shift, Array)
-        and shift._trace is not None
-    ):
+    # an axis may be named more than once, each time with a shift of its own
+    given = axis if isinstance(axis, tuple | list) else (axis,)
+    axes = tuple(axis_number("roll", k, a.ndim) for k in given)
+    shift = tuple(shift) if isinstance(shift, tuple | list) else shift
+    if isinstance(shift, Array) and (shift._data is None or shift._trace is not None):
         return _roll_traced(a, shift, axes)
-    shifts = np.broadcast_to(np.asarray(shift), (len(axes),)).tolist()
-    for number, s in zip(axes, shifts, strict=True):
+    numbers = [integer(s, "roll: a shift") for s in np.atleast_1d(np.asarray(shift)).tolist()]
+    if len(numbers) != len(axes) and 1 not in (len(numbers), len(axes)):
+        raise ShapeError(f"roll: {len(numbers)} shifts for {len(axes)} axes", at=here())
+    count = max(len(numbers), len(axes))
+    axes, numbers = axes * (count // len(axes) or 1), numbers * (count // len(numbers) or 1)
+    for number, s in zip(axes, numbers, strict=True):
         n = a.shape[number]
         if n and s % n:
             s %= n
@@ -520,9 +518,18 @@ def fill_diagonal(a: Any, val: Any, wrap: bool = False, *, inplace: bool = True)
             hint="pass inplace=False and use the result",
         )
     a = as_array(a)
-    n = min(a.shape)
-    steps = np.arange(n)
+    if a.ndim < 2:
+        raise ShapeError(f"fill_diagonal: takes at least two axes, not {a.type}", at=here())
+    if a.ndim > 2 and len(set(a.shape)) != 1:
+        raise ShapeError(f"fill_diagonal: the axes of {a.type} differ in length", at=here())
     value = as_array(val)
+    if a.ndim == 2 and wrap and a.shape[1]:
+        # the diagonal goes on below, a row of space between its parts
+        steps = np.arange(0, a.size, a.shape[1] + 1)
+        flat, where = reshaped(a, (a.size,)), (steps,)
+    else:
+        steps = np.arange(min(a.shape))
+        flat, where = a, (steps,) * a.ndim
     if value.ndim:
-        value = resize(value, (n,))
-    return indexing.updated(a, (steps,) * a.ndim, value, "set")
+        value = resize(value, (steps.size,))
+    return reshaped(indexing.updated(flat, where, value, "set"), a.shape)

@@ -41,6 +41,8 @@ def put(a: Any, ind: Any, v: Any, mode: str | None = None, *, inplace: bool = Tr
     repeats = -(-places.size // max(values.size, 1))
     values = shaping.cut(shaping.tile(values, repeats), 0, 0, places.size)
     mode = "error" if mode in (None, "raise") else mode
+    if mode == "clip" and a.size:  # of negative places too: they do not count from the end
+        places = ew.clip(places, 0, a.size - 1)
     return reshaped(indexing.updated(shaping.ravel(a), places, values, "set", mode), a.shape)
 
 

@@ -15,7 +15,7 @@ from tracejit.frontend import array as core
 from tracejit.frontend import creation, indexing, ordering, promotion, reductions, shaping
 from tracejit.frontend import elementwise as ew
 from tracejit.frontend.array import as_array
-from tracejit.frontend.axes import axes_list, axis_number
+from tracejit.frontend.axes import axes_list, axes_tuple, axis_number
 from tracejit.frontend.promotion import convert, reshaped, to_inexact
 from tracejit.frontend.shaping import cut
 from tracejit.ir.types import DTYPES, kind
@@ -366,12 +366,24 @@ def poly(seq_of_zeros: Any) -> Any:
     return found
 
 
-def trim_zeros(filt: Any, trim: str = "fb") -> Any:
-    """A vector without the zeros at its ends ("f" front, "b" back); its values must be known."""
+def trim_zeros(filt: Any, trim: str = "fb", axis: Any = None) -> Any:
+    """An array without the zeros at the ends ("f" front, "b" back) of every axis, or of ``axis``;
+    its values must be known.
+
+    >>> trim_zeros(jnp.array([0, 3, 0, 1, 0]))
+    Array([3, 0, 1])
+    """
     a = as_array(filt)
-    there = np.flatnonzero(a.concrete("trim_zeros()"))
-    if there.size == 0:
-        return a[:0]
-    low = int(there[0]) if "f" in trim.lower() else 0
-    high = int(there[-1]) + 1 if "b" in trim.lower() else a.size
-    return a[low:high]
+    if not set(trim.lower()) <= set("fb"):
+        raise ArgumentError(f"trim_zeros: trim is made of 'f' and 'b', not {trim!r}", at=here())
+    there = np.nonzero(a.concrete("trim_zeros()"))
+    axes = axes_tuple("trim_zeros", axis, a.ndim)
+    found: list[slice] = [slice(None)] * a.ndim
+    for k in axes:
+        none = there[k].size == 0
+        low = 0 if none or "f" not in trim.lower() else int(there[k].min())
+        high = a.shape[k] if "b" not in trim.lower() else int(there[k].max()) + 1 if not none else 0
+        if none and "b" not in trim.lower():
+            low = high
+        found[k] = slice(low, high)
+    return a[tuple(found)]

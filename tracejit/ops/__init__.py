@@ -1,10 +1,16 @@
-"""All primitive operations: ``PRIMS[name]`` is the record, from the written list of modules."""
+"""All primitive operations: ``PRIMS[name]`` is the record, from the written list of modules.
+
+Users know ``tracejit.ops`` for ``segment_sum`` and its like, JAX's names: those are functions of
+Arrays, found in ``frontend/segments.py`` at first use.
+"""
 
 from __future__ import annotations
 
 from types import ModuleType
+from typing import Any
 
 from tracejit.ir.prim import Primitive
+from tracejit.lazy import lazy
 from tracejit.ops import (
     arith,
     bits,
@@ -71,3 +77,16 @@ def collect(modules: tuple[ModuleType, ...]) -> dict[str, Primitive]:
 
 
 PRIMS: dict[str, Primitive] = collect(MODULES)
+
+SEGMENTS = ("segment_max", "segment_min", "segment_prod", "segment_sum")
+_segments = lazy("tracejit.frontend.segments")
+
+
+def __getattr__(name: str) -> Any:
+    if name in SEGMENTS:
+        return getattr(_segments, name)
+    raise AttributeError(f"module 'tracejit.ops' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *SEGMENTS})

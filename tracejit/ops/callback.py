@@ -135,10 +135,14 @@ class Print:
     def __name__(self) -> str:
         return "print"
 
-    def __call__(self, *arrays: Any) -> None:
+    def text(self, *arrays: Any) -> str:
+        """The format with the arrays in place."""
         split = len(arrays) - len(self.names)
         named = dict(zip(self.names, arrays[split:], strict=True))
-        print(self.format.format(*arrays[:split], **named))
+        return self.format.format(*arrays[:split], **named)
+
+    def __call__(self, *arrays: Any) -> None:
+        print(self.text(*arrays))
 
 
 host_effect = Primitive(

@@ -138,10 +138,24 @@ logistic = elementwise(
 
 sin = _function("sin", np.sin, lambda dx, y, x: mul(dx, cos(x)), doc="The sine.")
 cos = _function("cos", np.cos, lambda dx, y, x: mul(dx, neg(sin(x))), doc="The cosine.")
+
+
+def _numpy_tan(x: Any) -> Any:
+    """np.tan; where the imaginary part is infinite, the real one is a zero with the sign that it
+    had: -1j tanh(1j x).
+    """
+    found = np.tan(x)
+    if x.dtype.kind == "c":
+        found = np.array(found)
+        found.real = np.where(np.isinf(x.imag), np.copysign(0, x.real), found.real)
+    return found
+
+
 tan = _function(
     "tan",
-    np.tan,
+    _numpy_tan,
     lambda dx, y, x: mul(dx, add(mul(y, y), 1)),
+    numba={"f": "math.tan({0})", "c": "complex_tan({0})"},
     domain=(-1.2, 1.2),
     doc="The tangent.",
 )

@@ -11,18 +11,20 @@ from __future__ import annotations
 
 from typing import Any
 
+from tracejit.ir.build import full_like
 from tracejit.ir.prim import Primitive
-from tracejit.ops import special, special_slopes
-from tracejit.ops.arith import add, div, mul, neg, sub
-from tracejit.ops.math import exp
+from tracejit.ops import powers, special, special_slopes
+from tracejit.ops.arith import abs_, add, div, mul, neg, sign, sub
+from tracejit.ops.logic import lt, select
+from tracejit.ops.math import exp, log, log1p
 from tracejit.ops.special_family import from_scipy
 from tracejit.ops.special_logs import lbeta, xlog1py, xlogy
 
 
 def beta_density(a: Any, b: Any, x: Any) -> Any:
     """The density of the beta distribution: dI_x(a, b)/dx."""
-    powers = add(xlogy(sub(a, 1), x), xlog1py(sub(b, 1), neg(x)))
-    return exp(sub(powers, lbeta(a, b)))
+    product = add(xlogy(sub(a, 1), x), xlog1py(sub(b, 1), neg(x)))
+    return exp(sub(product, lbeta(a, b)))
 
 
 _SHAPES = ((0.5, 3.0), (0.5, 3.0), (0.1, 0.9))
@@ -54,14 +56,18 @@ betaincc = from_scipy(
 )
 
 
-def _betainc_inverse(name: str, scipy: str, sign: Any, doc: str) -> Primitive:
+def _betainc_inverse(name: str, scipy: str, signed: Any, doc: str) -> Primitive:
     return from_scipy(
         name,
         scipy,
         (
-            lambda da, x, a, b, p: neg(mul(da, div(special_slopes.betainc_grad_a(a, b, x), beta_density(a, b, x)))),
-            lambda db, x, a, b, p: neg(mul(db, div(special_slopes.betainc_grad_b(a, b, x), beta_density(a, b, x)))),
-            lambda dp, x, a, b, p: sign(div(dp, beta_density(a, b, x))),
+            lambda da, x, a, b, p: neg(
+                mul(da, div(special_slopes.betainc_grad_a(a, b, x), beta_density(a, b, x)))
+            ),
+            lambda db, x, a, b, p: neg(
+                mul(db, div(special_slopes.betainc_grad_b(a, b, x), beta_density(a, b, x)))
+            ),
+            lambda dp, x, a, b, p: signed(div(dp, beta_density(a, b, x))),
         ),
         arity=3,
         domain=((0.7, 3.0), (0.7, 3.0), (0.2, 0.8)),
@@ -69,13 +75,15 @@ def _betainc_inverse(name: str, scipy: str, sign: Any, doc: str) -> Primitive:
     )
 
 
-def _igamma_inverse(name: str, scipy: str, sign: Any, doc: str) -> Primitive:
+def _igamma_inverse(name: str, scipy: str, signed: Any, doc: str) -> Primitive:
     return from_scipy(
         name,
         scipy,
         (
-            lambda da, x, a, p: neg(mul(da, div(special.igamma_grad_a(a, x), special.gamma_density(a, x)))),
-            lambda dp, x, a, p: sign(div(dp, special.gamma_density(a, x))),
+            lambda da, x, a, p: neg(
+                mul(da, div(special.igamma_grad_a(a, x), special.gamma_density(a, x)))
+            ),
+            lambda dp, x, a, p: signed(div(dp, special.gamma_density(a, x))),
         ),
         arity=2,
         domain=((0.7, 4.0), (0.2, 0.8)),
@@ -96,6 +104,53 @@ betaincc_inv = _betainc_inverse(
 igamma_inv = _igamma_inverse(
     "igamma_inv", "gammaincinv", _same, "The x with igamma(a, x) = p: the gamma quantile."
 )
-igammac_inv = _igamma_inverse(
-    "igammac_inv", "gammainccinv", neg, "The x with igammac(a, x) = p."
+igammac_inv = _igamma_inverse("igammac_inv", "gammainccinv", neg, "The x with igammac(a, x) = p.")
+
+# ---- Student's t distribution --------------------------------------------------------------------
+
+#: more degrees of freedom than this are as good as infinitely many
+MOST_DEGREES = 1e30
+
+
+def student_density(df: Any, t: Any) -> Any:
+    """The density of Student's t distribution."""
+    n = select(lt(df, full_like(df, MOST_DEGREES)), df, full_like(df, MOST_DEGREES))
+    fall = mul(mul(add(n, 1), 0.5), log1p(div(mul(t, t), n)))
+    half = mul(n, 0.5)
+    return exp(neg(add(add(fall, mul(log(n), 0.5)), lbeta(half, full_like(half, 0.5)))))
+
+
+def _student_slope(df: Any, t: Any) -> Any:
+    """dF(t)/d df from F = 1 - I_y(df / 2, 1 / 2) / 2 for t > 0, y = df / (df + t^2)."""
+    square = mul(t, t)
+    total, half = add(df, square), mul(df, 0.5)
+    in_a = mul(special_slopes.betainc_grad_a(half, full_like(half, 0.5), div(df, total)), 0.5)
+    # the density at y times dy/d df, its powers of 1 - y = t^2 / (df + t^2) put together
+    logarithm = mul(sub(1, half), log1p(div(square, df)))
+    front = exp(sub(logarithm, lbeta(half, full_like(half, 0.5))))
+    in_y = mul(front, div(abs_(t), mul(total, powers.sqrt(total))))
+    return mul(mul(sign(t), -0.5), add(in_a, in_y))
+
+
+student_cdf = from_scipy(
+    "student_cdf",
+    "stdtr",
+    (
+        lambda dn, y, df, t: mul(dn, _student_slope(df, t)),
+        lambda dt, y, df, t: mul(dt, student_density(df, t)),
+    ),
+    arity=2,
+    domain=((0.7, 5.0), (-2.0, 2.0)),
+    doc="The distribution function of Student's t distribution with df degrees of freedom.",
+)
+student_quantile = from_scipy(
+    "student_quantile",
+    "stdtrit",
+    (
+        lambda dn, t, df, p: neg(mul(dn, div(_student_slope(df, t), student_density(df, t)))),
+        lambda dp, t, df, p: div(dp, student_density(df, t)),
+    ),
+    arity=2,
+    domain=((0.7, 5.0), (0.2, 0.8)),
+    doc="The inverse of student_cdf in its second operand.",
 )

@@ -1,5 +1,5 @@
-"""What the records of special functions have in common: SciPy, imported at the first call, gives the
-meaning.
+"""What the records of special functions have in common: SciPy, imported at the first call, gives
+their meaning.
 
     dawsn = from_scipy("dawsn", "dawsn", lambda dx, y, x: ..., doc="Dawson's integral.")
 """

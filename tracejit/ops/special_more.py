@@ -56,9 +56,7 @@ def _complex(name: str, scipy: str, jvp: Any, doc: str) -> Any:
     def meaning(z: Any) -> Any:
         return getattr(importlib.import_module("scipy.special"), scipy)(z)
 
-    return elementwise(
-        name, meaning, kinds="c", heavy=True, jvp=jvp, domain=(0.4, 2.5), doc=doc
-    )
+    return elementwise(name, meaning, kinds="c", heavy=True, jvp=jvp, domain=(0.4, 2.5), doc=doc)
 
 
 loggamma = _complex(

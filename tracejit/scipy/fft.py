@@ -4,8 +4,8 @@
 >>> fft.idct(fft.dct(jnp.array([1.0, 2.0, 3.0])))
 Array([1., 2., 3.], dtype=float32)
 
-float32 stays float32, integers become the default float; of complex numbers each part is transformed. For
-real input of N points (Makhoul, "A fast cosine transform in one and two dimensions", 1980):
+float32 stays float32, integers become the default float; of complex numbers each part is
+transformed. Of N points (J. Makhoul, A fast cosine transform in one and two dimensions, 1980):
 
     type 1    x[0] + (-1)^k x[N-1] + 2 sum_{n=1}^{N-2} x[n] cos(pi k n / (N - 1))
     type 2    2 sum_n x[n] cos(pi k (2 n + 1) / 2N)
@@ -97,9 +97,9 @@ def dctn(x: Any, type: int = 2, s: Any = None, axes: Any = None, norm: str | Non
 def idctn(x: Any, type: int = 2, s: Any = None, axes: Any = None, norm: str | None = None) -> Any:
     """The inverse of ``dctn`` of the same type and norm.
 
-    >>> tj.scipy.fft.idctn(tj.scipy.fft.dctn(jnp.eye(2)))
-    Array([[1., 0.],
-           [0., 1.]], dtype=float32)
+    >>> tj.scipy.fft.idctn(jnp.array([[16.0, 0.0], [0.0, 0.0]]))
+    Array([[1., 1.],
+           [1., 1.]], dtype=float32)
     """
     return _cosine("idctn", x, type, s, axes, norm, True)
 

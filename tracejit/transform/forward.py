@@ -75,17 +75,21 @@ def emit_again(node: Node, ins: tuple[Atom, ...]) -> tuple[Value, ...]:
 
 
 def jvp_graph(
-    graph: Graph, mask: Sequence[bool], out_mask: Sequence[bool] | None = None
+    graph: Graph,
+    mask: Sequence[bool],
+    out_mask: Sequence[bool] | None = None,
+    mode: str = "jvp",
 ) -> tuple[Graph, tuple[bool, ...]]:
     """A graph of (inputs, tangents of masked inputs) -> (outputs, tangents) and which outputs have
     tangents.
 
-    With ``out_mask`` given, exactly those outputs get a tangent, zeros where there is none.
+    With ``out_mask`` given, exactly those outputs get a tangent, zeros where there is none. In the
+    mode "linearize" no node computes values and tangents together, so that it can be transposed.
     """
     with build.building() as builder:
         xs = [builder.input(v.type, v.name) for v in graph.inputs]
         dxs = [builder.input(v.type) if m else None for v, m in zip(xs, mask, strict=True)]
-        ys, dys = push_forward(graph, xs, dxs, "jvp")
+        ys, dys = push_forward(graph, xs, dxs, mode)
     found = tuple(dy is not None for dy in dys)
     wanted = found if out_mask is None else tuple(out_mask)
     return builder.graph((*ys, *with_zeros(ys, dys, wanted)), graph.name), wanted

@@ -374,8 +374,10 @@ def _push_while(
     """Values and tangents in one loop: of unknown length, it can stack nothing for later."""
     given_mask = present(dxs)
     m_consts = given_mask[:n_consts]
-    m_carry = fixpoint(given_mask[n_consts:], lambda m: jvp_graph(body, (*m_consts, *m))[1])
-    both, _ = jvp_graph(body, (*m_consts, *m_carry), m_carry)
+    m_carry = fixpoint(
+        given_mask[n_consts:], lambda m: jvp_graph(body, (*m_consts, *m), None, mode)[1]
+    )
+    both, _ = jvp_graph(body, (*m_consts, *m_carry), m_carry, mode)
     n, k = len(body.inputs), count(m_consts)
     d_ins = both.inputs[n:]
     body_ins = (*both.inputs[:n_consts], *d_ins[:k], *both.inputs[n_consts:n], *d_ins[k:])

@@ -13,7 +13,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import numpy as np
 import optree
 
 from tracejit import source
@@ -74,7 +73,8 @@ class Carry:
         self.arrays: list[Array] = []
         self.before = [slot.get() for slot in slots]
         self.values: list[Variable | Any] = [self.variable(value) for value in self.before]
-        self.owner: list[tuple[int, int]] = []
+        #: variables that have no value before the loop and one after a step
+        self.begun: set[str] = set()
         self.given: list[Any] = []
         self.kept = [False] * len(self.slots)
 
@@ -126,8 +126,8 @@ class Carry:
             for atom, array in zip(atoms, self.arrays, strict=True)
         ]
         self.given = []
-        for slot, value in zip(self.slots, self.values, strict=True):
-            found = MISSING if value is MISSING else self.built(value, arrays)
+        for k, (slot, value) in enumerate(zip(self.slots, self.values, strict=True)):
+            found = self.before[k] if value is MISSING else self.built(value, arrays)
             self.given.append(found)
             slot.set(found)
 
@@ -225,5 +225,3 @@ def _shell(value: Any) -> Any:
             found.append(leaf)
     return optree.tree_unflatten(tree, found)
 
-
-__all__ = ["Carry", "StateError", "np"]

@@ -115,7 +115,8 @@ class Leaving:
                 if one_way is not None:
                     return [*done, one_way]
             done += self.statement(statement, loop)
-            if kinds and rest and (kinds - {"return"} or self.returns):
+            lost = self.returns and loop and isinstance(statement, LOOPS) and "return" in kinds
+            if kinds and (rest or lost) and (kinds - {"return"} or self.returns):
                 return [*done, self.guarded(statement, kinds, rest, loop)]
         return done
 
@@ -153,8 +154,9 @@ class Leaving:
 
     def guarded(self, statement: ast.stmt, kinds: set[str], rest: Block, loop: int) -> ast.stmt:
         """What follows a statement that may have left, where it has not."""
-        like = rest[0]
-        if isinstance(statement, LOOPS) and loop and "return" in kinds:
+        like = rest[0] if rest else statement
+        told = getattr(statement, "told", False)
+        if isinstance(statement, LOOPS) and loop and "return" in kinds and not told:
             leave = [assign(stop(loop), ast.Constant(True), like)]
             return place(ast.If(load(DONE), leave, self.block(rest, loop)), like)  # type: ignore[no-any-return]
         test = negation(self.left(kinds, loop))
@@ -223,6 +225,11 @@ class Leaving:
             test = ast.BoolOp(ast.And(), [running, statement.test])
             statement.test = place(ast.copy_location(test, statement.test), statement.test)
         found: Block = [assign(stop(number), ast.Constant(False), statement), statement]
+        if outer and "return" in kinds and exits(orelse):
+            # the loop around it ends for what happens here, too, or for what the else block does
+            leave = [assign(stop(outer), ast.Constant(True), statement)]
+            found.append(place(ast.If(load(DONE), leave, []), statement))
+            statement.told = True  # type: ignore[attr-defined]
         if orelse:
             last = place(ast.If(negation(load(stop(number))), orelse, []), orelse[0])
             found += self.block([last], outer)

@@ -18,7 +18,7 @@ from tracejit.errors import ArgumentError, DTypeError
 from tracejit.frontend import elementwise, methods, promotion, shaping
 from tracejit.frontend.array import Array, as_array
 from tracejit.frontend.indexing import At
-from tracejit.frontend.rewrite.state import is_traced
+from tracejit.frontend.rewrite.state import is_traced, same
 from tracejit.frontend.trace import current_trace
 from tracejit.ir.types import kind
 
@@ -53,7 +53,8 @@ class Steps:
         self.start, self.step, self.length = start, step, length
 
     def at(self, k: Array) -> Any:
-        found = methods.add(self.start, methods.multiply(k, self.step))
+        found = k if same(self.step, 1) else methods.multiply(k, self.step)
+        found = found if same(self.start, 0) else methods.add(self.start, found)
         return promotion.relabelled(found, True)  # as an int among floats
 
     def arrays(self) -> list[Array]:

@@ -14,11 +14,9 @@ from collections.abc import Callable, Iterable, Sequence
 from types import FunctionType
 from typing import Any
 
-import optree
-
 from tracejit import source
-from tracejit.errors import TracedValueError, TracejitError
-from tracejit.frontend import elementwise, methods, promotion
+from tracejit.errors import TracedValueError
+from tracejit.frontend import elementwise, methods
 from tracejit.frontend.array import Array, apply, as_array
 from tracejit.frontend.bodies import converted, share_captured
 from tracejit.frontend.rewrite import raised
@@ -209,6 +207,7 @@ class Loop:
             n = len(carry.arrays)
             types = body.graph.output_types
             changed = carry.settle(types[:n], weak)
+            carry.begun.update(slot.name for slot, _ in new.values())
             for index, (slot, value) in new.items():
                 if runs or is_own(slot.name):
                     carry.begin(index, value)
@@ -285,6 +284,8 @@ class Loop:
     def finish(self, carry: Carry, outs: Sequence[Array]) -> None:
         """Variables after the loop."""
         for slot, value in carry.results(outs):
+            if value is MISSING and (is_own(slot.name) or slot.name not in carry.begun):
+                continue  # no step assigns it
             if value is MISSING:
                 value = NoValue(
                     f"{shown(slot.name)} is assigned only inside of a loop that may not run",
@@ -310,5 +311,3 @@ class Counter:
     def set(self, value: Any) -> None:
         self.value = value
 
-
-__all__ = ["TracejitError", "for_", "optree", "promotion", "while_"]

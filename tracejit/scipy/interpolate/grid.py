@@ -88,7 +88,7 @@ class RegularGridInterpolator:
 
     def _axis(self, axis: int, points: Any) -> Any:
         """One axis of the grid, ascending."""
-        p = as_array(points)
+        p = promotion.to_inexact(points)
         if p.ndim != 1 or p.shape[0] != self.values.shape[axis]:
             raise ShapeError(
                 f"RegularGridInterpolator: points {p.type} for axis {axis} of values "

@@ -187,7 +187,7 @@ def solve_sylvester(A: Any, B: Any, C: Any, *, method: str = "schur", tol: float
         "solve_sylvester",
         lambda data: np.isnan(data).any(axis=(-2, -1)),
         x,
-        "has no one solution: A and -B have an eigenvalue in common",
+        "X is not determined: A and -B have an eigenvalue in common",
     )
     return x
 
@@ -211,15 +211,14 @@ def _by_schur(a: Array, b: Array, c: Array, tol: float) -> Array:
     right = adjoint(u) @ as_complex(c) @ v
     m, n = right.shape[-2:]
     eye = jnp.eye(m, dtype=r.dtype)
-    upper = r, s
     gaps = jnp.diagonal(r, 0, -2, -1)[..., :, None] + jnp.diagonal(s, 0, -2, -1)[..., None, :]
     close = jnp.any(jnp.abs(gaps) < tol, axis=(-2, -1), keepdims=True)
 
     def column(k: Any, y: Array) -> Array:
-        r, s = upper
-        across = jnp.take(s, k[None], axis=-1)
-        rest = jnp.take(right, k[None], axis=-1) - y @ across
-        corner = jnp.take(across, k[None], axis=-2)
+        place = jnp.asarray(k)[None]
+        across = jnp.take(s, place, axis=-1)
+        rest = jnp.take(right, place, axis=-1) - y @ across
+        corner = jnp.take(across, place, axis=-2)
         found = linalg.triangular_solve(r + corner * eye, rest, left_side=True)
         return y.at[..., k].set(found[..., 0])
 

@@ -359,7 +359,7 @@ def welch(
 
     >>> f, p = tj.scipy.signal.welch(jnp.ones(8), nperseg=4, detrend=False)
     >>> p
-    Array([1.3333334, 0.6666667, 0.       ], dtype=float32)
+    Array([2.6666667, 1.3333334, 0.       ], dtype=float32)
     """
     return csd(
         x,

@@ -216,4 +216,3 @@ def _complex_logsumexp(
         kept = tuple(n for k, n in enumerate(x.shape) if k not in axes)
         results = [reshaped(r, kept) for r in results]
     return tuple(results) if return_sign else results[0]
-

@@ -35,10 +35,16 @@ def check_real(name: str, x: Array) -> None:
 
 def apart(name: str, *xs: Any) -> list[Array]:
     """Like ``reals``, but each in its own shape: scalars among them stay scalars."""
+    found = promoted(name, *xs)
+    promotion.broadcast_shapes(name, found)
+    return found
+
+
+def promoted(name: str, *xs: Any) -> list[Array]:
+    """Like ``reals``, of any shapes."""
     dtype, weak = promotion.dtype_of([promotion.operand(x) for x in xs])
     found = promotion.promoted(name, *xs, to=promotion.inexact(dtype), weak=weak)
     check_real(name, found[0])
-    promotion.broadcast_shapes(name, found)
     return found
 
 

@@ -1,0 +1,47 @@
+"""The binomial distribution.
+
+logpmf: -betaln(n - k + 1, k + 1) - log(n + 1) + k log(p) + (n - k) log1p(-p)
+
+>>> from tracejit.scipy import stats
+>>> stats.binom.pmf(jnp.array([0, 1, 2, 3]), 2, 0.5).round(4)
+Array([0.25, 0.5 , 0.25, 0.  ]...)
+"""
+
+from typing import Any as _Any
+
+from tracejit import errors as _errors
+from tracejit.frontend import elementwise as _ew
+from tracejit.scipy import special as _special
+from tracejit.scipy.stats.families import Discrete as _Discrete
+
+
+def _is_probability(p: _Any) -> _Any:
+    return abs(p - 0.5) <= 0.5
+
+
+def _logpmf(k: _Any, n: _Any, p: _Any) -> _Any:
+    ways = -_special.betaln(n - k + 1, k + 1) - _ew.log(n + 1)
+    return ways + _special.xlogy(k, p) + _special.xlog1py(n - k, -p)
+
+
+_family = _Discrete(
+    "binom",
+    ("n", "p"),
+    support=lambda n, p: (0, n),
+    valid=(lambda n: n >= 0, _is_probability),
+    logpmf=_logpmf,
+    cdf=lambda k, n, p: _special.betaincc(k + 1, n - k, p),
+    sf=lambda k, n, p: _special.betainc(k + 1, n - k, p),
+    doc="Of the number of successes in ``n`` trials with probability ``p``.",
+)
+
+cdf = _family.cdf
+logcdf = _family.logcdf
+logpmf = _family.logpmf
+logsf = _family.logsf
+pmf = _family.pmf
+sf = _family.sf
+
+__all__ = ["cdf", "logcdf", "logpmf", "logsf", "pmf", "sf"]
+
+_errors.user_functions(globals())
