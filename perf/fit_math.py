@@ -127,6 +127,22 @@ def atanh_tail(s: mp.mpf) -> mp.mpf:
     return ((2 * mp.atanh(r / 2) - r) / r**3 - mp.mpf(1) / 12) / s
 
 
+def scaled_bessel(order: int) -> Callable[[mp.mpf], mp.mpf]:
+    """sqrt(x) e^-x I(x) for x = 16 / (1 + t)."""
+
+    def scaled(t: mp.mpf) -> mp.mpf:
+        x = 16 / (1 + t)
+        return mp.sqrt(x) * mp.exp(-x) * mp.besseli(order, x)
+
+    return scaled
+
+
+def bessel_fit(order: int) -> Fit:
+    """Modified Bessel functions from 8 on, by 1 / x mapped to [-1, 1]."""
+    function = scaled_bessel(order)
+    return Fit(function, lambda t: 1 / function(t), mp.mpf(-1), mp.mpf(1), 8, 24)
+
+
 QUARTER_PI = mp.pi / 4 * mp.mpf("1.001")
 ROOT2 = mp.sqrt(2)
 FITS: dict[str, Fit] = {
@@ -290,6 +306,8 @@ FITS: dict[str, Fit] = {
         10,
         22,
     ),
+    "bessel_i0e": bessel_fit(0),
+    "bessel_i1e": bessel_fit(1),
 }
 
 

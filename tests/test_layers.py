@@ -40,7 +40,7 @@ LAZY = {
     *("sklearn", "tqdm", "matplotlib", "PIL", "imageio", "torch", "jax", "graphviz", "mpi4py"),
 }
 #: packages whose modules may use each other at call time
-TOGETHER = ("tracejit.ops", "tracejit.frontend")
+TOGETHER = ("tracejit.ops", "tracejit.transform", "tracejit.frontend")
 #: own modules that load at first use: the compiler proper, and the namespace that Arrays name as
 #: theirs
 LAZY_DOORS = {

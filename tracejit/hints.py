@@ -108,6 +108,7 @@ def called(expression: str) -> str:
 
 
 STATIC = "or mark the argument static with static_argnums"
+FLOW = "jit(control_flow=True)"
 
 
 def concrete(what: str, line: str, expression: str) -> str:
@@ -118,7 +119,7 @@ def concrete(what: str, line: str, expression: str) -> str:
         return _control(line.strip(), expression)
     if what == "use as an index":
         if re.match(r"range\(", expression):
-            return f"use lax.fori_loop, {STATIC}"
+            return f"use {FLOW} or lax.fori_loop, {STATIC}"
         if re.search(r"\]\s*\[", expression) or re.match(r"\w+\[", expression):
             return f"numpy.asarray(items)[i] takes a traced index where items[i] does not; {STATIC}"
         return f"shapes, axes and counts are static: take them from x.shape, {STATIC}"
@@ -133,7 +134,7 @@ def concrete(what: str, line: str, expression: str) -> str:
 
 def _control(text: str, expression: str) -> str:
     if re.match(r"while\b", text):
-        return f"use lax.while_loop, {STATIC}"
+        return f"use {FLOW} or lax.while_loop, {STATIC}"
     if re.match(r"assert\b", text):
         return "return the condition and check it outside; shapes and dtypes can be checked here"
     if re.search(r"\bin\b", expression):
@@ -141,10 +142,12 @@ def _control(text: str, expression: str) -> str:
     if re.match(r"(min|max|sorted)\(", expression):
         return "use numpy.minimum, numpy.maximum or numpy.sort, which stay traced"
     if _chained(expression) or re.search(r"\b(and|or|not)\b", text.partition(":")[0]):
-        return f"write & | ~ for and, or, not, with each side in parentheses; {STATIC}"
+        return (
+            f"write & | ~ for and, or, not, with each side in parentheses, use {FLOW}, {STATIC}"
+        )
     if re.match(r"(if|elif)\b", text) or re.search(r"\bif\b.*\belse\b", text):
-        return f"use numpy.where or lax.cond, {STATIC}"
-    return f"use numpy.where, lax.cond or lax.while_loop, {STATIC}"
+        return f"use {FLOW}, numpy.where or lax.cond, {STATIC}"
+    return f"use {FLOW}, numpy.where, lax.cond or lax.while_loop, {STATIC}"
 
 
 def axes(count: int) -> str:

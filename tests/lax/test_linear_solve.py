@@ -136,9 +136,7 @@ def test_solutions_are_checked(solve: Any, options: Any, error: Any) -> None:
 
 
 def scaled(w: Any, x: Any) -> Any:
-    return linear_call(
-        lambda w, x: jnp.sin(w) * x, lambda w, ct: jnp.sin(w) * ct, w, x
-    )
+    return linear_call(lambda w, x: jnp.sin(w) * x, lambda w, ct: jnp.sin(w) * ct, w, x)
 
 
 def test_linear_call_has_derivatives_by_all_arguments() -> None:

@@ -222,7 +222,7 @@ def expm1_of(z: complex) -> complex:
     if not np.isfinite(b):
         return complex(NAN, NAN)
     half = np.sin(b / 2)
-    return complex(np.expm1(a) * np.cos(b) - 2 * half * half, np.exp(a) * np.sin(b))
+    return complex(np.expm1(a) * np.cos(b) - 2 * half * half + 0.0, np.exp(a) * np.sin(b))
 
 
 def assert_complex(found: Any, wanted: Any, z: Any, tol: float) -> None:

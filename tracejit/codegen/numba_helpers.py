@@ -157,7 +157,7 @@ def complex_expm1(x):
     real = math.expm1(x.real) * math.cos(x.imag) - (half + half) * half
     imag = math.exp(x.real) * math.sin(x.imag)
     if math.isfinite(real) and math.isfinite(imag):
-        return complex(real, imag)
+        return complex(abs(real) if real == 0 else real, imag)
     plain = np.exp(x)
     return complex(plain.real - 1, plain.imag)
 

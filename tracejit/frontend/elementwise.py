@@ -321,6 +321,22 @@ def no_out(name: str, out: Any) -> None:
 # ---- comparison and logic ------------------------------------------------------------------------
 
 
+def _beyond(prim: Primitive, x1: Any, x2: Any) -> Any:
+    """An array compared with a Python int that its dtype cannot hold, which lies above or below all
+    of its elements; None for other operands.
+    """
+    second = promotion.is_python(x2)
+    number, other = (x2, x1) if second else (x1, x2)
+    if not isinstance(number, int) or promotion.is_python(other):
+        return None
+    above = number > 0
+    if prim in (logic.eq, logic.ne):
+        answer = prim is logic.ne
+    else:
+        answer = (prim in (logic.lt, logic.le)) == (above == second)
+    return _no_such(core.as_array(other), answer)
+
+
 def comparison(name: str, prim: Primitive, doc: str) -> Function:
     """A comparison; a Python int beyond the other operand's dtype compares as a number, as in
     NumPy.
@@ -330,9 +346,10 @@ def comparison(name: str, prim: Primitive, doc: str) -> Function:
         try:
             xs = prepared(name, x1, x2)
         except DTypeError:
-            if not (isinstance(x1, int) or isinstance(x2, int)):
+            found = _beyond(prim, x1, x2)
+            if found is None:
                 raise
-            xs = prepared(name, x1, x2, to=DTYPES["i64"])
+            return found
         if kind(xs[0].dtype) == "c" and prim not in (logic.eq, logic.ne):
             return lexical(prim, *xs)
         return run(prim, *xs)

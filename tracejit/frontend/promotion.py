@@ -306,11 +306,19 @@ def from_lists(x: Any, dtype: np.dtype | None = None) -> np.ndarray:
             at=source.here(),
             hint="pad them to one length",
         ) from error
-    if data.dtype not in _KNOWN:
-        raise DTypeError(f"a list of {type(data.flat[0]).__name__} is no array", at=source.here())
-    if dtype is not None and kind(dtype) in "iu" and kind(data.dtype) in "iu" and data.size:
+    whole = dtype is not None and kind(dtype) in "iu" and data.size > 0
+    letter = data.dtype.kind
+    if whole and (letter == "O" or (letter == "f" and np.abs(data).max() >= 2**63)):
+        # integers beyond 2**63 among others are floats or objects to NumPy
+        exact = np.asarray(x, object)
+        if all(isinstance(leaf, int | np.integer) for leaf in exact.flat):
+            data, letter = exact, "i"
+    if whole and letter in "iu":
         check_fits(int(data.min()), dtype)
         check_fits(int(data.max()), dtype)
+        return data.astype(dtype)
+    if data.dtype not in _KNOWN:
+        raise DTypeError(f"a list of {type(data.flat[0]).__name__} is no array", at=source.here())
     return data
 
 

@@ -166,13 +166,18 @@ def scan(
     if not callable(f):
         raise ArgumentError(f"scan: the body is a {type(f).__name__}, not a function", at=here())
     carry = Carry("scan", init)
-    x_leaves, x_tree = flatten(xs)
-    x_arrays = [as_array(x) for x in x_leaves]
+    x_arrays = [as_array(x) for x in flatten(xs)[0]]
     steps = _scan_length(x_arrays, xs, length)
     if progress:
         return watched.scan(scan, f, init, xs, steps, bool(reverse), progress)
+    return _scan(carry, f, init, xs, steps, bool(reverse))
+
+
+def _scan(carry: Carry, f: Function, init: Any, xs: Any, steps: int, reverse: bool) -> Any:
+    """A scan of so many steps, for the function that ``carry`` names."""
     if plain_loops.wanted() and steps:
         return plain_loops.scan(f, init, xs, steps, reverse)
+    x_arrays = [as_array(x) for x in flatten(xs)[0]]
     n = len(carry.leaves)
     treedef = tree_structure((init, xs))
     names = flat(f, (init, xs))[2]
@@ -187,7 +192,7 @@ def scan(
         slices = [x.type.with_shape(x.shape[1:]) for x in x_arrays]
         types = [*(leaf.type for leaf in carry.leaves), *slices]
         leaves = [*carry.leaves, *x_arrays]
-        return trace_body(f, leaves, treedef, "scan", types=types, names=names, finish=finish)
+        return trace_body(f, leaves, treedef, carry.name, types=types, names=names, finish=finish)
 
     body = _traced_body(carry, trace, lambda b: (b.graph.output_types[:n], b.outputs.weak[:n]))
     key_uses.consume_all([*carry.leaves, *x_arrays], body)
@@ -200,7 +205,7 @@ def scan(
         n_consts=len(body.captured),
         n_carry=n,
         length=steps,
-        reverse=bool(reverse),
+        reverse=reverse,
     )
     weak = body.outputs.weak
     return _rebuilt(carry.treedef, outs[:n], weak[:n]), _rebuilt(
@@ -253,9 +258,9 @@ def _scan_length(xs: Sequence[Array], tree: Any, length: Any) -> int:
 def while_loop(cond_fun: Function, body_fun: Function, init_val: Any) -> Any:
     """Repeat ``val = body_fun(val)`` while ``cond_fun(val)``.
 
-    Differentiable in both directions. Reverse mode runs the loop again, keeps the value of every
-    step and goes back, in NumPy; where the length is known ``scan`` and ``fori_loop`` do it
-    natively.
+    Differentiable in both directions, any number of times. Reverse mode walks back over checkpoints
+    in memory that does not grow with the loop, for a few times the work (``transform/rewind.py``);
+    where the length is known ``scan`` and ``fori_loop`` keep what they need instead.
 
     Raises ShapeError where ``cond_fun`` returns no scalar, TreeError where the type of the value
     changes.
@@ -331,7 +336,8 @@ def fori_loop(
             return (i + 1, call_user(body_fun, (i, val), {})), None
 
         step.__name__ = function_name(body_fun)
-        return scan(step, (start, init_val), None, steps)[0][1]
+        state = (start, init_val)
+        return _scan(Carry("fori_loop", state), step, state, None, steps, False)[0][1]
 
     def body(state: Any) -> Any:
         i, val = state

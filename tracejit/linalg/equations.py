@@ -25,7 +25,7 @@ from tracejit.frontend.promotion import (
     reshaped,
 )
 from tracejit.ir.types import real_dtype
-from tracejit.linalg import solvers
+from tracejit.linalg import failures, solvers
 from tracejit.linalg.arguments import floats, matrices, one_of, square
 from tracejit.linalg.decompositions import svdvals
 from tracejit.ops import linalg_scalars as records
@@ -143,16 +143,19 @@ def pinv(a: Any, rtol: Any = None, hermitian: bool = False, *, rcond: Any = None
     times the largest count as 0; ``rcond`` is its old name. With ``hermitian`` only the lower
     triangle is read. The derivative (Golub and Pereyra, 1973) holds where the rank stays.
 
-    Raises ShapeError, DTypeError, ArgumentError for two tolerances.
+    Raises ShapeError, DTypeError, ArgumentError for two tolerances, LinAlgError where the
+    iteration for the singular values does not converge (nan inside jit).
 
     >>> print(jnp.linalg.pinv(jnp.array([[2.0, 0.0], [0.0, 0.0]])))
     [[0.5 0. ]
      [0.  0. ]]
     """
     a = square("pinv", a) if hermitian else matrices("pinv", a)
-    return apply(
-        records.pinv, a, _tolerance("pinv", a, rtol, rcond, "rcond"), hermitian=bool(hermitian)
-    )
+    tolerance = _tolerance("pinv", a, rtol, rcond, "rcond")
+    found = apply(records.pinv, a, tolerance, hermitian=bool(hermitian))
+    if a.size:
+        failures.not_converged("pinv", found[..., 0], a)
+    return found
 
 
 def lstsq(

@@ -17,6 +17,7 @@ from tracejit.frontend.array import apply, as_array
 from tracejit.frontend.axes import integer
 from tracejit.frontend.creation import eye, tril, triu
 from tracejit.frontend.promotion import broadcast_to
+from tracejit.ir.types import is_inexact
 from tracejit.linalg import failures
 from tracejit.linalg.solvers import triangular_solve
 from tracejit.ops import linalg as records
@@ -31,7 +32,7 @@ def adjoint(x: Any) -> Any:
 def symmetrized(x: Any) -> Any:
     """(x + x^H) / 2: the Hermitian part."""
     x = as_array(x)
-    if x.ndim < 2 or x.shape[-1] != x.shape[-2]:
+    if x.ndim < 2 or x.shape[-1] != x.shape[-2] or not is_inexact(x.dtype):
         return x  # the record says what is wrong
     return elementwise.multiply(elementwise.add(x, adjoint(x)), 0.5)
 

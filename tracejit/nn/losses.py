@@ -25,6 +25,7 @@ from tracejit.ir.types import DTYPES, kind
 from tracejit.lax.loops import scan
 from tracejit.nn.activations import log_sigmoid, softplus
 from tracejit.nn.normalise import log_softmax, logsumexp, one_hot, softmax
+from tracejit.numpy.elementwise import logaddexp
 from tracejit.ops import layout
 from tracejit.source import here
 
@@ -478,8 +479,8 @@ def _alignments(
     def step(state: Any, now: Any) -> Any:
         alpha, begun = state
         emit, pad = now
-        moved = ew.logaddexp(alpha, shifted(alpha, 1))
-        moved = ew.logaddexp(moved, ew.select(jumps, shifted(alpha, 2), low))
+        moved = logaddexp(alpha, shifted(alpha, 1))
+        moved = logaddexp(moved, ew.select(jumps, shifted(alpha, 2), low))
         first = ew.select(ew.less(place, 2), 0.0, floor)
         moved = ew.add(ew.select(begun, moved, first), emit)
         gone = ew.greater(shaping.expand_dims(pad, 1), 0.5)

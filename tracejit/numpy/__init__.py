@@ -237,6 +237,7 @@ from tracejit.numpy.elementwise import (
     unwrap,
     where,
 )
+from tracejit.numpy.fitting import polyfit, roots
 from tracejit.numpy.functional import (
     apply_along_axis,
     apply_over_axes,
@@ -508,10 +509,11 @@ __all__ = [
     "nanvar", "ndarray", "ndim", "negative", "newaxis", "nextafter", "nonzero", "not_equal",
     "number", "object_", "ogrid", "ones", "ones_like", "outer", "packbits", "pad", "partition",
     "percentile", "permute_dims", "pi", "piecewise", "place", "poly", "polyadd", "polyder",
-    "polydiv", "polyint", "polymul", "polysub", "polyval", "positive", "pow", "power",
+    "polydiv", "polyfit", "polyint", "polymul", "polysub", "polyval", "positive", "pow", "power",
     "printoptions", "prod", "promote_types", "ptp", "put", "put_along_axis", "quantile", "r_",
     "rad2deg", "radians", "ravel", "ravel_multi_index", "real", "reciprocal", "remainder", "repeat",
-    "reshape", "resize", "result_type", "right_shift", "rint", "roll", "rollaxis", "rot90", "round",
+    "reshape", "resize", "result_type", "right_shift", "rint", "roll", "rollaxis", "roots", "rot90",
+    "round",
     "s_", "save", "savez", "searchsorted", "select", "set_printoptions", "setdiff1d", "setxor1d",
     "shape", "sign", "signbit", "signedinteger", "sin", "sinc", "single", "sinh", "size", "sort",
     "sort_complex", "spacing", "split", "sqrt", "square", "squeeze", "stack", "std", "subtract",

@@ -13,11 +13,12 @@ from typing import Any
 
 import numpy as np
 
-from tracejit.errors import ArgumentError, ShapeError
+from tracejit.errors import ArgumentError, ShapeError, TracedValueError
 from tracejit.frontend import promotion, shaping
 from tracejit.frontend.array import as_array
 from tracejit.frontend.axes import axis_number
 from tracejit.frontend.promotion import reshaped
+from tracejit.frontend.trace import current_trace
 from tracejit.frontend.vectorize import vmap
 from tracejit.source import here
 
@@ -25,16 +26,25 @@ from tracejit.source import here
 def apply_along_axis(
     func1d: Callable[..., Any], axis: int, arr: Any, *args: Any, **kwargs: Any
 ) -> Any:
-    """``func1d`` of every vector along ``axis``; its results stand where the axis was."""
+    """``func1d`` of every vector along ``axis``; its results stand where the axis was.
+
+    A ``func1d`` that needs values is called for one vector after the other, where they are known.
+    """
     arr = as_array(arr)
     number = axis_number("apply_along_axis", axis, arr.ndim)
 
     def mapped(x: Any) -> Any:
         return func1d(x, *args, **kwargs)
 
-    for _ in range(arr.ndim - 1):
-        mapped = vmap(mapped)
-    found = mapped(shaping.moveaxis(arr, number, -1))
+    vectors = shaping.moveaxis(arr, number, -1)
+    try:
+        found = functools.reduce(lambda fun, _: vmap(fun), range(arr.ndim - 1), mapped)(vectors)
+    except TracedValueError:
+        if current_trace() is not None or arr.size == 0:
+            raise
+        rows = [mapped(x) for x in shaping.reshape(vectors, (-1, arr.shape[number]))]
+        stacked = shaping.stack(rows)
+        found = shaping.reshape(stacked, (*vectors.shape[:-1], *stacked.shape[1:]))
     rank = found.ndim - (arr.ndim - 1)
     return shaping.moveaxis(
         found, tuple(range(arr.ndim - 1, found.ndim)), tuple(range(number, number + rank))

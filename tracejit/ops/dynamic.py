@@ -16,7 +16,7 @@ from tracejit.ir.build import full_like
 from tracejit.ir.expr import Expr, Op, const, iadd, isub
 from tracejit.ir.prim import Primitive, is_linear
 from tracejit.ir.types import DTYPES, TensorType, kind, short
-from tracejit.ops import indexing, layout
+from tracejit.ops import indexing, layout, parts
 from tracejit.ops.broadcast import with_batch_axis
 from tracejit.ops.family import same_dtype
 from tracejit.ops.layout import both, compare
@@ -58,6 +58,8 @@ def start_exprs(shape: Any, sizes: Any, starts: Any) -> list[Expr]:
 def start_vectors(starts: Any, mask: Any, size: int) -> Any:
     """Batched starts as index vectors, one row per example."""
     wide = [with_batch_axis(s, size, m) for s, m in zip(starts, mask, strict=True)]
+    if len({s.type.dtype for s in wide}) > 1:  # each start has an integer dtype of its own
+        wide = [parts.convert(s, dtype=DTYPES["i64"]) for s in wide]
     columns = [layout.reshape(s, new_sizes=(size, 1)) for s in wide]
     return layout.concatenate(*columns, dimension=1)
 

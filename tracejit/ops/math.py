@@ -71,7 +71,9 @@ def _numpy_expm1(x: Any) -> Any:
         return found
     plain = np.array(np.exp(x))
     plain.real -= 1
-    return np.where(np.isfinite(found), found, plain)
+    found = np.where(np.isfinite(found), found, plain)
+    found.real += 0  # of -0+0j it is +0
+    return found
 
 
 expm1 = _function(

@@ -20,6 +20,7 @@ from tracejit.passes.inline import inline_calls
 from tracejit.passes.layouts import keep_layouts
 from tracejit.passes.merge import merge_equal
 from tracejit.passes.products import swap_transposed
+from tracejit.passes.rewind import rewind_loops
 from tracejit.passes.simplify import RULES, simplify
 from tracejit.passes.small import write_out_small
 
@@ -27,7 +28,8 @@ Pass = Callable[..., Graph]
 
 #: what makes a graph smaller
 REDUCE: tuple[Pass, ...] = (
-    inline_calls,  # first: the others see through calls then
+    rewind_loops,  # first: it writes calls of loops
+    inline_calls,  # the others see through calls then
     drop_dead,  # before anything is spent on what nobody reads
     fold_constants,  # fewer nodes to merge
     merge_equal,  # before the rules: x - x needs both operands to be one value

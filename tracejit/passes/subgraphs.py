@@ -13,8 +13,8 @@ from typing import Any
 from tracejit.ir.build import Builder, building
 from tracejit.ir.graph import Atom, Graph, Node, Value, walk_nodes
 
-#: what stands for a node of one result, given its operands and what stands for values so far; None
-#: where the node stays
+#: what stands for a node's result, or a tuple for its results, given its operands and what stands
+#: for values so far; None where the node stays
 Rule = Callable[[Node, tuple[Atom, ...], dict[Value, Atom]], Any]
 
 
@@ -56,9 +56,11 @@ def replaced(graph: Graph, function: Callable[[Graph], Graph], rule: Rule) -> Gr
             if found is None:
                 builder.nodes.append(replace(inner, inputs=inputs))
                 continue
-            env[node.outputs[0]] = found
-            if isinstance(found, Value) and not found.name:
-                found.name = node.outputs[0].name
+            results = found if isinstance(found, tuple) else (found,)
+            for old, new in zip(node.outputs, results, strict=True):
+                env[old] = new
+                if isinstance(new, Value) and not new.name:
+                    new.name = old.name
     if not changed:
         return graph
     return replace(graph, nodes=tuple(builder.nodes), outputs=standing(graph.outputs))

@@ -63,6 +63,7 @@ from tracejit.random.keys import (
     split,
     wrap_key_data,
 )
+from tracejit.random.matrices import multivariate_normal, orthogonal
 from tracejit.random.selection import categorical, choice, permutation
 
 __all__ = [
@@ -97,7 +98,9 @@ __all__ = [
     "lognormal",
     "maxwell",
     "multinomial",
+    "multivariate_normal",
     "normal",
+    "orthogonal",
     "pareto",
     "permutation",
     "poisson",

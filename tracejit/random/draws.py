@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from tracejit import source
-from tracejit.errors import DTypeError
+from tracejit.errors import ArgumentError, DTypeError
 from tracejit.frontend import elementwise, promotion
 from tracejit.frontend.array import Array, apply, as_array
 from tracejit.frontend.axes import shape_tuple
@@ -134,11 +134,19 @@ def randint(key: Any, shape: Any, minval: Any, maxval: Any, dtype: Any = None) -
 
     The result is that of JAX for the same ``dtype`` (whose default is int32 there).
 
-    Raises DTypeError for a dtype that is no integer.
+    Raises DTypeError for a dtype that is no integer, ArgumentError for a bound that is a tuple: the
+    shape comes first.
 
     >>> random.randint(random.key(0), (5,), 0, 10)
     Array([5, 1, 5, 7, 3])
     """
+    for what, bound in (("minval", minval), ("maxval", maxval)):
+        if isinstance(bound, tuple):
+            raise ArgumentError(
+                f"randint: {what}={bound} is a tuple, not an integer or an array",
+                at=source.here(),
+                hint="the order is randint(key, shape, minval, maxval)",
+            )
     words = single("randint", key)
     found = int_dtype("randint", dtype)
     bounds = [_bound(x) for x in (minval, maxval)]

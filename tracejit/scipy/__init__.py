@@ -1,9 +1,9 @@
 """SciPy's names as JAX has them; each submodule is loaded when it is first used.
 
-    >>> import tracejit.scipy as jsp
-    >>> jsp.linalg.toeplitz(jnp.array([1, 2]))
-    Array([[1, 2],
-           [2, 1]])
+>>> import tracejit.scipy as jsp
+>>> jsp.linalg.toeplitz(jnp.array([1, 2]))
+Array([[1, 2],
+       [2, 1]])
 """
 
 from importlib import import_module as _import_module

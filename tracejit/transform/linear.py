@@ -5,8 +5,8 @@ of a linear equation.
 %3 = custom_linear_solve(%a, %b, matvec={...}, solve={...}, ...)      solve runs, matvec gives
                                                                       the derivatives
 
-Derivatives of both are again such nodes, so they have derivatives of every order, and what ``solve``
-does inside (a loop, a factorization) is never differentiated.
+Derivatives of both are again such nodes, so they have derivatives of every order, and what
+``solve`` does inside (a loop, a factorization) is never differentiated.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def _batched(graph: Graph, size: int, fixed: Sequence[bool]) -> Graph:
     return batch_graph(graph, size, (*fixed, *rest), (True,) * len(graph.outputs))[0]
 
 
-# ---- linear_call: body is a graph (fixed, xs) -> ys, linear in xs; transposed (fixed, cts) -> cts -
+# ---- linear_call: body is a graph (fixed, xs) -> ys, transposed one of (fixed, cts) -> cts -------
 
 
 def _infer_linear_call(*types: TensorType, body: Graph, **_: Any) -> tuple[TensorType, ...]:

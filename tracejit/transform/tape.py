@@ -6,7 +6,8 @@
 
 The operation runs the loop again and keeps the carry of every step, a tape as long as the loop
 turns out to be; then ``pull`` goes from the last step to the first. ``sums`` are cotangents of
-consts. It runs in NumPy, between kernels, and has no derivative of its own.
+consts. That is its meaning; compiled programs and derivatives of it walk back in bounded memory
+(``rewind.py``).
 """
 
 from __future__ import annotations
@@ -26,9 +27,10 @@ from tracejit.ops.arith import add
 from tracejit.ops.broadcast import with_batch_axis
 from tracejit.ops.logic import select
 from tracejit.ops.reduce import reduce_or
+from tracejit.transform import rewind
 from tracejit.transform.backward import pull_back
 from tracejit.transform.batch import batch_graph
-from tracejit.transform.branch import per_example
+from tracejit.transform.branch import call, per_example
 from tracejit.transform.forward import reachable, split_by_dependency
 
 
@@ -194,11 +196,20 @@ def _batch(
     )
 
 
+def _push(mode: str, xs: Any, dxs: Any, **params: Any) -> Any:
+    """The derivatives of the loops that walk back."""
+    with build.building() as b:
+        inputs = [b.input(x.type) for x in xs]
+        graph = b.graph(rewind.expand(*inputs, **params), "rewind")
+    return call.rule("push")(mode, xs, dxs, graph=graph)
+
+
 while_pullback = Primitive(
     "while_pullback",
     params=("cond", "body", "pull", "n_consts", "n_sums"),
     infer=_infer,
     numpy=_numpy,
+    push=_push,
     batch=_batch,
     doc="Reverse mode through a while loop: run it again with a tape, then go back.",
 )

@@ -31,7 +31,7 @@ from tracejit.frontend.rewrite.exits import PREFIX, Unsupported, without_exits
 from tracejit.record import dataclass
 
 Function = ast.FunctionDef | ast.Lambda
-_FACTORY = f"{PREFIX}factory"
+_FACTORY, _FUNCTION = f"{PREFIX}factory", f"{PREFIX}function"
 _GENERATORS = inspect.CO_GENERATOR | inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR
 
 
@@ -201,6 +201,7 @@ def _compiled(node: Function, old: CodeType) -> CodeType:
         without_docstring(node)
         without_exits(node)
         rewrite(node, old.co_freevars)
+        node.name = _FUNCTION  # under its own it would hide the global of that name
         statement = node
     else:
         rewrite(node, old.co_freevars)
@@ -214,7 +215,7 @@ def _compiled(node: Function, old: CodeType) -> CodeType:
     flags = old.co_flags & inspect_flags()
     compiled = compile(module, old.co_filename, "exec", flags, dont_inherit=True)
     made = next(c for c in compiled.co_consts if isinstance(c, CodeType))
-    new = next(c for c in made.co_consts if isinstance(c, CodeType) and c.co_name == old.co_name)
+    new = next(c for c in made.co_consts if isinstance(c, CodeType))
     return _named(new, old.co_name, old.co_qualname)
 
 

@@ -23,9 +23,7 @@ def matrix(name: str, a: Any) -> Array:
     """``a`` as a floating or complex Array of at least two axes."""
     found = to_inexact(a)
     if found.ndim < 2:
-        raise ShapeError(
-            f"{name}: takes a matrix or a stack of them, not {found.type}", at=here()
-        )
+        raise ShapeError(f"{name}: takes a matrix or a stack of them, not {found.type}", at=here())
     return found
 
 

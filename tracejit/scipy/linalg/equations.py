@@ -83,9 +83,7 @@ def _general(a: Array, b: Array) -> Array:
 
 
 def _diagonal(a: Array, b: Array) -> Array:
-    failures.raise_where(
-        "solve", failures.zero_pivot, a, failures.SINGULAR, failures.HINT_SINGULAR
-    )
+    failures.raise_where("solve", failures.zero_pivot, a, failures.SINGULAR, failures.HINT_SINGULAR)
     return b / jnp.diagonal(a, axis1=-2, axis2=-1)[..., :, None]  # type: ignore[no-any-return]
 
 
@@ -178,9 +176,7 @@ def solve_sylvester(A: Any, B: Any, C: Any, *, method: str = "schur", tol: float
     a, b, c = alike("solve_sylvester", A, B, C)
     a, b = square("solve_sylvester", a), square("solve_sylvester", b)
     if c.ndim < 2 or c.shape[-2:] != (a.shape[-1], b.shape[-1]):
-        raise ShapeError(
-            f"solve_sylvester: {a.type}, {b.type} and {c.type} do not fit", at=here()
-        )
+        raise ShapeError(f"solve_sylvester: {a.type}, {b.type} and {c.type} do not fit", at=here())
     a, b, c = on_one_stack("solve_sylvester", a, b, c)
     x = sylvester(a, b, c, tol)
     failures.raise_where(

@@ -302,7 +302,7 @@ def eigh(
     type: int = 1,
     check_finite: bool = True,
 ) -> Any:
-    """``(w, v)``: the eigenvalues of Hermitian matrices, ascending, and the eigenvectors as columns;
+    """``(w, v)``: eigenvalues of Hermitian matrices, ascending, and eigenvectors as columns;
     ``w`` alone with ``eigvals_only``. One triangle of each matrix is read.
 
     With a positive definite ``b``, by ``type``: 1 for a v = w b v, 2 for a b v = w v, 3 for
@@ -375,9 +375,7 @@ def eigh_tridiagonal(
     vectors, values = linalg.eigh(full, symmetrize_input=False)
     if select != "a":
         if select_range is None or len(select_range) != 2:
-            raise ArgumentError(
-                "eigh_tridiagonal: select_range is a pair of bounds", at=here()
-            )
+            raise ArgumentError("eigh_tridiagonal: select_range is a pair of bounds", at=here())
         low, high = select_range
         if select == "i":
             if not 0 <= low <= high < d.shape[0]:

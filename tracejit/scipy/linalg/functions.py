@@ -31,9 +31,7 @@ from tracejit.source import here
 # ---- the exponential -----------------------------------------------------------------------------
 
 #: coefficients of the numerator of the Pade approximant [13/13] of exp, the first one 1
-_PADE = tuple(
-    math.comb(13, k) * math.factorial(26 - k) / math.factorial(26) for k in range(14)
-)
+_PADE = tuple(math.comb(13, k) * math.factorial(26 - k) / math.factorial(26) for k in range(14))
 #: up to this norm the approximant is as good as the rounding of float64 (Higham 2005)
 _THETA = 5.371920351148152
 #: the first coefficient of its backward error, as a power series of norms
@@ -50,9 +48,7 @@ def _squarings(a: Array, powers: list[Array], most: int) -> Array:
     Their estimate is by the norms of powers: a matrix far from normal is not halved too often.
     """
     a4, a6 = powers[1], powers[2]
-    d6, d8, d10 = (
-        _norm1(x) ** (1 / k) for x, k in ((a6, 6), (a4 @ a4, 8), (a4 @ a6, 10))
-    )
+    d6, d8, d10 = (_norm1(x) ** (1 / k) for x, k in ((a6, 6), (a4 @ a4, 8), (a4 @ a6, 10)))
     size = jnp.minimum(jnp.maximum(d6, d8), jnp.maximum(d8, d10))
     positive = jnp.where(size > 0, size, 1)
     count = jnp.maximum(jnp.ceil(jnp.log2(positive / _THETA)), 0)
@@ -163,7 +159,7 @@ def _columns_above(t: Array, column: Callable[[Any, Array, Array], Array], start
 
 
 def _above_solve(matrix: Array, shift: Any, above: Array, right: Array) -> tuple[Array, Array]:
-    """x of (matrix + shift) x = right in the rows ``above``, and where a pivot was 0 (taken as 1)."""
+    """x of (matrix + shift) x = right in the rows ``above``; where a pivot was 0 (taken as 1)."""
     both = above[:, None] & above[None, :]
     eye = jnp.eye(matrix.shape[0], dtype=matrix.dtype)
     system = jnp.where(both, matrix + shift * eye, eye)
@@ -341,7 +337,7 @@ def _unblocked(t: Array, z: Array) -> tuple[Array, Array]:
         block = t[at][:, at]
         below, corner = block[1, 0], block[1, 1]
         half = (block[0, 0] - corner) / 2
-        # an eigenvalue of the block, less its corner: of a pair the one with positive imaginary part
+        # an eigenvalue of the block less its corner; of a pair the one in the upper half plane
         shift = half + jnp.sqrt(half * half + block[0, 1] * below)
         small = jnp.abs(below) <= eps * (jnp.abs(block[0, 0]) + jnp.abs(corner))
         long = jnp.sqrt(jnp.abs(shift) ** 2 + jnp.abs(below) ** 2)

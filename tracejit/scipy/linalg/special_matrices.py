@@ -192,8 +192,10 @@ def fiedler_companion(a: Any) -> Array:
         raise ArgumentError("fiedler_companion: the leading coefficient is 0", at=here())
     n = a.shape[-1] - 1
     if n < 2:
-        return (-a[..., 1:] / a[..., :1])[..., None, :] if n else jnp.zeros(
-            (*a.shape[:-1], 0, 0), a.dtype
+        return (
+            (-a[..., 1:] / a[..., :1])[..., None, :]
+            if n
+            else jnp.zeros((*a.shape[:-1], 0, 0), a.dtype)
         )
     coefficients = -a[..., 1:] / a[..., :1]
     lead = (*coefficients.shape[:-1], 1)

@@ -121,9 +121,7 @@ def _solved(
         return unpack(found)
 
     real = all(kind(leaf.dtype) == "f" for leaf in leaves)
-    x = custom_linear_solve(
-        product, b, solve, transpose_solve=solve, symmetric=symmetric and real
-    )
+    x = custom_linear_solve(product, b, solve, transpose_solve=solve, symmetric=symmetric and real)
     return x, None
 
 

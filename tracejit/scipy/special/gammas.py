@@ -35,7 +35,7 @@ from tracejit.source import here
 def gamma(x: Any) -> Array:
     """The gamma function (DLMF 5.2.1): nan at negative integers, inf at 0.
 
-    >>> jsp.special.gamma(jnp.array([0.0, 1.0, 4.0]))
+    >>> gamma(jnp.array([0.0, 1.0, 4.0]))
     Array([inf,  1.,  6.], dtype=float32)
     """
     return special(special_more.gamma, "gamma", x)
@@ -44,7 +44,7 @@ def gamma(x: Any) -> Array:
 def gammaln(x: Any) -> Array:
     """log |gamma(x)|.
 
-    >>> jsp.special.gammaln(jnp.array([0.0, 1.0, 2.0]))
+    >>> gammaln(jnp.array([0.0, 1.0, 2.0]))
     Array([inf,  0.,  0.], dtype=float32)
     """
     return special(records.lgamma, "gammaln", x)
@@ -53,7 +53,7 @@ def gammaln(x: Any) -> Array:
 def gammasgn(x: Any) -> Array:
     """The sign of gamma(x): nan at negative integers, that of the zero at 0 and -0.
 
-    >>> jsp.special.gammasgn(jnp.array([-1.5, -0.5, 2.0]))
+    >>> gammasgn(jnp.array([-1.5, -0.5, 2.0]))
     Array([ 1., -1.,  1.], dtype=float32)
     """
     (x,) = reals("gammasgn", x)
@@ -69,7 +69,7 @@ def loggamma(x: Any) -> Array:
 
     Real negative numbers give nan.
 
-    >>> jsp.special.loggamma(jnp.array([1.0, 2.0, -0.5]))
+    >>> loggamma(jnp.array([1.0, 2.0, -0.5]))
     Array([ 0.,  0., nan], dtype=float32)
     """
     x = to_inexact(x)
@@ -84,7 +84,7 @@ def multigammaln(a: Any, d: Any) -> Array:
     d (d - 1) log(pi) / 4 plus the sum of gammaln(a - j / 2) for j < d. Raises ArgumentError unless
     d is a positive whole number; nan where a <= (d - 1) / 2.
 
-    >>> jsp.special.multigammaln(jnp.array([1.0, 2.0]), 1)
+    >>> multigammaln(jnp.array([1.0, 2.0]), 1)
     Array([0., 0.], dtype=float32)
     """
     (a,), d = reals("multigammaln", a), whole("multigammaln", "d", d, 1)
@@ -98,7 +98,7 @@ def multigammaln(a: Any, d: Any) -> Array:
 def digamma(x: Any) -> Array:
     """The derivative of ``gammaln`` (DLMF 5.2.2).
 
-    >>> jsp.special.digamma(jnp.array([1.0])).round(4)
+    >>> digamma(jnp.array([1.0])).round(4)
     Array([-0.5772], dtype=float32)
     """
     return special(records.digamma, "digamma", x)
@@ -110,7 +110,7 @@ psi = digamma
 def polygamma(n: Any, x: Any) -> Array:
     """The n-th derivative of ``digamma`` (DLMF 5.15). None in n: MissingRule.
 
-    >>> jsp.special.polygamma(1, jnp.array([1.0])).round(4)
+    >>> polygamma(1, jnp.array([1.0])).round(4)
     Array([1.6449], dtype=float32)
     """
     return special(records.polygamma, "polygamma", n, x)
@@ -119,7 +119,7 @@ def polygamma(n: Any, x: Any) -> Array:
 def poch(z: Any, m: Any) -> Array:
     """gamma(z + m) / gamma(z) (DLMF 5.2.5).
 
-    >>> jsp.special.poch(jnp.array([1.0, 2.0]), 3)
+    >>> poch(jnp.array([1.0, 2.0]), 3)
     Array([ 6., 24.], dtype=float32)
     """
     return special(special_more.poch, "poch", z, m)
@@ -131,7 +131,7 @@ def poch(z: Any, m: Any) -> Array:
 def factorial(n: Any, exact: bool = False) -> Array:
     """gamma(n + 1), 0 for negative n. ``exact=True``, of Python integers only, is an ArgumentError.
 
-    >>> jsp.special.factorial(jnp.array([0.0, 4.0, -1.0]))
+    >>> factorial(jnp.array([0.0, 4.0, -1.0]))
     Array([ 1., 24.,  0.], dtype=float32)
     """
     if exact:
@@ -161,7 +161,7 @@ def comb(N: Any, k: Any, *, repetition: bool = False) -> Array:
 
     1 / ((N + 1) B(N - k + 1, k + 1)) (DLMF 1.2.6 and 5.12.1); 0 where k is negative or above N.
 
-    >>> jsp.special.comb(jnp.array([4.0, 5.0]), 2)
+    >>> comb(jnp.array([4.0, 5.0]), 2)
     Array([ 6., 10.], dtype=float32)
     """
     N, k = reals("comb", N, k)
@@ -193,7 +193,7 @@ def bernoulli(n: int) -> Array:
 
     Raises ArgumentError unless n is a whole number that is not negative.
 
-    >>> jsp.special.bernoulli(2).round(4)
+    >>> bernoulli(2).round(4)
     Array([ 1.    , -0.5   ,  0.1667], dtype=float32)
     """
     numbers = _bernoulli_numbers(whole("bernoulli", "n", n))
@@ -213,7 +213,7 @@ def _as_float(b: Fraction) -> float:
 def betaln(a: Any, b: Any) -> Array:
     """log |B(a, b)|, without cancellation where a or b is large.
 
-    >>> jsp.special.betaln(jnp.array([1.0, 2.0]), 1.0).round(4)
+    >>> betaln(jnp.array([1.0, 2.0]), 1.0).round(4)
     Array([ 0.    , -0.6931], dtype=float32)
     """
     return special(special_logs.lbeta, "betaln", a, b)
@@ -222,7 +222,7 @@ def betaln(a: Any, b: Any) -> Array:
 def beta(a: Any, b: Any) -> Array:
     """gamma(a) gamma(b) / gamma(a + b) (DLMF 5.12.1).
 
-    >>> jsp.special.beta(jnp.array([1.0, 2.0]), 1.0)
+    >>> beta(jnp.array([1.0, 2.0]), 1.0)
     Array([1. , 0.5], dtype=float32)
     """
     a, b = reals("beta", a, b)
@@ -236,7 +236,7 @@ def betainc(a: Any, b: Any, x: Any) -> Array:
 
     Differentiable in all three; in a and b by the series of DLMF 8.17.8.
 
-    >>> jsp.special.betainc(1.0, 1.0, jnp.array([0.0, 0.25, 1.0]))
+    >>> betainc(1.0, 1.0, jnp.array([0.0, 0.25, 1.0]))
     Array([0.  , 0.25, 1.  ], dtype=float32)
     """
     return special(special_beta.betainc, "betainc", a, b, x)
@@ -245,7 +245,7 @@ def betainc(a: Any, b: Any, x: Any) -> Array:
 def betaincc(a: Any, b: Any, x: Any) -> Array:
     """1 - betainc(a, b, x), precise where that is small.
 
-    >>> jsp.special.betaincc(1.0, 1.0, jnp.array([0.0, 0.25, 1.0]))
+    >>> betaincc(1.0, 1.0, jnp.array([0.0, 0.25, 1.0]))
     Array([1.  , 0.75, 0.  ], dtype=float32)
     """
     return special(special_beta.betaincc, "betaincc", a, b, x)
@@ -254,7 +254,7 @@ def betaincc(a: Any, b: Any, x: Any) -> Array:
 def betaincinv(a: Any, b: Any, y: Any) -> Array:
     """The x with betainc(a, b, x) = y: the quantile of the beta distribution.
 
-    >>> jsp.special.betaincinv(1.0, 1.0, jnp.array([0.25]))
+    >>> betaincinv(1.0, 1.0, jnp.array([0.25]))
     Array([0.25], dtype=float32)
     """
     return special(special_beta.betainc_inv, "betaincinv", a, b, y)
@@ -263,7 +263,7 @@ def betaincinv(a: Any, b: Any, y: Any) -> Array:
 def betainccinv(a: Any, b: Any, y: Any) -> Array:
     """The x with betaincc(a, b, x) = y.
 
-    >>> jsp.special.betainccinv(1.0, 1.0, jnp.array([0.25]))
+    >>> betainccinv(1.0, 1.0, jnp.array([0.25]))
     Array([0.75], dtype=float32)
     """
     return special(special_beta.betaincc_inv, "betainccinv", a, b, y)
@@ -276,7 +276,7 @@ def gammainc(a: Any, x: Any) -> Array:
     """The regularised lower incomplete gamma function P(a, x) (DLMF 8.2.4), differentiable in
     both.
 
-    >>> jsp.special.gammainc(1.0, jnp.array([0.0, jnp.inf]))
+    >>> gammainc(1.0, jnp.array([0.0, jnp.inf]))
     Array([0., 1.], dtype=float32)
     """
     return special(records.igamma, "gammainc", a, x)
@@ -285,7 +285,7 @@ def gammainc(a: Any, x: Any) -> Array:
 def gammaincc(a: Any, x: Any) -> Array:
     """1 - gammainc(a, x), precise where that is small.
 
-    >>> jsp.special.gammaincc(1.0, jnp.array([0.0, jnp.inf]))
+    >>> gammaincc(1.0, jnp.array([0.0, jnp.inf]))
     Array([1., 0.], dtype=float32)
     """
     return special(records.igammac, "gammaincc", a, x)
@@ -294,7 +294,7 @@ def gammaincc(a: Any, x: Any) -> Array:
 def gammaincinv(a: Any, y: Any) -> Array:
     """The x with gammainc(a, x) = y: the quantile of the gamma distribution.
 
-    >>> jsp.special.gammaincinv(1.0, jnp.array([0.0, 1.0]))
+    >>> gammaincinv(1.0, jnp.array([0.0, 1.0]))
     Array([ 0., inf], dtype=float32)
     """
     return special(special_beta.igamma_inv, "gammaincinv", a, y)
@@ -303,7 +303,7 @@ def gammaincinv(a: Any, y: Any) -> Array:
 def gammainccinv(a: Any, y: Any) -> Array:
     """The x with gammaincc(a, x) = y.
 
-    >>> jsp.special.gammainccinv(1.0, jnp.array([0.0, 1.0]))
+    >>> gammainccinv(1.0, jnp.array([0.0, 1.0]))
     Array([inf,  0.], dtype=float32)
     """
     return special(special_beta.igammac_inv, "gammainccinv", a, y)
@@ -317,7 +317,7 @@ def zeta(x: Any, q: Any = None) -> Array:
 
     The derivative in x is a difference quotient, good to about ten digits (DLMF 25.11).
 
-    >>> jsp.special.zeta(jnp.array([2.0]), 1.0).round(4)
+    >>> zeta(jnp.array([2.0]), 1.0).round(4)
     Array([1.6449], dtype=float32)
     """
     if q is None:

@@ -29,7 +29,7 @@ def expi(x: Any) -> Array:
     """The exponential integral Ei: the principal value of that of exp(t) / t from -inf to x
     (DLMF 6.2.5).
 
-    >>> jsp.special.expi(jnp.array([0.0, 1.0])).round(4)
+    >>> expi(jnp.array([0.0, 1.0])).round(4)
     Array([  -inf, 1.8951], dtype=float32)
     """
     return special(special_more.expi, "expi", x)
@@ -38,7 +38,7 @@ def expi(x: Any) -> Array:
 def exp1(x: Any) -> Array:
     """The exponential integral E1: that of exp(-t) / t from x to inf (DLMF 6.2.1).
 
-    >>> jsp.special.exp1(jnp.array([0.0, 1.0])).round(4)
+    >>> exp1(jnp.array([0.0, 1.0])).round(4)
     Array([   inf, 0.2194], dtype=float32)
     """
     return special(special_more.exp1, "exp1", x)
@@ -49,7 +49,7 @@ def expn(n: Any, x: Any) -> Array:
 
     nan where n is not whole; no derivative in n (MissingRule).
 
-    >>> jsp.special.expn(2, jnp.array([0.0, 1.0])).round(4)
+    >>> expn(2, jnp.array([0.0, 1.0])).round(4)
     Array([1.    , 0.1485], dtype=float32)
     """
     return special(special_more.expn, "expn", n, x)
@@ -60,7 +60,7 @@ def sici(x: Any) -> tuple[Array, Array]:
 
     Ci of a negative number is that of its absolute value.
 
-    >>> sine, cosine = jsp.special.sici(jnp.array([0.0]))
+    >>> sine, cosine = sici(jnp.array([0.0]))
     >>> sine, cosine
     (Array([0.], dtype=float32), Array([-inf], dtype=float32))
     """
@@ -71,7 +71,7 @@ def sici(x: Any) -> tuple[Array, Array]:
 def fresnel(x: Any) -> tuple[Array, Array]:
     """The integrals of sin(pi t**2 / 2) and of cos(pi t**2 / 2) from 0 to x (DLMF 7.2.7, 7.2.8).
 
-    >>> jsp.special.fresnel(jnp.array([jnp.inf]))
+    >>> fresnel(jnp.array([jnp.inf]))
     (Array([0.5], dtype=float32), Array([0.5], dtype=float32))
     """
     (x,) = reals("fresnel", x)
@@ -83,7 +83,7 @@ def spence(x: Any) -> Array:
 
     It is the dilogarithm of 1 - x (DLMF 25.12.2).
 
-    >>> jsp.special.spence(jnp.array([1.0]))
+    >>> spence(jnp.array([1.0]))
     Array([0.], dtype=float32)
     """
     return special(special_more.spence, "spence", x)
@@ -95,7 +95,7 @@ def spence(x: Any) -> Array:
 def i0e(x: Any) -> Array:
     """exp(-|x|) i0(x), which does not overflow.
 
-    >>> jsp.special.i0e(jnp.array([0.0, jnp.inf]))
+    >>> i0e(jnp.array([0.0, jnp.inf]))
     Array([1., 0.], dtype=float32)
     """
     return special(records.bessel_i0e, "i0e", x)
@@ -104,7 +104,7 @@ def i0e(x: Any) -> Array:
 def i1e(x: Any) -> Array:
     """exp(-|x|) i1(x), which does not overflow.
 
-    >>> jsp.special.i1e(jnp.array([0.0, jnp.inf]))
+    >>> i1e(jnp.array([0.0, jnp.inf]))
     Array([0., 0.], dtype=float32)
     """
     return special(records.bessel_i1e, "i1e", x)
@@ -119,7 +119,7 @@ def _unscaled(scaled: Array, x: Array) -> Array:
 def i0(x: Any) -> Array:
     """The modified Bessel function of the first kind, of order 0 (DLMF 10.25.2).
 
-    >>> jsp.special.i0(jnp.array([0.0]))
+    >>> i0(jnp.array([0.0]))
     Array([1.], dtype=float32)
     """
     (x,) = reals("i0", x)
@@ -129,7 +129,7 @@ def i0(x: Any) -> Array:
 def i1(x: Any) -> Array:
     """The modified Bessel function of the first kind, of order 1 (DLMF 10.25.2).
 
-    >>> jsp.special.i1(jnp.array([0.0]))
+    >>> i1(jnp.array([0.0]))
     Array([0.], dtype=float32)
     """
     (x,) = reals("i1", x)
@@ -143,7 +143,7 @@ def bessel_jn(z: Any, *, v: int, n_iter: int = 50) -> Array:
     recurrence, changes nothing here. Raises ArgumentError otherwise, DTypeError unless z is
     floating.
 
-    >>> jsp.special.bessel_jn(jnp.array([0.0]), v=1)
+    >>> bessel_jn(jnp.array([0.0]), v=1)
     Array([[1.],
            [0.]], dtype=float32)
     """
@@ -161,7 +161,7 @@ def hyp1f1(a: Any, b: Any, x: Any) -> Array:
 
     Derivatives in a and b are difference quotients, good to about ten digits.
 
-    >>> jsp.special.hyp1f1(1.0, 1.0, jnp.array([0.0]))
+    >>> hyp1f1(1.0, 1.0, jnp.array([0.0]))
     Array([1.], dtype=float32)
     """
     return special(special_more.hyp1f1, "hyp1f1", a, b, x)
@@ -172,7 +172,7 @@ def hyp2f1(a: Any, b: Any, c: Any, x: Any) -> Array:
 
     Derivatives in a, b and c are difference quotients, good to about ten digits.
 
-    >>> jsp.special.hyp2f1(1.0, 1.0, 1.0, jnp.array([0.5]))
+    >>> hyp2f1(1.0, 1.0, 1.0, jnp.array([0.5]))
     Array([2.], dtype=float32)
     """
     return special(special_more.hyp2f1, "hyp2f1", a, b, c, x)
@@ -191,7 +191,7 @@ def sph_harm_y(
     both angles. Degrees above ``n_max`` count as that. Raises DTypeError for n and m that are no
     integers, ArgumentError for ``diff_n``: differentiate the function in its place.
 
-    >>> jsp.special.sph_harm_y(0, 0, 0.5, 0.5).round(4)
+    >>> sph_harm_y(0, 0, 0.5, 0.5).round(4)
     Array(0.2821+0.j, dtype=complex64)
     """
     if diff_n is not None:

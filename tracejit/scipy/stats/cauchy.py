@@ -3,7 +3,7 @@
 logpdf: -log(pi) - log1p(z**2) - log(scale), z = (x - loc) / scale
 
 >>> from tracejit.scipy import stats
->>> stats.cauchy.cdf(jnp.array([-1.0, 0.0, 1.0]))
+>>> stats.cauchy.cdf(jnp.array([-1.0, 0.0, 1.0])).round(4)
 Array([0.25, 0.5 , 0.75], dtype=float32)
 """
 

@@ -31,7 +31,7 @@ def logpdf(x: Any, alpha: Any) -> Array:
     what is missing to 1. The result has the other axes. -inf where x is not on the simplex; nan
     where a concentration is not positive. Raises ShapeError for other shapes.
 
-    >>> jsp.stats.dirichlet.logpdf(jnp.array([0.5, 0.7]), jnp.array([1.0, 1.0]))
+    >>> logpdf(jnp.array([0.5, 0.7]), jnp.array([1.0, 1.0]))
     Array(-inf, dtype=float32)
     """
     x, alpha = _promoted("dirichlet.logpdf", x, alpha)
@@ -65,7 +65,7 @@ def _tolerance(x: Array, count: int) -> float:
 def pdf(x: Any, alpha: Any) -> Array:
     """The density at x with concentrations alpha: exp(logpdf(x, alpha)).
 
-    >>> jsp.stats.dirichlet.pdf(jnp.array([0.5]), jnp.array([2.0, 1.0]))
+    >>> pdf(jnp.array([0.5]), jnp.array([2.0, 1.0]))
     Array(1., dtype=float32)
     """
     return _ew.exp(logpdf(x, alpha))  # type: ignore[no-any-return]

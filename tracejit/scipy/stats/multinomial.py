@@ -26,7 +26,7 @@ def logpmf(x: Any, n: Any, p: Any) -> Array:
     -inf where x are no whole numbers, are negative or do not sum to n; nan where a chance is
     negative. Raises ShapeError where x or p is a scalar.
 
-    >>> jsp.stats.multinomial.logpmf(jnp.array([1.0, 2.0]), 2, jnp.array([0.5, 0.5]))
+    >>> logpmf(jnp.array([1.0, 2.0]), 2, jnp.array([0.5, 0.5]))
     Array(-inf, dtype=float32)
     """
     x, n, p = _promoted("multinomial.logpmf", x, n, p)
@@ -45,7 +45,7 @@ def logpmf(x: Any, n: Any, p: Any) -> Array:
 def pmf(x: Any, n: Any, p: Any) -> Array:
     """The probability of counts x in n draws with chances p: exp(logpmf(x, n, p)).
 
-    >>> jsp.stats.multinomial.pmf(jnp.array([2.0, 0.0]), 2, jnp.array([0.5, 0.5])).round(4)
+    >>> pmf(jnp.array([2.0, 0.0]), 2, jnp.array([0.5, 0.5])).round(4)
     Array(0.25, dtype=float32)
     """
     return _ew.exp(logpmf(x, n, p))  # type: ignore[no-any-return]

@@ -33,7 +33,7 @@ def logpdf(x: Any, mean: Any, cov: Any, allow_singular: None = None) -> Array:
     nan, or LinAlgError outside of jit. Raises ShapeError for other shapes, ArgumentError for
     ``allow_singular``.
 
-    >>> jsp.stats.multivariate_normal.logpdf(jnp.ones(2), 1.0, 1.0).round(3)
+    >>> logpdf(jnp.ones(2), 1.0, 1.0).round(3)
     Array(-1.838, dtype=float32)
     """
     if allow_singular is not None:
@@ -107,7 +107,7 @@ def _common(*shapes: tuple[int, ...]) -> tuple[int, ...]:
 def pdf(x: Any, mean: Any, cov: Any) -> Array:
     """The density at x with mean and covariance ``cov``: exp(logpdf(x, mean, cov)).
 
-    >>> jsp.stats.multivariate_normal.pdf(jnp.zeros(2), jnp.zeros(2), jnp.eye(2)).round(4)
+    >>> pdf(jnp.zeros(2), jnp.zeros(2), jnp.eye(2)).round(4)
     Array(0.1592, dtype=float32)
     """
     return _ew.exp(logpdf(x, mean, cov))  # type: ignore[no-any-return]

@@ -86,7 +86,7 @@ def rankdata(
     nan_policy="omit" only its own. Raises ArgumentError for another method or policy, ShapeError
     for an axis that is not there.
 
-    >>> jsp.stats.rankdata(jnp.array([1, 3, 2, 3]), "dense")
+    >>> rankdata(jnp.array([1, 3, 2, 3]), "dense")
     Array([1., 3., 2., 3.], dtype=float32)
     """
     if method not in METHODS:
@@ -137,7 +137,7 @@ def mode(
     nan is a value like others, unless nan_policy="omit". Of no elements the mode is nan, 0 times.
     Raises ShapeError for an axis that is not there, ArgumentError for another policy.
 
-    >>> jsp.stats.mode(jnp.array([3, 1, 2, 3])).mode
+    >>> mode(jnp.array([3, 1, 2, 3])).mode
     Array(3)
     """
     x = as_array(a)
@@ -175,7 +175,7 @@ def sem(
     ``ddof`` is taken off n for the standard deviation. nan_policy="omit" leaves nan out. Raises
     ShapeError for an axis that is not there, ArgumentError for another policy.
 
-    >>> jsp.stats.sem(jnp.array([1.0, 2.0, 3.0])).round(4)
+    >>> sem(jnp.array([1.0, 2.0, 3.0])).round(4)
     Array(0.5774, dtype=float32)
     """
     x = to_inexact(a)

@@ -3,7 +3,7 @@
 logpdf: norm.logpdf(z) - log(ndtr(b) - ndtr(a)) - log(scale), z = (x - loc) / scale
 
 >>> from tracejit.scipy import stats
->>> stats.truncnorm.cdf(jnp.array([-1.0, 0.0, 1.0]), -1.0, 1.0)
+>>> stats.truncnorm.cdf(jnp.array([-1.0, 0.0, 1.0]), -1.0, 1.0).round(4)
 Array([0. , 0.5, 1. ], dtype=float32)
 """
 
