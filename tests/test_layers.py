@@ -57,6 +57,7 @@ LAZY_DOORS = {
     ("tracejit.ops", "tracejit.frontend.segments"),
     ("tracejit.runtime.cpu", "tracejit.codegen.llvm"),
     ("tracejit.runtime.cpu", "tracejit.codegen.llvm_ops"),
+    ("tracejit.runtime.cpu", "tracejit.kernel.complex"),
     ("tracejit.runtime.cpu", "tracejit.kernel.math"),
     ("tracejit.runtime.cpu", "tracejit.kernel.math_half"),
     ("tracejit.runtime.cpu", "tracejit.codegen.quick"),

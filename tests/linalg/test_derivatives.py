@@ -138,13 +138,26 @@ def test_gradient_of_det_is_the_cofactors(rank: int) -> None:
     np.testing.assert_allclose(tj.grad(la.det)(x), minors, atol=1e-12)
 
 
-def test_coinciding_eigenvalues_keep_functions_of_their_space_finite() -> None:
-    """exp through eigh at the identity, where no vector is determined: the derivative is e dA."""
-    found = tj.jvp(lambda x: spectral(la.eigh(x)), (np.eye(3),), (np.diag([1.0, 2.0, 3.0]),))[1]
-    np.testing.assert_allclose(found, np.e * np.diag([1.0, 2.0, 3.0]), rtol=1e-12)
+def test_coinciding_eigenvalues_keep_what_their_space_determines() -> None:
+    x, turn = np.diag([1.0, 1.0, 3.0]), draw(3, 3, complex=False)
+
+    def along(function: Any) -> Any:
+        def at(t: Any) -> Any:
+            return function(x + t * (turn + turn.T))
+
+        step = 1e-6
+        slope = (np.asarray(at(step)) - np.asarray(at(-step))) / (2 * step)
+        return tj.jvp(at, (0.0,), (1.0,))[1], slope
+
+    for function in (
+        lambda a: projector(la.eigh(a)[1][:, :2]),
+        lambda a: jnp.sum(la.eigvalsh(a)[:2] ** 2),
+        lambda a: projector(la.svd(a)[0][:, 1:]),
+        lambda a: jnp.sum(la.svdvals(a)[1:]),
+    ):
+        np.testing.assert_allclose(*along(function), atol=1e-7)
     assert np.isfinite(tj.grad(lambda x: jnp.sum(spectral(la.eigh(x))))(np.zeros((3, 3)))).all()
     assert np.isfinite(tj.grad(lambda x: jnp.sum(la.svd(x)[0]))(np.eye(3))).all()
-    np.testing.assert_allclose(tj.grad(lambda x: jnp.sum(la.eigvalsh(x)))(np.eye(2)), np.eye(2))
 
 
 def test_pseudo_inverse_of_a_singular_matrix() -> None:
@@ -179,3 +192,26 @@ def test_shared_matrix_is_solved_once_for_a_batch() -> None:
     np.testing.assert_allclose(found, np.linalg.solve(a, b.T).T, rtol=1e-12)
     lower = tj.vmap(lambda y: linalg.triangular_solve(a, y[None], lower=True))(b)[:, 0]
     np.testing.assert_allclose(lower @ np.tril(a), b, rtol=1e-10)
+
+
+def test_in_loops_and_branches() -> None:
+    a = matrix(False)
+
+    def steps(x: Any) -> Any:
+        def step(y: Any, _: Any) -> Any:
+            y = la.solve(a, jnp.cos(y))
+            return y, tj.lax.cond(
+                y[0] > 0, lambda: la.det(a * y[0]), lambda: jnp.sum(la.svdvals(a))
+            )
+
+        return tj.lax.scan(step, x, None, length=3)
+
+    x, wanted = np.ones(3), []
+    for _ in range(3):
+        x = np.linalg.solve(a, np.cos(x))
+        wanted.append(np.linalg.det(a * x[0]) if x[0] > 0 else np.linalg.svd(a)[1].sum())
+    for function in (steps, tj.jit(steps)):
+        found = function(np.ones(3))
+        np.testing.assert_allclose(found[0], x, rtol=1e-12)
+        np.testing.assert_allclose(found[1], wanted, rtol=1e-12)
+    check_grads(lambda x: steps(x)[0], (np.ones(3),), 1)

@@ -129,7 +129,7 @@ WRONG: list[tuple[Callable[[], Any], type[Exception], str]] = [
     (lambda: linalg.svd(ONE, subset_by_index=(0, 3)), errors.ArgumentError, "does not lie"),
     (lambda: linalg.svd(ONE, subset_by_index=2), errors.ArgumentError, "is a pair"),
     (lambda: linalg.qdwh(np.ones((2, 3))), errors.ShapeError, "at least as many rows"),
-    (lambda: linalg.triangular_solve(ONE, np.ones((3, 2))), errors.ShapeError, "do not fit"),
+    (lambda: linalg.triangular_solve(ONE, np.ones((2, 3))), errors.ShapeError, "do not fit"),
     (
         lambda: linalg.triangular_solve(ONE, np.ones((2, 2), "float32")),
         errors.DTypeError,
@@ -146,7 +146,7 @@ WRONG: list[tuple[Callable[[], Any], type[Exception], str]] = [
         errors.ShapeError,
         "do not fit",
     ),
-    (lambda: linalg.tridiagonal_solve(*[np.ones(2)] * 3, np.ones(2)), errors.ShapeError, ""),
+    (lambda: linalg.tridiagonal_solve(*[np.ones(2)] * 3, np.ones(2)), errors.ShapeError, "stacks"),
     (lambda: jnp.linalg.solve(ONE, np.ones(3)), errors.ShapeError, "do not fit"),
     (lambda: jnp.linalg.solve(np.ones((2, 3)), np.ones(2)), errors.ShapeError, "square"),
     (

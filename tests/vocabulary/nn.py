@@ -45,7 +45,7 @@ def by_torch(function: Callable[..., Any]) -> Callable[..., Any]:
 
 def attention(q: Any, k: Any, v: Any, bias: Any = 0, mask: Any = True, **options: Any) -> Any:
     """In the precision of the operands; JAX takes the softmax in float32."""
-    k, v = (np.repeat(x, 2, axis=2) for x in (k, v))
+    k, v = (np.repeat(x, q.shape[2] // x.shape[2], axis=2) for x in (k, v))
     logits = np.einsum("btnh,bsnh->bnts", q, k) * options.get("scale", q.shape[-1] ** -0.5) + bias
     allowed = np.broadcast_to(mask, logits.shape)
     if options.get("is_causal"):
@@ -70,6 +70,56 @@ ATTENTION = [
         {"mask": mask(1, 1, 5, 6), "scale": 0.3},
         {"key_value_seq_lengths": ints(2, low=1, below=6, dtype="int32")},
     )
+]
+
+
+def rotated(x: np.ndarray, *_: Any, interleaved: bool = True, **__: Any) -> np.ndarray:
+    """Pairs as complex numbers, turned."""
+    time, half = x.shape[-3], x.shape[-1] // 2
+    wide = np.exp(1j * np.arange(time)[:, None, None] * 10000.0 ** (-np.arange(half) / half))
+    parts = (x[..., ::2], x[..., 1::2]) if interleaved else (x[..., :half], x[..., half:])
+    turned = (parts[0] + 1j * parts[1]) * wide
+    if interleaved:
+        return np.stack([turned.real, turned.imag], -1).reshape(x.shape).astype(x.dtype)
+    return np.concatenate([turned.real, turned.imag], -1).astype(x.dtype)
+
+
+HEADS = {
+    **{name: {"kernel": real(6, 2, 4), "bias": real(2, 4)} for name in ("query", "key", "value")},
+    "out": {"kernel": real(2, 4, 6), "bias": real(6)},
+}
+
+
+def multi_head(params: Any, x: np.ndarray, source: Any = None, **options: Any) -> Any:
+    source = x if source is None else source
+    q, k, v = (
+        np.einsum("btf,fnh->btnh", x if name == "query" else source, params[name]["kernel"])
+        + params[name]["bias"]
+        for name in ("query", "key", "value")
+    )
+    if options.pop("rotary", False):
+        q, k = rotated(q), rotated(k)
+    y = attention(q, k, v, **options)
+    return np.einsum("btnh,nhf->btf", y, params["out"]["kernel"]) + params["out"]["bias"]
+
+
+ATTENTION += [
+    case(NN + "rotary_embedding", real(2, 5, 2, 6), reference=rotated),
+    case(NN + "rotary_embedding", real(5, 2, 6), interleaved=False, reference=rotated),
+    case(NN + "multi_head_attention", HEADS, real(2, 4, 6), reference=multi_head, tol32=1e-3),
+    *(
+        case(
+            NN + "multi_head_attention",
+            *(HEADS, real(2, 4, 6), real(2, 4, 6)),
+            **options,
+            reference=multi_head,
+            tol32=1e-3,
+        )
+        for options in (
+            {"is_causal": True, "rotary": True},
+            {"bias": real(4, 4), "mask": mask(2, 1, 1, 4)},
+        )
+    ),
 ]
 
 # ---- layers --------------------------------------------------------------------------------------
@@ -441,14 +491,6 @@ LOSS_CASES = [
             - np.sqrt(((a - n) ** 2).sum(-1) + 1e-6)
             + margin,
             0,
-        ),
-    ),
-    case(
-        LOSSES + "binary_dice_loss",
-        *(UNIT, real(3, 4, low=0, high=1)),
-        apply_sigmoid=False,
-        reference=lambda x, y, apply_sigmoid: (
-            1 - (2 * (x * y).sum(1) + 1) / (x.sum(1) + y.sum(1) + 1)
         ),
     ),
     case(

@@ -17,6 +17,25 @@ def nn(name: str, *args: Any, **options: Any) -> Case:
     return case(f"tracejit.nn.{name}", *args, **{"dtypes": FLOATS, **options})
 
 
+def attention(
+    q: Any,
+    k: Any,
+    v: Any,
+    bias: Any = 0.0,
+    mask: Any = True,
+    scale: Any = None,
+    is_causal: bool = False,
+) -> np.ndarray:
+    """Scaled dot products in NumPy; (batch, length, heads, width), keys' heads repeated."""
+    k, v = (np.repeat(x, q.shape[2] // x.shape[2], 2) for x in (k, v))
+    scale = 1 / np.sqrt(q.shape[-1]) if scale is None else scale
+    weights = np.einsum("bqhd,bkhd->bhqk", q, k) * scale + bias
+    if is_causal:
+        mask = np.tril(np.ones(weights.shape[2:], bool))
+    weights = scipy.special.softmax(np.where(mask, weights, -np.inf), -1)
+    return np.einsum("bhqk,bkhd->bqhd", weights, v)
+
+
 _X = of(lambda x: np.where(np.abs(x) < 0.05, x.dtype.type(0.3), x), real(3, 4, low=-4.0, high=4.0))
 ACTIVATIONS = [
     *(
@@ -114,6 +133,7 @@ ACTIVATIONS = [
         real(2, 5, 2, 4),
         real(2, 5, 2, 4),
         dtypes=FLOATS[1:],
+        reference=attention,
     ),
     nn(
         "dot_product_attention",
@@ -123,6 +143,7 @@ ACTIVATIONS = [
         is_causal=True,
         scale=0.3,
         dtypes=FLOATS[1:],
+        reference=attention,
     ),
     nn(
         "dot_product_attention",
@@ -132,6 +153,7 @@ ACTIVATIONS = [
         bias=real(1, 2, 3, 3),
         mask=of(lambda m: m | np.eye(3, dtype=bool), mask(1, 2, 3, 3)),
         dtypes=FLOATS[1:],
+        reference=attention,
     ),
 ]
 CASES = ACTIVATIONS

@@ -207,6 +207,19 @@ def jax() -> Any:
     return module
 
 
+def jax_in_single(path: str) -> Callable[..., Any]:
+    """JAX's function as it is by default, without 64 bits: ``jax_in_single("jax.random.ball")``."""
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        try:
+            with jax().enable_x64(False):
+                return at_path(path)(*args, **kwargs)
+        except ModuleNotFoundError as error:
+            raise NoReference("JAX is not installed") from error
+
+    return call
+
+
 def at_path(path: str) -> Any:
     """The object at a dotted path: modules as far as they go, then attributes."""
     parts = path.split(".")

@@ -18,9 +18,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from tracejit.codegen.llvm_emit import Level, is_constant, literal, memory
-from tracejit.codegen.llvm_memory import Buffer, Value, iota
+from tracejit.codegen.llvm_memory import Buffer, Value, in_turn, iota
 from tracejit.codegen.llvm_ops import Spelling, apply
 from tracejit.codegen.llvm_scan import (
     register_arrays,
@@ -203,9 +204,15 @@ class Printer(Vectors):
 
     def block(self, body: Sequence[Stmt]) -> None:
         """Print statements; what they declare ends with them."""
-        for s in body:
+        last: Stmt | None = None
+        for s, following in zip(body, (*body[1:], None), strict=True):
             self.memo = {}
-            self.statement(s)
+            if last is not None:
+                last = None  # it was written together with the one before
+            elif in_turn(s, following) and self.pair_stored(s, following):
+                last = s
+            else:
+                self.statement(s)
         self.memo = {}
         for s in body:
             if isinstance(s, Local):
@@ -214,6 +221,12 @@ class Printer(Vectors):
             elif isinstance(s, Scratch) and s.name in self.registers:
                 for name in self.elements(s.name):
                     self.env.pop(name, None)
+
+    def pair_stored(self, first: Any, second: Any) -> bool:
+        """Two stores written as one; False where they are not, and are to be printed."""
+        if first.buffer in self.registers or self.rest is not None:
+            return False
+        return self.store_in_turn(first, second)
 
     def statement(self, s: Stmt) -> None:
         if self.rest is not None:

@@ -15,10 +15,10 @@ from __future__ import annotations
 from tracejit.codegen.llvm_emit import Emitter, is_constant, memory, reg
 from tracejit.codegen.llvm_ops import Spelling
 from tracejit.codegen.llvm_shift import LINE, order, sources
-from tracejit.codegen.llvm_strided import LONGEST_STEP, lane_masks, merged, starts
+from tracejit.codegen.llvm_strided import LONGEST_STEP, lane_masks, merged, shuffled, starts
 from tracejit.ir.expr import Const, Expr, Load, Op, Var, walk
 from tracejit.ir.types import DTYPES
-from tracejit.kernel.nodes import Store
+from tracejit.kernel.nodes import Stmt, Store
 from tracejit.record import dataclass
 
 #: a scalar's text, or one text per unrolled vector
@@ -432,6 +432,31 @@ class Memory(Emitter):
             else:
                 self.scatter(buffer, self.lane_pointers(buffer, p, offset, part), wide[part], m)
 
+    def store_in_turn(self, first: Store, second: Store) -> bool:
+        """Two vectors whose elements lie in turn, written as whole vectors; False where they do not
+        lie so, and nothing is written.
+        """
+        buffer = self.buffers[first.buffer]
+        if not self.width or buffer.dtype not in ("f32", "f64"):
+            return False
+        offset = self.flat(buffer, first.index)
+        if offset.apart != 2:
+            return False
+        guard = None if first.guard is None else self.value(first.guard)
+        values = [self.wide(self.value(s.value), buffer.dtype) for s in (first, second)]
+        self.stored(first.buffer)
+        mask = self.both(self.mask, guard)
+        masks = mask if mask is not None else (None,) * self.parts
+        p, w, element = self.pointer(buffer, offset), self.width, memory(buffer.dtype)
+        for part, (a, b, m) in enumerate(zip(*values, masks, strict=True)):
+            for half in (0, 1):
+                order = [(half * w + k) // 2 + w * (k % 2) for k in range(w)]
+                at = Linear(offset.const + part * w + half * w, offset.terms, "1")
+                on = None if m is None else shuffled(self.emit, "i1", m, m, order)
+                v = shuffled(self.emit, element, a, b, order)
+                self.store_vector(buffer, p, at, part, v, on)
+        return True
+
     def store_scalar(self, buffer: Buffer, offset: Linear, v: str, conds: list[str]) -> None:
         p = self.displaced(buffer, self.pointer(buffer, offset), offset.const)
         if buffer.dtype == "bool":
@@ -494,6 +519,17 @@ class Memory(Emitter):
             f"call void @llvm.masked.scatter.{name}.v{w}p0({typed}, <{w} x ptr> {p}, i32 {size}, "
             f"<{w} x i1> {on})"
         )
+
+
+def in_turn(first: Stmt, second: Stmt | None) -> bool:
+    """Whether two stores write places 0 and 1 of a last axis, under one condition, what is known
+    before both: the parts of a complex number.
+    """
+    match first, second:
+        case Store(index=(*a, Const(value=0))), Store(index=(*b, Const(value=1)), value=Var()):
+            same = first.buffer == second.buffer and first.guard is second.guard
+            return same and a == b
+    return False
 
 
 def iota(width: int, start: int = 0) -> str:

@@ -42,7 +42,7 @@ def lane_masks(emit: Emit, mask: str, step: int, width: int) -> list[str]:
         for lane, (source, place) in enumerate(lanes):
             if source == vector:
                 order[place] = lane
-        masks.append(_shuffled(emit, "i1", mask, "zeroinitializer", order))
+        masks.append(shuffled(emit, "i1", mask, "zeroinitializer", order))
     return masks
 
 
@@ -57,11 +57,11 @@ def merged(emit: Emit, element: str, vectors: Sequence[str], step: int, width: i
         ]
         # lanes of vectors that come later are anything
         order = [k if lanes[lane][0] <= number else 0 for lane, k in enumerate(order)]
-        value = _shuffled(emit, element, value, vector, order)
+        value = shuffled(emit, element, value, vector, order)
     return value
 
 
-def _shuffled(emit: Emit, element: str, a: str, b: str, order: Sequence[int]) -> str:
+def shuffled(emit: Emit, element: str, a: str, b: str, order: Sequence[int]) -> str:
     width = len(order)
     lanes = ", ".join(f"i32 {k}" for k in order)
     return emit(

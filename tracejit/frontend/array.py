@@ -29,6 +29,7 @@ from tracejit.errors import (
 )
 from tracejit.frontend import methods, on_device, placement
 from tracejit.frontend.operators import Operators
+from tracejit.frontend.rewrite import active
 from tracejit.frontend.trace import Trace, current_trace, leaked
 from tracejit.ir import interp
 from tracejit.ir.graph import Atom, Literal, Node, Value
@@ -55,22 +56,26 @@ class Kind:
 
 
 class Donated:
-    """Takes the place of the memory of an Array that was donated to ``function``."""
+    """Takes the place of the memory of an Array that was donated to ``function``, or deleted where
+    that is None.
+    """
 
     __slots__ = ("function",)
 
-    def __init__(self, function: str) -> None:
+    def __init__(self, function: str | None) -> None:
         self.function = function
 
     def __bool__(self) -> bool:
         return False
 
     def array(self, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+        name, what = self.function, f"this array, {TensorType(dtype, shape)}, has been deleted"
+        if name is None:
+            raise DeletedArrayError(f"{what} by its delete()", at=source.here())
         raise DeletedArrayError(
-            f"this array, {TensorType(dtype, shape)}, has been deleted: its memory was donated to "
-            f"`{self.function}`",
+            f"{what}: its memory was donated to `{name}`",
             at=source.here(),
-            hint=f"use what `{self.function}` returned, or call it with jnp.copy of the array",
+            hint=f"use what `{name}` returned, or call it with jnp.copy of the array",
         )
 
 
@@ -149,6 +154,17 @@ class Array(user_methods()(Operators)):  # type: ignore[misc]
             held = self._array if self._value is None else self._value.type
             found = self._kind = kind_for(held.dtype, held.shape, self._is_weak)
         return found
+
+    def delete(self) -> None:
+        """Give the memory back now, on whatever device; using the array later is a
+        DeletedArrayError.
+
+        >>> x = jnp.ones(3)
+        >>> x.delete()
+        >>> x.is_deleted()
+        True
+        """
+        self._array, self._place = None, Donated(None)
 
     @property
     def _has_value(self) -> bool:
@@ -234,7 +250,7 @@ class Array(user_methods()(Operators)):  # type: ignore[misc]
             f"of `{trace.function}`",
             at=at,
             notes=notes,
-            hint=hint or (hints.concrete(what, *at.text()) if at else ""),
+            hint=hint or (hints.concrete(what, *at.text(), rewritten=active.is_on()) if at else ""),
         )
 
     def origin(self) -> str:

@@ -21,7 +21,7 @@ import functools
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 from tracejit.errors import ArgumentError, GradError, TracejitError
 from tracejit.frontend import methods
@@ -53,6 +53,8 @@ from tracejit.tree_util import (
 )
 
 Function = Callable[..., Any]
+P = ParamSpec("P")
+R = TypeVar("R")
 
 #: a rule may call its own function; its rules are then traced inside, down to this depth. It bounds
 #: the order of derivatives of such functions; one of higher order is an error
@@ -481,12 +483,12 @@ class checkpoint_policies:  # noqa: N801 - a namespace
 
 
 def checkpoint(
-    fun: Function,
+    fun: Callable[P, R],
     *,
     prevent_cse: bool = True,
     policy: Policy | None = None,
     static_argnums: int | Sequence[int] = (),
-) -> Function:
+) -> Callable[P, R]:
     """``fun``, whose intermediate values are computed again in the backward pass instead of being
     kept.
 

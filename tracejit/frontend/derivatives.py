@@ -12,7 +12,7 @@ from __future__ import annotations
 import functools
 import operator
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, ParamSpec
 
 import numpy as np
 import optree
@@ -42,6 +42,7 @@ from tracejit.transform.forward import jvp_graph, linearize_graph
 from tracejit.tree_util import Partial, check_same_structure, register_pytree_node
 
 Function = Callable[..., Any]
+P = ParamSpec("P")
 FLOAT0 = methods.float0_zeros(np.empty(())).dtype
 
 
@@ -127,12 +128,12 @@ def _check_scalar(call: FlatCall, y: Array, what: str, holomorphic: bool) -> Non
 
 @user_traceback
 def value_and_grad(
-    fun: Function,
+    fun: Callable[P, Any],
     argnums: int | Sequence[int] = 0,
     has_aux: bool = False,
     holomorphic: bool = False,
     allow_int: bool = False,
-) -> Function:
+) -> Callable[P, Any]:
     """A function giving ``(fun(*args), gradient)``; with ``has_aux``, ``((value, aux), gradient)``.
 
     Options and errors are those of ``grad``.
@@ -179,12 +180,12 @@ def _grads_tree(
 
 @user_traceback
 def grad(
-    fun: Function,
+    fun: Callable[P, Any],
     argnums: int | Sequence[int] = 0,
     has_aux: bool = False,
     holomorphic: bool = False,
     allow_int: bool = False,
-) -> Function:
+) -> Callable[P, Any]:
     """A function that gives the gradient of ``fun``; with ``has_aux``, ``(gradient, aux)``.
 
     It has the structure, shapes and dtypes of the arguments at ``argnums`` (a tuple for a sequence

@@ -10,18 +10,25 @@ from __future__ import annotations
 
 import functools
 import inspect
-import operator
 import types
 import weakref
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Concatenate,
+    Generic,
+    ParamSpec,
+    TypedDict,
+    TypeVar,
+    Unpack,
+    overload,
+)
 
-import numpy as np
 import optree
 
-from tracejit import hints, source
+from tracejit import source
 from tracejit.config import Settings, config, legal
 from tracejit.errors import ArgumentError, hide_frames, user_traceback
 from tracejit.frontend import key_uses, watch
@@ -37,15 +44,17 @@ from tracejit.frontend.call import (
 )
 from tracejit.frontend.compiled import Compiled, kind_of
 from tracejit.frontend.devices import CPU, name_of
+from tracejit.frontend.lowered import Lowered
 from tracejit.frontend.named_axes import in_scope
 from tracejit.frontend.on_device import OnDevice, choose, compile_on, stages_on
 from tracejit.frontend.placement import snapshot
+from tracejit.frontend.rewrite import active
 from tracejit.frontend.rewrite.entry import controlled
 from tracejit.frontend.shapes import eval_shape, stand_ins
+from tracejit.frontend.statics import Bound, Split, exact, positions_and_names
 from tracejit.frontend.structure import Read, reader
 from tracejit.frontend.trace import Traced, current_trace
 from tracejit.lazy import lazy, prefetch
-from tracejit.record import dataclass
 from tracejit.tree_util import NAMESPACE
 
 if TYPE_CHECKING:
@@ -57,6 +66,9 @@ _replay = lazy("tracejit.runtime.replay")
 
 current_settings = config.current
 
+P = ParamSpec("P")
+Q = ParamSpec("Q")
+R = TypeVar("R")
 Program = Compiled | OnDevice | Callable[[Sequence[Any]], Any]
 
 #: structures of arguments that a call is compared with before the registry of pytrees is asked
@@ -73,26 +85,11 @@ class Structure:
         self.again = False
 
 
-@dataclass(frozen=True)
-class Split:
-    """Which arguments of a call are static, by position and by name, and which are not."""
-
-    positions: tuple[int, ...]
-    others: tuple[int, ...]
-    names: tuple[str, ...]
-    other_names: tuple[str, ...]
-
-    @cached_property
-    def fixed(self) -> bool:
-        """Whether there are any."""
-        return bool(self.positions or self.names)
-
-
 #: every jitted function alive, for ``clear_caches``
 ALL_JITTED: weakref.WeakSet[Jitted] = weakref.WeakSet()
 
 
-class Jitted:
+class Jitted(Generic[P, R]):
     """A function compiled on demand, once per structure, dtypes and shapes of its arguments."""
 
     def __init__(
@@ -124,13 +121,35 @@ class Jitted:
         self._in_class = True
         self._plain = False
 
+    @overload
+    def __get__(self, instance: None, owner: Any = None) -> Jitted[P, R]: ...
+
+    @overload
+    def __get__(
+        self: Jitted[Concatenate[Any, Q], R], instance: object, owner: Any = None
+    ) -> Callable[Q, R]: ...
+
     def __get__(self, instance: Any, owner: Any = None) -> Any:
         return self if instance is None else types.MethodType(self, instance)
 
     def __reduce__(self) -> Any:
-        return (_find, (self._fun.__module__, self._fun.__qualname__))
+        """By name: of this, or of the function where that has the name itself. ArgumentError for
+        functions that no name leads to.
+        """
+        module, name = self._fun.__module__, self._fun.__qualname__
+        found = _find(module, name)
+        if found is self:
+            return (_find, (module, name))
+        if found is not self._fun:
+            raise ArgumentError(
+                f"`{name}` of {module} cannot be pickled: it is not found by that name",
+                at=source.here(),
+                hint="define it at the top of a module; lambdas and local functions have no name",
+            )
+        options = (self._static, self._donate, self._backend, self._mode, self._threads)
+        return (Jitted, (self._fun, *options, self._device))
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         try:  # in place of user_traceback: one Python call less on the fast path
             given, split, fixed = (args, kwargs), None, None
             if not self._plain:
@@ -215,7 +234,7 @@ class Jitted:
         if split is None or not split.fixed:
             return self._fun
         named = {name: kwargs[name] for name in split.names}
-        return _Bound(self._fun, args, split.positions, named)
+        return Bound(self._fun, args, split.positions, named)
 
     def _of_dynamic(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any, Any]:
         """The function of the dynamic arguments alone, and these."""
@@ -249,10 +268,10 @@ class Jitted:
         """The numbers of the leaves that are donated."""
         places = (
             [k for k in range(len(fun.args)) if k not in fun.static]
-            if isinstance(fun, _Bound)
+            if isinstance(fun, Bound)
             else list(range(len(args)))
         )
-        count = len(fun.args) if isinstance(fun, _Bound) else len(args)
+        count = len(fun.args) if isinstance(fun, Bound) else len(args)
         names = sorted(kwargs)
         given = [k in self._donate or k - count in self._donate for k in places]
         given += [name in self._donate for name in names]
@@ -302,7 +321,8 @@ class Jitted:
         key = (call.treedef, fixed, config.current(), in_scope(), *kinds)
         traced = self._graphs.get(key)
         if traced is None:
-            traced = trace_call(call, "jit")
+            with active.rewriting(None):  # by its own option, not by the caller's
+                traced = trace_call(call, "jit")
             if all(a._trace is None for a in traced.captured):
                 traced = replace(traced, captured=_snapshot(traced))
                 self._graphs[key] = traced
@@ -319,10 +339,22 @@ class Jitted:
 
         Arguments may be arrays or ShapeDtypeStructs.
         """
-        call = self._call_of(args, kwargs)
+        return self._stages_of(self._call_of(args, kwargs))
+
+    def _stages_of(self, call: FlatCall) -> Stages:
         traced = trace_call(call, "jit")
         device, _ = choose(call, traced.captured, self._device, self._backend)
         return stages_on(traced.graph, device, self._threads)  # type: ignore[no-any-return]
+
+    @user_traceback
+    def lower(self, *args: Any, **kwargs: Any) -> Lowered:
+        """What ``jax.jit(f).lower`` gives: ``.as_text()``, and ``.compile()`` for a program of
+        these types alone. Arguments may be arrays or ShapeDtypeStructs.
+        """
+        call = self._call_of(args, kwargs)
+        return Lowered(
+            call, lambda: self._stages_of(call), lambda: self._compile(call, config.current())
+        )
 
     @user_traceback
     def source(self, *args: Any, **kwargs: Any) -> str:
@@ -357,51 +389,38 @@ def _snapshot(traced: Traced) -> tuple[Array, ...]:
     return tuple(snapshot(array) for array in traced.captured)
 
 
-def exact(value: Any) -> tuple[Any, ...]:
-    """A static argument as a key: 2, 2.0 and True are equal, and so are 0.0 and -0.0, but programs
-    for them differ.
-    """
-    kind = type(value)
-    if isinstance(value, tuple):
-        return kind, tuple(map(exact, value))
-    if isinstance(value, float | complex | np.inexact):
-        return kind, repr(value)
-    return kind, value
-
-
-@dataclass(frozen=True)
-class _Bound:
-    """``fun`` with its static arguments put back in place."""
-
-    fun: Callable[..., Any]
-    args: tuple[Any, ...]
-    static: tuple[int, ...]
-    named: dict[str, Any]
-
-    def __call__(self, *dynamic: Any, **kwargs: Any) -> Any:
-        rest = iter(dynamic)
-        full = [a if k in self.static else next(rest) for k, a in enumerate(self.args)]
-        return call_user(self.fun, full, {**kwargs, **self.named})
-
-    @property
-    def __name__(self) -> str:
-        return function_name(self.fun)
-
-    @property
-    def __signature__(self) -> inspect.Signature:
-        parameters = list(inspect.signature(self.fun).parameters.values())
-        kept = [
-            p for k, p in enumerate(parameters) if k not in self.static and p.name not in self.named
-        ]
-        return inspect.Signature(kept)
-
-
 def _find(module: str, name: str) -> Any:
-    """A jitted function by its name, for pickle."""
+    """What is called so, for pickle; None where nothing is."""
     found: Any = __import__(module, fromlist=["_"])
     for part in name.split("."):
-        found = getattr(found, part)
+        found = getattr(found, part, None)
     return found
+
+
+class JitOptions(TypedDict, total=False):
+    """The keyword arguments of ``jit``, for type checkers."""
+
+    static_argnums: int | Sequence[int]
+    static_argnames: str | Iterable[str]
+    donate_argnums: int | Sequence[int]
+    donate_argnames: str | Iterable[str]
+    backend: str | None
+    mode: str | None
+    threads: int | None
+    device: Any
+    inline: bool
+    keep_unused: bool
+    control_flow: bool
+
+
+@overload
+def jit(fun: Callable[P, R], **options: Unpack[JitOptions]) -> Jitted[P, R]: ...
+
+
+@overload
+def jit(
+    fun: None = None, **options: Unpack[JitOptions]
+) -> Callable[[Callable[P, R]], Jitted[P, R]]: ...
 
 
 @user_traceback
@@ -456,8 +475,8 @@ def jit(
     check_function("jit", fun)
     load_compiler()
     _check_options(backend, mode, threads, device)
-    donate = _positions_and_names(fun, "donate", donate_argnums, donate_argnames)
-    static = _positions_and_names(fun, "static", static_argnums, static_argnames)
+    donate = positions_and_names(fun, "donate", donate_argnums, donate_argnames)
+    static = positions_and_names(fun, "static", static_argnums, static_argnames)
     if control_flow:
         fun = controlled(fun)
     return Jitted(fun, static, donate, backend, mode, threads, device)
@@ -479,65 +498,7 @@ def _check_options(backend: str | None, mode: str | None, threads: int | None, d
         )
 
 
-def _positions_and_names(
-    fun: Callable[..., Any],
-    what: str,
-    numbers: int | Sequence[int],
-    names: str | Iterable[str],
-) -> frozenset[int | str]:
-    """Arguments of ``fun`` as a set of positions and names, each both ways."""
-    try:
-        positions = {numbers} if isinstance(numbers, int) else set(map(operator.index, numbers))
-    except TypeError as error:
-        raise ArgumentError(
-            f"jit: {what}_argnums is an integer or a sequence of them, not {numbers!r}",
-            at=source.here(),
-            hint=f"names go into {what}_argnames",
-        ) from error
-    words = {names} if isinstance(names, str) else names
-    if not isinstance(words, Iterable) or any(not isinstance(word, str) for word in words):
-        raise ArgumentError(
-            f"jit: {what}_argnames is a name or a sequence of them, not {names!r}",
-            at=source.here(),
-            hint=f"positions go into {what}_argnums",
-        )
-    return static_names(fun, positions, set(words), what)
-
-
 @functools.cache
 def load_compiler() -> None:
     """Begin to load the compiler beside whatever the user does until the first call."""
     prefetch(lambda: _executable.warm_up())
-
-
-def static_names(
-    fun: Callable[..., Any], numbers: set[int], names: set[str], what: str = "static"
-) -> frozenset[int | str]:
-    """Positions and names of static arguments, each given both ways where the signature tells."""
-    try:
-        parameters = list(inspect.signature(fun).parameters.values())
-    except (TypeError, ValueError):
-        return frozenset(numbers | names)
-    positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
-    variadic = any(p.kind is p.VAR_KEYWORD for p in parameters)
-    for name in names:
-        if not variadic and all(p.name != name for p in parameters):
-            raise ArgumentError(
-                f"jit: `{function_name(fun)}` has no argument `{name}` to be {what}",
-                at=source.here(),
-                hint=hints.name(name, [p.name for p in parameters]),
-            )
-    most = len(positional)
-    for number in numbers:
-        if not any(p.kind is p.VAR_POSITIONAL for p in parameters) and not -most <= number < most:
-            raise ArgumentError(
-                f"jit: `{function_name(fun)}` has no argument {number} to be {what}",
-                at=source.here(),
-                hint=f"it takes {most} positional arguments, counted from 0",
-            )
-    found: set[int | str] = {*numbers, *names}
-    found |= {k for k, p in enumerate(positional) if p.name in names}
-    found |= {
-        p.name for k, p in enumerate(positional) if k in numbers or k - len(positional) in numbers
-    }
-    return frozenset(found)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 import optree
 
@@ -27,6 +27,9 @@ from tracejit.transform.batch import batch_graph
 from tracejit.transform.loops import scan
 from tracejit.tree_util import NAMESPACE
 
+P = ParamSpec("P")
+R = TypeVar("R")
+
 
 @dataclass(frozen=True, eq=False)
 class _Spec:
@@ -41,13 +44,13 @@ class _Spec:
 
 @user_traceback
 def vmap(
-    fun: Callable[..., Any],
+    fun: Callable[P, R],
     in_axes: Any = 0,
     out_axes: Any = 0,
     axis_name: Any = None,
     axis_size: int | None = None,
     chunk: int | None = None,
-) -> Callable[..., Any]:
+) -> Callable[P, R]:
     """Map ``fun`` over an axis of its arguments, in one vectorised computation.
 
     ``in_axes``: an int or None for all positional arguments, or a tuple of such or of pytrees of

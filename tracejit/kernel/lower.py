@@ -41,7 +41,8 @@ STREAMS = 8
 #: operations of so many instructions that they are rather stored than computed again
 LONG = frozenset(
     "exp exp2 expm1 log log2 log10 log1p tanh sin cos tan erf erfc erf_inv pow logistic sinh cosh "
-    "asin acos atan atan2 asinh acosh atanh lgamma digamma cbrt".split()
+    "asin acos atan atan2 asinh acosh atanh lgamma digamma cbrt "
+    "erfcx gamma ndtri bessel_i0e bessel_i1e".split()
 )
 #: those of them that have an argument of any size to reduce
 PERIODIC = frozenset("sin cos tan".split())

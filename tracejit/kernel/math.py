@@ -27,7 +27,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from tracejit.ir.expr import Const, Expr, Load, Op, Var, children, rebuild, walk
-from tracejit.kernel import math_exp, math_special, math_trig
+from tracejit.kernel import math_exp, math_more, math_special, math_trig
 from tracejit.kernel.math_builder import FORMATS, Builder, Recorder
 from tracejit.kernel.math_half import widen_half
 from tracejit.kernel.nodes import (
@@ -121,6 +121,11 @@ EXPANSIONS: dict[str, Callable[..., Expr]] = {
     "erf_inv": math_special.erf_inv,
     "lgamma": math_special.lgamma,
     "digamma": math_special.digamma,
+    "erfcx": math_special.erfcx,
+    "gamma": math_more.gamma,
+    "ndtri": math_more.ndtri,
+    "bessel_i0e": math_more.bessel_i0e,
+    "bessel_i1e": math_more.bessel_i1e,
     "sign": sign,
     "square": square,
     "reciprocal": reciprocal,

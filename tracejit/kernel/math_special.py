@@ -15,6 +15,7 @@ from tracejit.ir.expr import Expr
 from tracejit.kernel.math_builder import Builder, parts
 from tracejit.kernel.math_exp import (
     exp_bounded,
+    exp_sum,
     log,
     log_positive,
     log_words,
@@ -48,7 +49,25 @@ def erfc(b: Builder, x: Expr) -> Expr:
 
     Near zero 1 - erf x is closer, as nothing cancels there.
     """
-    a = b.at_most(b.abs(x), 10.1 if b.dtype == "f32" else 27.3)
+    a = b.at_most(b.abs(x), erfcx_limit(b))
+    quotient, rest, inverse = erfcx_parts(b, a)
+    square, square_low = b.two_product(a, a)
+    _, r, shifted = reduce_ln2(b, b.neg(square), 2.0 * b.format.bias)
+    growth = b.fma(b.mul(r, r), b.horner(r, b.coefficients("expm1")), r)
+    low = b.fma(b.neg(square_low), b.fma(quotient, growth, quotient), b.mul(rest, inverse))
+    small = b.fma(quotient, growth, low)
+    result = scale_by_shifted(b, b.add(quotient, small), shifted)
+    result = b.select(b.lt(x, 0.0), b.sub(2.0, result), result)
+    return b.select(b.lt(b.abs(x), 0.59), b.sub(1.0, erf_near(b, x)), result)
+
+
+def erfcx_limit(b: Builder) -> float:
+    """How far the polynomial for erfcx goes: erfc underflows there."""
+    return 10.1 if b.dtype == "f32" else 27.3
+
+
+def erfcx_parts(b: Builder, a: Expr) -> tuple[Expr, Expr, Expr]:
+    """q, s and i with erfcx(a) = q + s i up to rounding, 0 <= a <= the limit."""
     t = b.div(b.sub(a, 2.0), b.add(a, 2.0))
     centre, centre_low = parts(ERFCX_CENTRE, b.dtype)
     slope = b.horner(t, b.coefficients("erfcx"))
@@ -61,14 +80,25 @@ def erfc(b: Builder, x: Expr) -> Expr:
     rest = b.fma(
         b.neg(quotient), below_low, b.add(b.fma(b.neg(quotient), below, scaled), scaled_low)
     )
-    square, square_low = b.two_product(a, a)
-    _, r, shifted = reduce_ln2(b, b.neg(square), 2.0 * b.format.bias)
-    growth = b.fma(b.mul(r, r), b.horner(r, b.coefficients("expm1")), r)
-    low = b.fma(b.neg(square_low), b.fma(quotient, growth, quotient), b.mul(rest, inverse))
-    small = b.fma(quotient, growth, low)
-    result = scale_by_shifted(b, b.add(quotient, small), shifted)
-    result = b.select(b.lt(x, 0.0), b.sub(2.0, result), result)
-    return b.select(b.lt(b.abs(x), 0.59), b.sub(1.0, erf_near(b, x)), result)
+    return quotient, rest, inverse
+
+
+def erfcx(b: Builder, x: Expr) -> Expr:
+    """e^(x^2) erfc(x); beyond the limit the asymptotic series (DLMF 7.12.1), on the left 2 e^(x^2)
+    - erfcx(-x)."""
+    a, limit = b.abs(x), erfcx_limit(b)
+    quotient, rest, inverse = erfcx_parts(b, b.at_most(a, limit))
+    near = b.fma(rest, inverse, quotient)
+    reciprocal = b.div(1.0, b.at_least(a, limit))
+    u = b.mul(b.mul(reciprocal, 0.5), reciprocal)
+    series = b.horner(u, (1.0, -1.0, 3.0, -15.0, 105.0, -945.0, 10395.0))
+    far = b.mul(b.mul(reciprocal, 1 / math.sqrt(math.pi)), series)
+    positive = b.select(b.gt(a, limit), far, near)
+    # from here on e^(a^2) is infinite
+    bounded = b.at_most(a, 9.43 if b.dtype == "f32" else 26.645)
+    square, low = b.two_product(bounded, bounded)
+    left = b.sub(exp_sum(b, square, low, 2.0), positive)
+    return b.select(b.lt(x, 0.0), left, positive)
 
 
 def erf_inv(b: Builder, x: Expr) -> Expr:

@@ -424,7 +424,8 @@ def _check_op(node: Op) -> None:
 def _arities() -> dict[str, int]:
     one = """neg abs sign sqrt rsqrt cbrt square reciprocal exp exp2 expm1 log log2 log10 log1p
         logistic sin cos tan asin acos atan sinh cosh tanh asinh acosh atanh erf erfc erf_inv lgamma
-        digamma floor ceil round trunc is_finite is_nan not population_count clz convert bitcast
+        digamma erfcx gamma ndtri bessel_i0e bessel_i1e
+        floor ceil round trunc is_finite is_nan not population_count clz convert bitcast
         real imag conj any_lane"""
     two = """add sub mul div rem idiv irem pow max min atan2 copysign nextafter and or xor
         shift_left shift_right_logical shift_right_arithmetic eq ne lt le gt ge complex"""

@@ -1,8 +1,9 @@
 """LinAlgError for matrices that have no factorisation or inverse, where the values are known.
 
-    >>> jnp.linalg.inv(jnp.zeros((2, 2)))
-    Traceback (most recent call last):
-    tracejit.errors.LinAlgError: inv: the matrix is singular
+    LinAlgError: inv: matrix 1 of the stack is singular
+      model.py:7 in step
+        return x @ jnp.linalg.inv(h)
+                   ^^^^^^^^^^^^^^^^^
 
 Inside ``jit`` nothing is known yet: results there are nan or inf, as the records say.
 """

@@ -122,7 +122,8 @@ def eigh(
     no effect.
 
     Derivatives: of w and of functions of v that phases do not change. Where eigenvalues coincide
-    their vectors have none of their own, and what they do within their space counts as 0.
+    there is none of single vectors; those of sums of such eigenvalues and of projectors onto their
+    whole space hold, others are finite but not right (v diag(f(w)) v^H among them).
 
     Raises ShapeError, DTypeError, ArgumentError for the subset, LinAlgError without convergence
     (nan inside jit).

@@ -31,7 +31,7 @@ from tracejit.source import here
 
 # fmt: off
 __all__ = [
-    "absolute_error", "binary_dice_loss", "cosine_distance", "cosine_similarity", "ctc_loss",
+    "absolute_error", "cosine_distance", "cosine_similarity", "ctc_loss",
     "generalized_kl_divergence", "hinge_loss", "huber_loss", "kl_divergence",
     "kl_divergence_with_log_targets", "l2_loss", "log_cosh", "mean_absolute_error",
     "mean_squared_error", "multiclass_hinge_loss", "multiclass_perceptron_loss", "perceptron_loss",
@@ -219,22 +219,6 @@ def perceptron_loss(predictor_outputs: Any, targets: Any) -> Array:
     return ew.maximum(0, ew.negative(ew.multiply(predictor_outputs, targets)))  # type: ignore[no-any-return]
 
 
-def binary_dice_loss(
-    predictions: Any, targets: Any, *, smooth: Any = 1.0, apply_sigmoid: bool = True
-) -> Array:
-    """1 - (2 |x y| + smooth) / (|x| + |y| + smooth) over all but the leading axis (Milletari et
-    al., 2016).
-    """
-    x = _floating("binary_dice_loss", "predictions", predictions)
-    y = convert(as_array(targets), x.dtype)
-    x = ew.exp(log_sigmoid(x)) if apply_sigmoid else x
-    axes = tuple(range(1, x.ndim))
-    both = reductions.sum(ew.multiply(x, y), axes)
-    each = ew.add(reductions.sum(x, axes), reductions.sum(y, axes))
-    part = ew.divide(ew.add(ew.multiply(2.0, both), smooth), ew.add(each, smooth))
-    return ew.subtract(1.0, part)  # type: ignore[no-any-return]
-
-
 # ---- many classes --------------------------------------------------------------------------------
 
 
@@ -336,15 +320,14 @@ def _picked(x: Array, labels: Array, axis: int) -> Any:
 
 
 def smooth_labels(labels: Any, alpha: Any, *, axis: Any = -1, where: Any = None) -> Array:
-    """(1 - alpha) * labels + alpha / (number of classes) (Szegedy et al., 2016)."""
+    """(1 - alpha) * labels + alpha / (number of classes that take part) (Szegedy et al., 2016)."""
     y = _floating("smooth_labels", "labels", labels)
     axes = axes_tuple("smooth_labels", axis, y.ndim)
     count: Any = math.prod(y.shape[k] for k in axes)
     if where is not None:
         marks = convert(shaping.broadcast_to(where, y.shape), y.dtype)
         count = reductions.sum(marks, axes, keepdims=True)
-    found = ew.add(ew.multiply(1.0 - alpha, y), ew.divide(alpha, count))
-    return found if where is None else ew.select(where, found, 0)  # type: ignore[no-any-return]
+    return ew.add(ew.multiply(1.0 - alpha, y), ew.divide(alpha, count))  # type: ignore[no-any-return]
 
 
 def multiclass_hinge_loss(scores: Any, labels: Any) -> Array:

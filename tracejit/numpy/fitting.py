@@ -112,7 +112,9 @@ def roots(p: Any, *, strip_zeros: bool = True) -> Array:
         raise ShapeError(f"roots: takes a vector of coefficients, not {p.type}", at=here())
     behind = 0
     if strip_zeros:
-        there = np.flatnonzero(p.concrete("roots() without strip_zeros=False"))
+        if not p._has_value:
+            raise p.traced_error("roots() that strips zeros", "pass strip_zeros=False inside jit")
+        there = np.flatnonzero(p.concrete("roots()"))
         if not there.size:
             return zeros((0,), complex_dtype(p.dtype))  # type: ignore[no-any-return]
         behind = p.shape[0] - 1 - int(there[-1])

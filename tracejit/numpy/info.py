@@ -31,9 +31,7 @@ __array_api_version__ = ARRAY_API_VERSIONS[-1]
 MAX_DIMENSIONS = 64
 
 #: the standard's dtypes. float16 and bfloat16 are not in it
-_STANDARD = {
-    dtype.name: dtype for name, dtype in DTYPES.items() if name not in ("f16", "bf16")
-}
+_STANDARD = {dtype.name: dtype for name, dtype in DTYPES.items() if name not in ("f16", "bf16")}
 
 
 @user_methods("default_dtypes", "dtypes")

@@ -15,12 +15,13 @@ from typing import Any
 
 import numpy as np
 
-from tracejit.errors import DTypeError, ShapeError
+from tracejit.errors import DTypeError, OutOfBoundsError, ShapeError
 from tracejit.ir.build import full_like
 from tracejit.ir.prim import Primitive
 from tracejit.ir.types import DTYPES, TensorType, kind, short
 from tracejit.ops import arith, indexing, layout, parts
 from tracejit.ops import linalg_parts as m
+from tracejit.ops import linalg_small as small
 from tracejit.ops.broadcast import broadcast_in_dim
 from tracejit.ops.family import ADD
 from tracejit.ops.linalg_solve import factored_solve, triangular_solve
@@ -120,6 +121,11 @@ def _infer_lu(a: TensorType) -> tuple[TensorType, ...]:
 def permutation_of(pivots: Any, size: int) -> Any:
     """Row exchanges, one after the other, as the order of the rows they lead to."""
     count = pivots.shape[-1]
+    if pivots.ndim == 1:
+        rows = list(range(size))
+        for k, other in enumerate(pivots.tolist()):
+            rows[k], rows[other] = rows[other], rows[k]
+        return np.asarray(rows, np.int32)
     flat = pivots.reshape(int(np.prod(pivots.shape[:-1])), count)
     order = np.tile(np.arange(size, dtype=np.int32), (len(flat), 1))
     lines = np.arange(len(flat))
@@ -138,8 +144,14 @@ def _numpy_lu(a: Any) -> Any:
 
     if a.size == 0:
         return np.empty(a.shape, a.dtype), np.empty(outs[1].shape, I32), _counted(outs[2].shape)
+    if small.are_many(a):
+        found, pivots = small.lu_of_many(a.reshape(-1, *a.shape[-2:]))
+        found, pivots = found.reshape(a.shape), pivots.reshape(outs[1].shape)
+        return found, pivots, permutation_of(pivots, a.shape[-2])
     getrf = m.lapack("getrf", a.dtype)
     found, pivots = m.stacked(one, (a,), (2,), outs[:2])
+    # among nan there is no largest element: whatever LAPACK took for one stays a row
+    pivots = np.clip(pivots, 0, a.shape[-2] - 1)
     return found, pivots, permutation_of(pivots, a.shape[-2])
 
 
@@ -236,11 +248,20 @@ def _infer_pivots(pivots: TensorType, *, permutation_size: int) -> TensorType:
     return pivots.with_shape((*pivots.shape[:-1], permutation_size))
 
 
+def _numpy_pivots(pivots: Any, *, permutation_size: int) -> Any:
+    wrong = pivots[(pivots < 0) | (pivots >= permutation_size)]
+    if wrong.size:
+        raise OutOfBoundsError(
+            f"lu_pivots_to_permutation: there is no row {wrong[0]} of {permutation_size}"
+        )
+    return permutation_of(pivots, permutation_size)
+
+
 lu_pivots_to_permutation = Primitive(
     "lu_pivots_to_permutation",
     params=("permutation_size",),
     infer=_infer_pivots,
-    numpy=lambda pivots, *, permutation_size: permutation_of(pivots, permutation_size),
+    numpy=_numpy_pivots,
     jvp=lambda dxs, ys, xs, **params: (None,),
     batch=lambda size, mask, xs, **params: lu_pivots_to_permutation(xs[0], **params),
     domain=(0, 4),

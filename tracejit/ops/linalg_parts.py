@@ -250,9 +250,12 @@ def stacked(
     """``function`` on every element of the stack, its results in arrays of the types ``outs``.
 
     ``own`` has the number of axes each operand has beside the stack's. Where ``function`` returns
-    None, or raises NumPy's LinAlgError, the results are nan (-1 in integer results).
+    None, or raises NumPy's LinAlgError, the results are nan (0 in integer results, which are
+    positions that others read at).
     """
     stack = operands[0].shape[: operands[0].ndim - own[0]]
+    if not stack:
+        return _single(function, operands, outs)
     results = [np.empty(t.shape, t.dtype) for t in outs]
     count = math.prod(stack)
     flat = [
@@ -270,11 +273,22 @@ def stacked(
     return tuple(results)
 
 
+def _single(function: Callable[..., Any], operands: Sequence[Any], outs: Any) -> tuple[Any, ...]:
+    """One element that is no stack: its results need no copy."""
+    try:
+        found = function(*operands)
+    except np.linalg.LinAlgError:
+        found = None
+    if found is None:
+        return tuple(np.full(t.shape, nothing(t.dtype), t.dtype) for t in outs)
+    return tuple(np.asarray(r, t.dtype, order="C") for r, t in zip(found, outs, strict=True))
+
+
 def nothing(dtype: np.dtype) -> Any:
     """What stands for a result that does not exist."""
     if kind(dtype) == "c":
         return complex(np.nan, np.nan)
-    return np.nan if kind(dtype) == "f" else -1
+    return np.nan if kind(dtype) == "f" else 0
 
 
 def all_or_each(

@@ -19,6 +19,7 @@ from tracejit.ir.prim import Primitive, is_linear
 from tracejit.ir.types import DTYPES, TensorType, kind
 from tracejit.ops import arith, layout
 from tracejit.ops import linalg_parts as m
+from tracejit.ops import linalg_small as small
 from tracejit.ops.broadcast import with_batch_axis
 
 I32 = DTYPES["i32"]
@@ -54,8 +55,22 @@ def run_triangular(a: Any, b: Any, **params: bool) -> Any:
 def _numpy_triangular(a: Any, b: Any, **params: bool) -> Any:
     if b.size == 0:
         return np.zeros(b.shape, b.dtype)
+    if small.are_many(a):
+        flat = [x.reshape(-1, *x.shape[-2:]) for x in (a, b)]
+        return np.ascontiguousarray(_many_triangular(*flat, **params)).reshape(b.shape)
     out = TensorType(b.dtype, b.shape)
     return m.stacked(lambda x, y: (run_triangular(x, y, **params),), (a, b), (2, 2), (out,))[0]
+
+
+def _many_triangular(a: Any, b: Any, **params: bool) -> Any:
+    turned = params["transpose_a"] != (not params["left_side"])  # of the right: the transposes
+    a = np.swapaxes(a, 1, 2) if turned else a
+    a = a.conj() if params["conjugate_a"] else a
+    lower = params["lower"] != turned
+    if params["left_side"]:
+        return small.solve_of_many(a, b, lower=lower, unit=params["unit_diagonal"])
+    x = small.solve_of_many(a, np.swapaxes(b, 1, 2), lower=lower, unit=params["unit_diagonal"])
+    return np.swapaxes(x, 1, 2)
 
 
 def _jvp_triangular(dxs: Any, ys: Any, xs: Any, **params: bool) -> Any:
@@ -181,6 +196,9 @@ def _numpy_factored(a: Any, lu: Any, order: Any, b: Any, *, transposed: bool) ->
     low = dict(rest, lower=True, unit_diagonal=True)
     up = dict(rest, lower=False, unit_diagonal=False)
 
+    if small.are_many(lu):
+        return _many_factored(lu, order, b, transposed).reshape(b.shape)
+
     def one(factors: Any, rows: Any, y: Any) -> Any:
         if not transposed:
             return (run_triangular(factors, run_triangular(factors, y[rows], **low), **up),)
@@ -189,6 +207,21 @@ def _numpy_factored(a: Any, lu: Any, order: Any, b: Any, *, transposed: bool) ->
         return (found,)
 
     return m.stacked(one, (lu, order, b), (2, 1, 2), (TensorType(b.dtype, b.shape),))[0]
+
+
+def _many_factored(lu: Any, order: Any, b: Any, transposed: bool) -> Any:
+    n = lu.shape[-1]
+    lu, b, order = lu.reshape(-1, n, n), b.reshape(-1, *b.shape[-2:]), order.reshape(-1, n, 1)
+    if not transposed:
+        x = np.take_along_axis(b, order, 1)
+        x = small.solve_of_many(lu, x, lower=True, unit=True)
+        return small.solve_of_many(lu, x, lower=False, unit=False)
+    back = np.swapaxes(lu, 1, 2)
+    x = small.solve_of_many(back, b, lower=True, unit=False)
+    x = small.solve_of_many(back, x, lower=False, unit=True)
+    found = np.empty_like(x)
+    np.put_along_axis(found, order, x, 1)
+    return found
 
 
 def _jvp_factored(dxs: Any, ys: Any, xs: Any, *, transposed: bool) -> Any:

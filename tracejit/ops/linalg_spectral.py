@@ -7,8 +7,9 @@
 Operands are stacks of matrices; where LAPACK does not converge, or a matrix is not finite, the
 results are nan. The jvp rules follow Giles, "Collected matrix derivative results" (2008), for svd
 Townsend, "Differentiating the singular value decomposition" (2016). Values that coincide have no
-vectors of their own: the rules take 0 for 1 / (their difference), so that functions of the whole
-eigenspace keep finite derivatives.
+vectors of their own: the rules take 0 for 1 / (their difference), so that no nan comes of them.
+Sums of such values and projectors onto their whole space then have their derivatives; what tells
+the values apart has none.
 """
 
 from __future__ import annotations

@@ -46,16 +46,22 @@ _llvm_ops = lazy("tracejit.codegen.llvm_ops")
 _quick = lazy("tracejit.codegen.quick")
 _math = lazy("tracejit.kernel.math")
 _half = lazy("tracejit.kernel.math_half")
+_complex = lazy("tracejit.kernel.complex")
 
 #: scalar operations that kernels may hold: those LLVM has and those that are written in these.
 #: Listed, since the modules that spell them load only when something is compiled
 KNOWN = frozenset(
-    "abs acos acosh add and asin asinh atan atan2 atanh bitcast cbrt ceil check_index clamp clz "
-    "convert copysign cos cosh digamma div eq erf erf_inv erfc exp exp2 expm1 floor fma ge gt idiv "
-    "irem is_finite is_nan le lgamma log log10 log1p log2 logistic lt max min mul ne neg nextafter "
-    "not or population_count pow probe reciprocal rem round rsqrt select shift_left "
-    "shift_right_arithmetic shift_right_logical sign sin sinh sqrt square sub tan tanh trunc "
-    "xor".split()
+    "abs acos acosh add and asin asinh atan atan2 atanh bessel_i0e bessel_i1e bitcast cbrt ceil "
+    "check_index clamp clz convert copysign cos cosh digamma div eq erf erf_inv erfc erfcx exp "
+    "exp2 expm1 floor fma gamma ge gt idiv irem is_finite is_nan le lgamma log log10 log1p log2 "
+    "logistic lt max min mul ndtri ne neg nextafter not or population_count pow probe reciprocal "
+    "rem round rsqrt select shift_left shift_right_arithmetic shift_right_logical sign sin sinh "
+    "sqrt square sub tan tanh trunc xor".split()
+)
+#: the same where complex numbers go in or come out: those that have a form in real ones
+KNOWN_COMPLEX = frozenset(
+    "abs add complex conj convert div eq exp imag mul ne neg real reciprocal select square "
+    "sub".split()
 )
 #: about how much longer LLVM text is than a kernel's: for the order of compilation
 KERNEL_WEIGHT = 10
@@ -75,15 +81,14 @@ _coming: dict[Kernel, threading.Event] = {}
 
 
 def can_fuse(node: Node) -> bool:
-    """Whether LLVM kernels can compute a node: no complex numbers, and scalar operations all
-    known.
-    """
-    return computable(node, KNOWN)
+    """Whether LLVM kernels can compute a node: its scalar operations are all known."""
+    return computable(node, KNOWN, KNOWN_COMPLEX)
 
 
 def prepared(kernel: Kernel, name: str = "") -> Kernel:
     """The kernel in operations LLVM has, under a name of its own."""
-    ready = _math.expand_math(_half.widen_half(kernel), _llvm_ops.NATIVE)
+    parts = _complex.split_complex(kernel)
+    ready = _math.expand_math(_half.widen_half(parts), _llvm_ops.NATIVE)
     return replace(ready, name=name or _content(kernel)[0])  # type: ignore[no-any-return]
 
 

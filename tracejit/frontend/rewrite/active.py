@@ -1,7 +1,7 @@
 """Whether functions that tracejit calls for the user are to be rewritten first, in this thread.
 
-    with rewriting(fn):
-        converted(f)        fn(f); outside of it f
+with rewriting(fn):
+    converted(f)        fn(f); outside of it f
 """
 
 from __future__ import annotations
@@ -28,6 +28,11 @@ def rewriting(rewrite: Callable[[Any], Any] | None) -> Iterator[None]:
         yield
     finally:
         _active.rewrite = before
+
+
+def is_on() -> bool:
+    """Whether functions are being rewritten."""
+    return _active.rewrite is not None
 
 
 def converted(function: Any) -> Any:

@@ -92,7 +92,7 @@ def trace_side(fun: Thunk | None, slots: Sequence[Slot], what: str) -> Side:
         return [as_array(leaf) for leaf in numbers], index
 
     try:
-        with raised.outside_of_branches(what):
+        with raised.Branch(what):
             traced = run_trace(trace, (), (), run, name=trace.function)
     finally:
         for slot, value in zip(slots, before, strict=True):
@@ -190,7 +190,7 @@ class Merge:
         found = NoValue(
             f"{what} differs between the branches: {describe(a)} and {describe(b)}",
             (f"the condition{line(source.here())} is traced: either branch may run",),
-            "give both the same structure, shapes and kinds of values",
+            "give both one structure and one shape: a sum of arrays begins as jnp.zeros(shape)",
         )
         if not name or is_own(name):
             found.fail()
@@ -506,4 +506,3 @@ def extreme(name: str, plain: Any) -> Callable[..., Any]:
         return found
 
     return choose
-

@@ -23,6 +23,7 @@ from tracejit.frontend.call import flatten
 from tracejit.frontend.rewrite.state import (
     MISSING,
     NoValue,
+    Shell,
     Slot,
     Typed,
     adopt,
@@ -35,10 +36,6 @@ from tracejit.frontend.trace import Trace, current_trace
 from tracejit.ir.types import TensorType
 from tracejit.record import dataclass
 from tracejit.tree_util import keystr, tree_flatten_with_path
-
-
-class StateError(TreeError):
-    """The state of a loop changes its type: such a loop can only be unrolled."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +92,7 @@ class Carry:
         """Carry variable ``k``, which has no value yet, from zeros of what a step gave it."""
         leaves, tree = flatten(value)
         zeros = [
-            promotion.filled(0, leaf.type, weak=leaf._weak) if isinstance(leaf, _Shell) else leaf
+            promotion.filled(0, leaf.type, weak=leaf._weak) if isinstance(leaf, Shell) else leaf
             for leaf in leaves
         ]
         self.values[k] = self.variable(optree.tree_unflatten(tree, zeros))
@@ -148,19 +145,24 @@ class Carry:
         return arrays, ([a._weak for a in arrays], new)
 
     def compare(self, slot: Slot, value: Variable, end: Any, arrays: list[Any]) -> None:
-        """Sort the leaves of a variable into ``arrays``; StateError where its structure changed."""
+        """Sort the leaves of a variable into ``arrays``; TreeError where its structure or a shape
+        changed.
+        """
         leaves, tree = (None, None) if end is MISSING else flatten(end)
         if tree != value.tree:
             raise self.changes(slot, self.built(value, self.arrays), end)
         for before, after in zip(value.leaves, leaves, strict=True):
             if isinstance(before, Moving) and is_number(after):
-                arrays[before.number] = as_array(after)
+                found = arrays[before.number] = as_array(after)
+                was = self.arrays[before.number]
+                if found.shape != was.shape:
+                    raise self.changes(slot, was, found, found.origin())
             elif isinstance(before, Moving) or not same(before.value, after):
                 raise self.changes(slot, self.built(value, self.arrays), end)
 
-    def changes(self, slot: Slot, before: Any, after: Any, made: str = "") -> StateError:
+    def changes(self, slot: Slot, before: Any, after: Any, made: str = "") -> TreeError:
         """The error for a variable whose type does not stay."""
-        return StateError(
+        return TreeError(
             f"{shown(slot.name)} changes its type in a traced `{self.what}` loop",
             at=self.at,
             notes=(
@@ -171,20 +173,13 @@ class Carry:
         )
 
     def settle(self, types: Sequence[TensorType], weak: Sequence[bool]) -> bool:
-        """Promote the state to what a step returns; StateError where a shape changes."""
+        """Promote the state to what a step returns; True where that changed it."""
         changed = False
-        for slot, value in zip(self.slots, self.values, strict=True):
-            for leaf in () if value is MISSING else value.leaves:
-                if not isinstance(leaf, Moving):
-                    continue
-                k = leaf.number
-                array, type = self.arrays[k], types[k]
-                if array.shape != type.shape:
-                    raise self.changes(slot, array, _Shell(type, weak[k]))
-                dtype, is_weak = promotion.dtype_of([array, Typed(type, weak[k])])
-                if dtype != array.dtype or is_weak != array._weak:
-                    self.arrays[k] = promotion.convert(array, dtype, weak=is_weak)
-                    changed = True
+        for k, (array, type) in enumerate(zip(self.arrays, types, strict=True)):
+            dtype, is_weak = promotion.dtype_of([array, Typed(type, weak[k])])
+            if dtype != array.dtype or is_weak != array._weak:
+                self.arrays[k] = promotion.convert(array, dtype, weak=is_weak)
+                changed = True
         return changed
 
     def results(self, outs: Sequence[Array]) -> Iterator[tuple[Slot, Any]]:
@@ -202,26 +197,14 @@ class Carry:
             yield slot, adopt(before, found) if self.kept[k] and own else found
 
 
-class _Shell:
-    """A number that a step made: what is known of it when its trace has ended."""
-
-    def __init__(self, type: TensorType, weak: bool) -> None:
-        self.type = type
-        self._weak = weak
-
-    def __repr__(self) -> str:
-        return str(self.type)
-
-
 def _shell(value: Any) -> Any:
-    """A value with a _Shell for each number."""
+    """A value with a Shell for each number."""
     leaves, tree = flatten(value)
     found = []
     for leaf in leaves:
         if is_number(leaf):
             array = as_array(leaf)
-            found.append(_Shell(array.type, array._weak))
+            found.append(Shell(array.type, array._weak))
         else:
             found.append(leaf)
     return optree.tree_unflatten(tree, found)
-

@@ -18,11 +18,9 @@ import ast
 from collections.abc import Sequence
 from typing import Any
 
-from tracejit.frontend.rewrite.exits import PREFIX, SCOPES, Block, load, place
+from tracejit.frontend.rewrite.exits import PREFIX, RUNTIME, SCOPES, Block, load, place
 from tracejit.frontend.rewrite.names import Later, assigned, within
 
-#: what generated code calls the helpers
-RUNTIME = f"{PREFIX}rt"
 #: the argument that tells generated lambdas from the user's
 MARK = f"{PREFIX}generated"
 #: these look at the frame that calls them, or need no look at
@@ -223,6 +221,7 @@ class Convert(ast.NodeTransformer):
 
     def visit_Call(self, node: ast.Call) -> Any:
         direct = isinstance(node.func, ast.Name) and node.func.id in DIRECT
+        direct = direct or getattr(node, "generated", False)
         if isinstance(node.func, ast.Name) and node.func.id == "super" and not node.args:
             node.args = [place(load("__class__"), node), place(load(self.first), node)]
             return node

@@ -1,7 +1,7 @@
 """The doors: ``controlled(f)`` for ``jit``, and ``fn(f)`` for each call inside of rewritten code.
 
-    controlled(f)       f with Python's control flow on traced values
-    fn(f)(x)            what ``f(x)`` became: a function of the user's own is rewritten, too
+controlled(f)       f with Python's control flow on traced values
+fn(f)(x)            what ``f(x)`` became: a function of the user's own is rewritten, too
 """
 
 from __future__ import annotations
@@ -41,12 +41,14 @@ def fn(function: Any) -> Any:
             return function if new is inner else MethodType(new, function.__self__)
         return function
     if kind is BuiltinFunctionType:
-        return _caller(function) if function is functools.reduce else _BUILTINS.get(function, function)
+        return (
+            _caller(function) if function is functools.reduce else _BUILTINS.get(function, function)
+        )
     if kind is type:
         return _caller(function) if function in _CALLERS else function
     if kind is functools.partial:
         return functools.partial(fn(function.func), *function.args, **function.keywords)
-    method = getattr(kind, "__call__", None)
+    method = inspect.getattr_static(kind, "__call__", None)
     if type(method) is FunctionType and is_users(method.__code__.co_filename):
         new = converted(method, Runtime)
         return function if new is method else MethodType(new, function)
@@ -64,6 +66,14 @@ def _caller(function: Any) -> Any:
     return call
 
 
+def result(value: Any) -> Any:
+    """What a function returns; TracedValueError where it has no value."""
+    for leaf in (value, *(value if isinstance(value, tuple | list) else ())):
+        if type(leaf) is NoValue:
+            leaf.fail()
+    return value
+
+
 class Runtime:
     """The helpers that rewritten code calls."""
 
@@ -76,6 +86,7 @@ class Runtime:
     chain = staticmethod(branches.chain)
     while_ = staticmethod(loops.while_)
     for_ = staticmethod(loops.for_)
+    result = staticmethod(result)
     iterator = staticmethod(items.iterator)
     fn = staticmethod(fn)
 

@@ -18,6 +18,8 @@ from typing import Any
 #: begins all names that rewriting adds
 PREFIX = "_tj_"
 VALUE, DONE = f"{PREFIX}value", f"{PREFIX}done"
+#: what generated code calls the helpers
+RUNTIME = f"{PREFIX}rt"
 
 Block = list[ast.stmt]
 LOOPS = (ast.While, ast.For)
@@ -42,6 +44,18 @@ def load(name: str) -> ast.Name:
 
 def assign(name: str, value: ast.expr, like: ast.AST) -> ast.stmt:
     return place(ast.Assign([ast.Name(name, ast.Store())], value), like)  # type: ignore[no-any-return]
+
+
+def check_results(block: Sequence[ast.stmt]) -> None:
+    """What is returned must have a value: a helper looks, at the position of the expression."""
+    for statement in block:
+        if isinstance(statement, ast.Return) and statement.value is not None:
+            helper = ast.Attribute(load(RUNTIME), "result", ast.Load())
+            call = place(ast.Call(helper, [statement.value], []), statement.value)
+            call.generated = True
+            statement.value = call
+        for inner in blocks_of(statement):
+            check_results(inner)
 
 
 def negation(expression: ast.expr) -> ast.expr:
@@ -255,6 +269,7 @@ def without_exits(function: ast.FunctionDef) -> None:
     Raises Unsupported where it cannot.
     """
     body = function.body
+    check_results(body)
     inner = any("return" in exits(block) for s in body for block in blocks_of(s))
     writer = Leaving(inner)
     if not inner:

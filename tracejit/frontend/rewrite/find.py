@@ -21,13 +21,12 @@ from typing import Any
 from tracejit import source
 from tracejit.frontend.rewrite.convert import (
     MARK,
-    RUNTIME,
     Mangle,
     check,
     parameters,
     rewrite,
 )
-from tracejit.frontend.rewrite.exits import PREFIX, Unsupported, without_exits
+from tracejit.frontend.rewrite.exits import PREFIX, RUNTIME, Unsupported, without_exits
 from tracejit.record import dataclass
 
 Function = ast.FunctionDef | ast.Lambda
@@ -126,7 +125,30 @@ def syntax(code: CodeType) -> Function | None:
     if len(found) > 1:
         found = [node for node in found if _holds(node, code)]
         found = sorted(found, key=lambda node: _extent(node)[2:])[:1] if found else []
-    return found[0] if found else None
+    return found[0] if found and _is_current(found[0], code) else None
+
+
+def _is_current(node: Function, code: CodeType) -> bool:
+    """Whether the file is still the one that ``code`` came from: instructions have the extents of
+    expressions and statements.
+    """
+    extents = {_whole(part) for part in ast.walk(node) if hasattr(part, "lineno")}
+    places = _places(code)
+    return 2 * len(places & extents) >= len(places)
+
+
+def _whole(node: Any) -> tuple[int, int, int, int]:
+    return node.lineno, node.col_offset, node.end_lineno, node.end_col_offset
+
+
+def _places(code: CodeType) -> set[tuple[int, int, int, int]]:
+    """Where instructions of ``code`` begin and end in the source."""
+    return {
+        (start, first, end, last)
+        for start, end, first, last in code.co_positions()
+        if start is not None and end is not None and first is not None and last is not None
+        if first != last
+    }
 
 
 @lru_cache(maxsize=64)
@@ -159,11 +181,7 @@ def _extent(node: Function) -> tuple[int, int, int, int]:
 def _holds(node: Function, code: CodeType) -> bool:
     """Whether all of ``code`` lies within ``node``, and reaches its ends."""
     line, col, end_line, end_col = _extent(node)
-    places = [
-        (start, first, end, last)
-        for start, end, first, last in code.co_positions()
-        if None not in (start, end, first, last) and first != last
-    ]
+    places = _places(code)
     inside = all(
         (line, col) <= (start, first) and (end, last) <= (end_line, end_col)
         for start, first, end, last in places

@@ -1,9 +1,9 @@
 """What a ``for`` goes over where something of it is traced: ranges, rows of arrays, zips of these.
 
-    items = traced_items(x)         Rows, Steps or Zipped; None for what Python goes over itself
-    items.length                    an int, or a traced integer
-    items.at(k)                     the item of a traced number
-    items.arrays(), items.item(xs)  for a scan: the operands, and the item of their slices
+items = traced_items(x)         Rows, Steps or Zipped; None for what Python goes over itself
+items.length                    an int, or a traced integer
+items.at(k)                     the item of a traced number
+items.arrays(), items.item(xs)  for a scan: the operands, and the item of their slices
 """
 
 from __future__ import annotations
@@ -64,7 +64,9 @@ class Steps:
         return self.at(next(slices))
 
     def backwards(self) -> Any:
-        last = methods.add(self.start, methods.multiply(methods.subtract(self.length, 1), self.step))
+        last = methods.add(
+            self.start, methods.multiply(methods.subtract(self.length, 1), self.step)
+        )
         return Steps(last, methods.negative(as_array(self.step)), self.length)
 
     def __iter__(self) -> Iterator[Any]:
@@ -161,15 +163,15 @@ def range_(*args: Any) -> Any:
     return Steps(start, step, promotion.relabelled(length, True))
 
 
-def zip_(*args: Any, **options: Any) -> Any:
+def zip_(*args: Any, strict: bool = False) -> Any:
     """``zip``, of traced ranges and arrays too."""
     if not any(traced_items(x) is not None for x in args):
-        return zip(*args, **options)
+        return zip(*args, strict=strict)
     parts = [_part(x) for x in args]
     found = [part for part in parts if part is not None]
     if len(found) < len(parts):
-        return zip(*args, **options)
-    if options.get("strict") and len({p.length for p in found if not is_traced(p.length)}) > 1:
+        return zip(*args, strict=strict)
+    if strict and len({p.length for p in found if not is_traced(p.length)}) > 1:
         raise ArgumentError("zip: the arguments differ in length", at=source.here())
     return Zipped(found)
 

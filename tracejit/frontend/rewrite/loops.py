@@ -1,4 +1,4 @@
-"""while and for: Python's own loops as long as nothing is traced, ``while`` and ``scan`` nodes else.
+"""while and for: Python's own loops as long as nothing is traced, else ``while`` and ``scan``.
 
     while_(lambda: x > 1, body, ("x",), ())
     for_(range(n), body, ("s",), ("i",), "")
@@ -15,7 +15,7 @@ from types import FunctionType
 from typing import Any
 
 from tracejit import source
-from tracejit.errors import TracedValueError
+from tracejit.errors import TracedValueError, TreeError
 from tracejit.frontend import elementwise, methods
 from tracejit.frontend.array import Array, apply, as_array
 from tracejit.frontend.bodies import converted, share_captured
@@ -28,7 +28,7 @@ from tracejit.frontend.rewrite.branches import (
     dropped,
     not_,
 )
-from tracejit.frontend.rewrite.carry import Carry, StateError
+from tracejit.frontend.rewrite.carry import Carry
 from tracejit.frontend.rewrite.items import Items, Steps, traced_items
 from tracejit.frontend.rewrite.state import (
     MISSING,
@@ -112,7 +112,7 @@ def _attempt(loop: Loop, items: Items, body: FunctionType, stop: Slot | None) ->
             loop.run_scan(items, body)
         else:
             loop.run_counted(items, body, stop)
-    except (StateError, TracedValueError):
+    except (TreeError, TracedValueError):
         if items.length > MOST_UNROLLED:
             raise
         return False
@@ -172,7 +172,7 @@ class Loop:
         slots = [*self.live, *self.dead]
         before = [slot.get() for slot in slots]
         try:
-            with raised.outside_of_branches(self.what):
+            with raised.Branch(self.what):
                 return run_trace(
                     trace, types, names, lambda values: run(values, trace), name=self.function
                 )
@@ -310,4 +310,3 @@ class Counter:
 
     def set(self, value: Any) -> None:
         self.value = value
-

@@ -1,6 +1,6 @@
 """Errors that leave a traced branch: a ``raise`` there would be for all values.
 
-with outside_of_branches("if"):
+with Branch("if"):
     ...                             trace a branch or the body of a loop
 
 While a branch is traced nobody knows whether it will run. What tracing itself finds wrong is an
@@ -11,8 +11,7 @@ from __future__ import annotations
 
 import opcode
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from typing import Any
 
 from tracejit import source
 from tracejit.errors import TracedValueError, TracejitError
@@ -33,29 +32,36 @@ def levels() -> int:
     return _depth.levels
 
 
-@contextmanager
-def outside_of_branches(what: str) -> Iterator[None]:
-    """Run the trace of a branch; a ``raise`` of the user's that leaves it is an error of its own."""
-    _depth.levels += 1
-    try:
-        yield
-    except TracejitError:
-        raise
-    except Exception as error:
+class Branch:
+    """While one is traced; a ``raise`` of the user's that leaves it is an error of its own."""
+
+    def __init__(self, what: str) -> None:
+        self.what = what
+
+    def __enter__(self) -> None:
+        _depth.levels += 1
+
+    def __exit__(self, kind: Any, error: BaseException | None, traceback: Any) -> None:
+        _depth.levels -= 1
+        if not isinstance(error, Exception) or isinstance(error, TracejitError):
+            return
         at = _raised_at(error)
         if at is None:
-            raise
+            return
         statement = "assert" if isinstance(error, AssertionError) else "raise"
         raise TracedValueError(
             f"this `{statement}` depends on a traced value: whether it is reached is not known "
             "while tracing",
             at=at,
-            notes=(f"it is inside of a traced `{what}`", f"{type(error).__name__}: {error}"),
+            notes=(f"it is inside of a traced `{self.what}`", _shown(error)),
             hint="check concrete values before the call, or return the condition and check it "
             "outside",
         ) from None
-    finally:
-        _depth.levels -= 1
+
+
+def _shown(error: BaseException) -> str:
+    text = str(error).partition("\n")[0]
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
 def _raised_at(error: BaseException) -> source.Position | None:

@@ -185,15 +185,20 @@ class Inside:
         self.trace = trace
         self.origins: dict[int, Array] = {}
         self.made: dict[int, Array] = {}
+        #: NumPy arrays and sets can be changed in place, too
+        self.copies: dict[int, Any] = {}
+        self.given: dict[int, Any] = {}
 
     def value(self, outside: Any) -> Any:
         """The stand-in for a value: containers are copied."""
         leaves, treedef = flatten(outside)
-        if not any(is_traced(leaf) for leaf in leaves) and treedef.num_nodes == 1:
-            return outside
         return optree.tree_unflatten(treedef, [self.leaf(leaf) for leaf in leaves])
 
     def leaf(self, leaf: Any) -> Any:
+        if isinstance(leaf, np.ndarray | set):
+            found = self.copies[id(leaf)] = self.copies.get(id(leaf), leaf.copy())
+            self.given[id(found)] = leaf
+            return found
         if not is_traced(leaf):
             return leaf
         found = self.made.get(id(leaf))
@@ -209,7 +214,14 @@ class Inside:
             origin = self.origins.get(id(leaf._value))
             if origin is not None and origin._weak == leaf._weak:
                 return origin
+        before = self.given.get(id(leaf))
+        if before is not None and type(before) is type(leaf) and _equal(before, leaf):
+            return before
         return leaf
+
+
+def _equal(a: Any, b: Any) -> bool:
+    return a.tobytes() == b.tobytes() if isinstance(a, np.ndarray) else bool(a == b)
 
 
 def adopt(before: Any, after: Any) -> Any:
@@ -217,6 +229,9 @@ def adopt(before: Any, after: Any) -> Any:
     if type(before) is list and type(after) is list:
         before[:] = after
     elif type(before) is dict and type(after) is dict:
+        before.clear()
+        before.update(after)
+    elif type(before) is set and type(after) is set:
         before.clear()
         before.update(after)
     elif isinstance(before, Array) and isinstance(after, Array) and before is not after:
@@ -262,11 +277,19 @@ class _Text:
 
 
 def _described(leaf: Any) -> str:
-    if isinstance(leaf, Array):
+    if isinstance(leaf, Array | Shell):
         return str(leaf.type)
     if is_number(leaf):
         return str(as_array(leaf).type) if not promotion.is_python(leaf) else repr(leaf)
     return repr(leaf) if isinstance(leaf, str) else type(leaf).__name__
+
+
+class Shell:
+    """What is known of a number when the trace that made it has ended."""
+
+    def __init__(self, type: TensorType, weak: bool) -> None:
+        self.type = type
+        self._weak = weak
 
 
 class Typed:

@@ -386,7 +386,11 @@ def eigh_tridiagonal(
                 )
             kept: Any = slice(int(low), int(high) + 1)
         else:
-            known = values.concrete("eigh_tridiagonal() with select='v'")
+            if not values._has_value:
+                raise values.traced_error(
+                    "eigh_tridiagonal() with select='v'", "number them with select='i' inside jit"
+                )
+            known = values.concrete("eigh_tridiagonal()")
             kept = np.flatnonzero((known > low) & (known <= high))
         values, vectors = values[kept], vectors[:, kept]
     return values if eigvals_only else (values, vectors)
