@@ -60,6 +60,7 @@ from tracejit.api import named_call as named_call
 from tracejit.api import named_scope as named_scope
 from tracejit.api import no_execution as no_execution
 from tracejit.api import print_environment_info as print_environment_info
+from tracejit.api import progress as progress
 from tracejit.api import pure_callback as pure_callback
 from tracejit.api import remat as remat
 from tracejit.api import value_and_grad as value_and_grad

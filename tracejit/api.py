@@ -54,6 +54,7 @@ from tracejit.frontend.devices import (
 from tracejit.frontend.dispatch import ALL_JITTED, Jitted, jit
 from tracejit.frontend.jacobians import hessian, jacfwd, jacobian, jacrev
 from tracejit.frontend.on_device import clear_programs
+from tracejit.frontend.progress import progress
 from tracejit.frontend.shapes import ShapeDtypeStruct, eval_shape
 from tracejit.frontend.transposes import fwd_and_bwd, linear_transpose, make_jaxpr
 from tracejit.frontend.vectorize import vmap
@@ -209,6 +210,7 @@ __all__ = [
     "named_scope",
     "no_execution",
     "print_environment_info",
+    "progress",
     "pure_callback",
     "remat",
     "value_and_grad",

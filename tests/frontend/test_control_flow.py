@@ -418,6 +418,59 @@ def test_attributes() -> None:
     assert unrolled(X) == f(X) == (5, 5.0, 3)
 
 
+class Meter:
+    def __init__(self):
+        self.count, self.total = 0, 0.0
+
+    def add(self, x):
+        self.count += 1
+        self.total = self.total + x
+
+    def try_add(self, x):
+        if x > 1:
+            self.add(x)
+        return x > 0
+
+
+def test_attributes_that_called_functions_change() -> None:
+    def f(x):
+        meter = Meter()
+        if x > 0:
+            meter.add(x)
+        if meter.try_add(x) and x < 5:
+            meter.add(1.0)
+        y = meter.try_add(x) if x > 2 else (x < 0)
+        k = 0
+        while k < x:
+            meter.add(k)
+            k = k + 1
+            if k > 2:
+                other = Meter()
+                other.add(x)
+                meter.add(other.total)
+        return meter.count, meter.total, y, x > 0 and meter.try_add(x + 1)
+
+    agrees(f, (2.5,), (-1.0,), (0.5,), (7.0,))
+
+
+def test_numpy_arrays_and_sets_that_are_changed_in_place() -> None:
+    @flow
+    def f(x):
+        buffer, other, seen = np.zeros(2), np.ones(2), {1}
+        if x > 0:
+            buffer[0] = 1.0
+            other[0] = 1.0
+            seen.add(2)
+        else:
+            buffer[1] = 2.0
+            seen.add(2)
+        assert type(other) is np.ndarray and seen == {1, 2}
+        return buffer * x
+
+    np.testing.assert_allclose(f(2.0), [2, 0])
+    np.testing.assert_allclose(f(-2.0), [0, -4])
+
+
 def test_variables_of_only_one_branch_that_nobody_reads() -> None:
     def f(x):
         if x > 0:

@@ -4,6 +4,7 @@ precisions; dtypes that stay, jit, donation, scan.
 
 from __future__ import annotations
 
+import inspect
 import os
 
 import numpy as np
@@ -13,7 +14,7 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 optax = pytest.importorskip("optax")
 jax = pytest.importorskip("jax")
 
-from tracejit import jit, lax, optim, tree  # noqa: E402
+from tracejit import grad, jit, lax, optim, tree, vmap  # noqa: E402
 from tracejit import numpy as jnp  # noqa: E402
 from tracejit.errors import ArgumentError  # noqa: E402
 
@@ -83,6 +84,8 @@ OPTIMIZERS = {
     "partition-frozen": lambda o: o.multi_transform(
         {"fast": o.adam(0.1), "slow": o.set_to_zero()}, lambda params: LABELS
     ),
+    "frozen": lambda o: o.chain(o.adam(0.1), o.freeze(MASK)),
+    "selective": lambda o: o.selective_transform(o.adam(0.1), freeze_mask=MASK),
     "named": lambda o: o.named_chain(("clip", o.clip(0.5)), ("adam", o.adam(0.1))),
     "finite": lambda o: o.apply_if_finite(o.adam(0.1), 3),
     "several": lambda o: o.MultiSteps(o.adam(0.1), 3),
@@ -251,6 +254,30 @@ def test_schedules(name):
     assert (jnp.ones(2) * ours(jnp.asarray(3))).dtype == np.float32
 
 
+def test_many_nets_at_once_and_derivatives_through_steps():
+    step = optim.adam(0.1, eps_root=1e-8)
+
+    def loss(w):
+        return ((w - 1) ** 2).sum()
+
+    def after(rate, w, steps=3):
+        step = optim.adam(rate, eps_root=1e-8)
+        state = step.init(w)
+        for _ in range(steps):
+            updates, state = step.update(grad(loss)(w), state, w)
+            w = optim.apply_updates(w, updates)
+        return w
+
+    nets = jnp.arange(6.0).reshape(3, 2)
+    states = vmap(step.init)(nets)
+    assert states[0].count.shape == (3,)
+    moved = jit(vmap(lambda w, s: step.update(grad(loss)(w), s, w)[0]))(nets, states)
+    np.testing.assert_allclose(nets + moved, [after(0.1, w, 1) for w in nets], 1e-6)
+    slope = jit(grad(lambda rate: loss(after(rate, jnp.full(2, 3.0, "float64")))))(0.1)
+    values = [loss(after(0.1 + e, jnp.full(2, 3.0, "float64"))) for e in (1e-5, -1e-5)]
+    np.testing.assert_allclose(slope, (values[0] - values[1]) / 2e-5, 1e-4)
+
+
 def test_not_finite_updates_are_left_out():
     step = optim.apply_if_finite(optim.adam(0.1), 2)
     params = jnp.ones(2)
@@ -294,6 +321,23 @@ def test_hyperparameters_can_be_replaced():
     state.hyperparams["learning_rate"] = jnp.array(0.2)
     second, _ = advance(jnp.ones(2), state, params)
     np.testing.assert_allclose(second, 2 * first, 1e-6)
+
+
+@pytest.mark.parametrize("space", ["optim", "losses"])
+def test_signatures_are_those_of_optax(space):
+    ours, theirs = (optim, optax) if space == "optim" else (optim.losses, optax.losses)
+    compared = 0
+    for name in ours.__all__:
+        other = getattr(theirs, name, None)
+        if not inspect.isfunction(other) or not inspect.isfunction(getattr(ours, name)):
+            continue  # states, classes, and partial functions
+        found, wanted = (
+            inspect.signature(f).parameters.values() for f in (getattr(ours, name), other)
+        )
+        assert [(p.name, p.kind) for p in found] == [(p.name, p.kind) for p in wanted], name
+        assert [p.default for p in found] == [p.default for p in wanted], name
+        compared += 1
+    assert compared > (80 if space == "optim" else 15)
 
 
 def test_wrong_calls():

@@ -79,7 +79,7 @@ def test_a_start_at_the_minimum_takes_no_round(method: str) -> None:
 def test_the_inverse_hessian_of_a_quadratic() -> None:
     a = np.array([[3.0, 1.0], [1.0, 2.0]])
     found = minimize(lambda x: x @ jnp.asarray(a) @ x / 2, np.ones(2), method="BFGS")
-    np.testing.assert_allclose(found.hess_inv, np.linalg.inv(a), rtol=1e-3)
+    np.testing.assert_allclose(found.hess_inv, np.linalg.inv(a), rtol=1e-2)
     assert minimize(lambda x: x @ x, np.ones(2), method="L-BFGS").hess_inv is None
 
 

@@ -73,6 +73,24 @@ def test_examples_of_a_batch_stop_at_their_own_time() -> None:
             np.testing.assert_allclose(got[k], want, rtol=1e-10)
 
 
+def test_with_cond_and_scan_inside() -> None:
+    def loop(x, fold):
+        def body(c):
+            value, n = c
+            value = lax.cond(value > 3, lambda v: 0.5 * v * x, lambda v: v * x + 1, value)
+            return fold(value), n + 1
+
+        return lax.while_loop(lambda c: (c[0] < 4) & (c[1] < 9), body, (x, 0))[0]
+
+    def scanned(value):
+        return lax.scan(lambda c, k: (c + 0.1 * jnp.sin(c * k), c), value, jnp.arange(1.0, 3.0))[0]
+
+    for fold in (lambda v: v, scanned):
+        slope = tj.jit(tj.grad(lambda x, fold=fold: loop(x, fold)))(np.float64(1.3))
+        forward = tj.jacfwd(lambda x, fold=fold: loop(x, fold))(np.float64(1.3))
+        np.testing.assert_allclose(slope, forward, rtol=1e-12)
+
+
 def test_inside_scan_and_cond() -> None:
     def f(x):
         total, _ = lax.scan(lambda c, v: (c + jnp.sum(grow(v, 1.4)[0]), None), 0.0, x)

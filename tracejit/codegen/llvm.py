@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from itertools import zip_longest
 from typing import Any
 
 from tracejit.codegen.llvm_emit import Level, is_constant, literal, memory
@@ -205,7 +206,7 @@ class Printer(Vectors):
     def block(self, body: Sequence[Stmt]) -> None:
         """Print statements; what they declare ends with them."""
         last: Stmt | None = None
-        for s, following in zip(body, (*body[1:], None), strict=True):
+        for s, following in zip_longest(body, body[1:]):
             self.memo = {}
             if last is not None:
                 last = None  # it was written together with the one before

@@ -14,7 +14,13 @@ from typing import Any
 import numpy as np
 
 from tracejit import hints, source
-from tracejit.errors import ArgumentError, AxisError, ShapeError, TracejitError
+from tracejit.errors import (
+    ArgumentError,
+    AxisError,
+    OutOfBoundsError,
+    ShapeError,
+    TracejitError,
+)
 from tracejit.frontend import array as core
 
 
@@ -39,6 +45,18 @@ def shape_tuple(shape: Any, what: str = "shape") -> tuple[int, ...]:
     if any(n < 0 for n in found):
         raise ShapeError(f"{what} {found} has a negative size", at=source.here())
     return found
+
+
+def by_numpy(name: str, function: Any, *args: Any, **kwargs: Any) -> Any:
+    """NumPy's ``function`` of static arguments; its error is one of ours that says ``name``."""
+    try:
+        return function(*args, **kwargs)
+    except TracejitError:
+        raise
+    except IndexError as error:
+        raise OutOfBoundsError(f"{name}: {error}", at=source.here()) from None
+    except (ValueError, TypeError) as error:
+        raise ArgumentError(f"{name}: {error}", at=source.here()) from None
 
 
 def axis_number(name: str, axis: Any, ndim: int) -> int:

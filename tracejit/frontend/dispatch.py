@@ -458,6 +458,8 @@ def jit(
     ...     return x**power / jnp.sum(x)
     >>> scaled(jnp.array([1.0, 3.0]), power=2)
     Array([0.25, 2.25], dtype=float32)
+    >>> jit(lambda x: x if x > 0 else 0.1 * x, control_flow=True)(-3.0)
+    Array(-0.3, dtype=float32)
     """
     if fun is None:
         return functools.partial(

@@ -207,15 +207,23 @@ def power(x1: Any, x2: Any, /) -> Any:
     base = core.as_array(x1)
     if isinstance(exponent, int) and kind(base.dtype) in "iufc" and abs(exponent) <= 64:
         if exponent < 0 and kind(base.dtype) in "iu":
-            raise DTypeError(
-                "integers to negative integer powers are not integers",
-                at=source.here(),
-                hint="convert the base to float, or use float_power",
-            )
+            _negative_power()
         return run(powers.integer_pow, base, y=exponent)
     if exponent == 0.5 and kind(base.dtype) in "fc":
         return run(powers.sqrt, base)
-    return run(powers.pow_, *_numeric("power", x1, x2))
+    base, raised = _numeric("power", x1, x2)
+    data = raised._data if kind(raised.dtype) == "i" else None
+    if data is not None and (data < 0).any():
+        _negative_power()
+    return run(powers.pow_, base, raised)
+
+
+def _negative_power() -> None:
+    raise DTypeError(
+        "integers to negative integer powers are not integers",
+        at=source.here(),
+        hint="convert the base to float, or use float_power",
+    )
 
 
 def float_power(x1: Any, x2: Any, /) -> Any:
@@ -269,7 +277,12 @@ arctanh = unary_float("arctanh", math.atanh, "The inverse hyperbolic tangent.")
 
 floor = unary_real("floor", arith.floor, "The largest integer not above x.")
 ceil = unary_real("ceil", arith.ceil, "The smallest integer not below x.")
-trunc = unary_real("trunc", arith.trunc, "x without its fraction.")
+
+
+def trunc(x: Any) -> Any:
+    """x without its fraction."""
+    x = core.as_array(x)
+    return x if kind(x.dtype) in "biu" else run(arith.trunc, x)
 
 
 def by_parts(function: Function, x: Any) -> Any:
@@ -437,21 +450,30 @@ def isinf(x: Any, /) -> Any:
     return equal(absolute(x), np.inf) if kind(x.dtype) == "f" else _no_such(x, False)
 
 
-def isposinf(x: Any, /) -> Any:
-    """Whether x is plus infinity."""
+def _ordered(name: str, x: Any) -> Any:
     x = core.as_array(x)
+    if kind(x.dtype) == "c":
+        raise DTypeError(f"{name}: takes real numbers, not {x.type}", at=source.here())
+    return x
+
+
+def isposinf(x: Any, /, out: None = None) -> Any:
+    """Whether x is plus infinity."""
+    no_out("isposinf", out)
+    x = _ordered("isposinf", x)
     return equal(x, np.inf) if kind(x.dtype) == "f" else _no_such(x, False)
 
 
-def isneginf(x: Any, /) -> Any:
+def isneginf(x: Any, /, out: None = None) -> Any:
     """Whether x is minus infinity."""
-    x = core.as_array(x)
+    no_out("isneginf", out)
+    x = _ordered("isneginf", x)
     return equal(x, -np.inf) if kind(x.dtype) == "f" else _no_such(x, False)
 
 
 def signbit(x: Any, /) -> Any:
     """Whether the sign bit is set: also for -0.0."""
-    x = core.as_array(x)
+    x = _ordered("signbit", x)
     if kind(x.dtype) in "bu":
         return _no_such(x, False)
     if kind(x.dtype) == "f":

@@ -151,9 +151,9 @@ def take(
     number = shaping.axis_number("take", axis, a.ndim)
     mode = "error" if mode == "raise" else mode
     index = core.as_array(indices)
-    if (
-        mode == "clip" and a.shape[number]
-    ):  # of negative indices too: they do not count from the end
+    if kind(index.dtype) not in "iub" and index.size:
+        raise DTypeError(f"take: indices are integers, not {index.type}", at=here())
+    if mode == "clip" and a.shape[number]:  # negative indices too do not count from the end
         index = elementwise.clip(index, 0, a.shape[number] - 1)
     return getitem(a, (*[slice(None)] * number, index), mode, fill_value)
 

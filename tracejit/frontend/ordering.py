@@ -16,7 +16,7 @@ import numpy as np
 from tracejit.errors import ArgumentError, ShapeError
 from tracejit.frontend import array as core
 from tracejit.frontend import creation, elementwise, indexing, promotion, reductions, shaping
-from tracejit.frontend.axes import axis_number, integer
+from tracejit.frontend.axes import axis_number, by_numpy, integer
 from tracejit.frontend.promotion import constant_of, convert, promoted, reshaped
 from tracejit.ir.types import DTYPES, kind
 from tracejit.ops import sort as sorting
@@ -205,6 +205,9 @@ def compress(
     out: None = None,
 ) -> Any:
     """The slices of ``a`` along ``axis`` where the one-dimensional ``condition`` holds."""
+    condition = core.as_array(condition)
+    if condition.ndim != 1:
+        raise ShapeError(f"compress: the condition has one axis, not {condition.type}", at=here())
     a, number = _axis("compress", core.as_array(a), axis)
     (places,) = nonzero(condition, size=size, fill_value=a.shape[number])
     if size is None:
@@ -233,7 +236,7 @@ def repeat(
     counts = promotion.broadcast_to(reshaped(counts, counts.shape or (1,)), (n,))
     if total_repeat_length is None:
         data = counts.concrete("repeat() without total_repeat_length")
-        return indexing.take(a, np.repeat(np.arange(n), data), number)
+        return indexing.take(a, by_numpy("repeat", np.repeat, np.arange(n), data), number)
     ends = reductions.cumsum(counts)
     places = searchsorted(
         ends, creation.iota(I64, (integer(total_repeat_length, "repeat: length"),), 0), "right"

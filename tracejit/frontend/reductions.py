@@ -256,7 +256,9 @@ def _arg(name: str, prim: Primitive, a: Any, axis: Any, keepdims: bool) -> Any:
     return reshaped(found, kept) if keepdims else found
 
 
-def argmax(a: Any, axis: Any = None, out: None = None, keepdims: bool = False) -> Any:
+def argmax(
+    a: Any, axis: Any = None, out: None = None, keepdims: bool | None = None
+) -> Any:
     """Where the first largest element along ``axis`` is (in the flattened array by default).
 
     In ``config.default_int``; nan counts as largest. Raises ShapeError for an empty axis.
@@ -265,10 +267,12 @@ def argmax(a: Any, axis: Any = None, out: None = None, keepdims: bool = False) -
     Array([1, 0])
     """
     no_out("argmax", out)
-    return _arg("argmax", reduce.argmax, a, axis, keepdims)
+    return _arg("argmax", reduce.argmax, a, axis, bool(keepdims))
 
 
-def argmin(a: Any, axis: Any = None, out: None = None, keepdims: bool = False) -> Any:
+def argmin(
+    a: Any, axis: Any = None, out: None = None, keepdims: bool | None = None
+) -> Any:
     """Where the first smallest element along ``axis`` is (in the flattened array by default).
 
     In ``config.default_int``; nan counts as smallest. Raises ShapeError for an empty axis.
@@ -277,7 +281,7 @@ def argmin(a: Any, axis: Any = None, out: None = None, keepdims: bool = False) -
     Array([0, 1])
     """
     no_out("argmin", out)
-    return _arg("argmin", reduce.argmin, a, axis, keepdims)
+    return _arg("argmin", reduce.argmin, a, axis, bool(keepdims))
 
 
 # ---- logic ---------------------------------------------------------------------------------------

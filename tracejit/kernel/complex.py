@@ -93,8 +93,11 @@ class _Splitter:
 
     def statement(self, s: Stmt) -> Sequence[Stmt]:
         match s:
-            case Loop(body=body) | While(body=body):
-                return (replace(map_expressions(s, self.real), body=self.body(body)),)
+            case Loop(body=body):
+                ends = self.real(s.start), self.real(s.stop)
+                return (replace(s, start=ends[0], stop=ends[1], body=self.body(body)),)
+            case While(cond=cond, body=body):
+                return (While(self.real(cond), self.body(body)),)
             case If(then=then, orelse=orelse):
                 cond = self.real(s.cond)
                 return (If(cond, self.body(then), self.body(orelse)),)
@@ -166,11 +169,11 @@ class _Splitter:
                 case Load(buffer=buffer, guard=guard):
                     index = kids if guard is None else kids[:-1]
                     shown = None if guard is None else kids[-1]
-                    re, im = (
+                    loads = [
                         Load(buffer, (*index, Const(k, "i64")), part, shown)  # type: ignore[arg-type]
                         for k in (0, 1)
-                    )
-                    return re, im
+                    ]
+                    return loads[0], loads[1]
         if isinstance(node, Op) and any(x.dtype in PART for x in (node, *node.args)):
             return OPERATIONS[node.fn](node.dtype, *kids)
         return rebuild(node, tuple(kids))  # type: ignore[arg-type]

@@ -20,6 +20,7 @@ from tracejit.ir.prim import Primitive
 from tracejit.ir.types import DTYPES, kind
 from tracejit.lax.operands import BOOL, Function, fill_out, operands, run, same_dtypes
 from tracejit.ops import arith, bits, layout, logic, math, parts, powers, reduce, special
+from tracejit.ops import special_beta as beta_records
 from tracejit.source import here
 
 
@@ -121,6 +122,16 @@ shift_right_arithmetic = binary("shift_right_arithmetic", bits.shift_right_arith
 shift_right_logical = binary("shift_right_logical", bits.shift_right_logical)
 sub = binary("sub", arith.sub)
 zeta = binary("zeta", special.zeta)
+
+
+def betainc(a: Any, b: Any, x: Any) -> Array:
+    """The regularised incomplete beta function I_x(a, b) of arrays of one type.
+
+    >>> betainc(1.0, 1.0, jnp.array([0.25]))
+    Array([0.25], dtype=float32)
+    """
+    return run(beta_records.betainc, *operands("betainc", a, b, x))
+
 
 # ---- powers and rounding -------------------------------------------------------------------------
 

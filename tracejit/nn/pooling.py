@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from tracejit.errors import ArgumentError
+from tracejit.errors import ArgumentError, ShapeError
 from tracejit.frontend import elementwise as ew
 from tracejit.frontend import promotion
 from tracejit.frontend.array import Array, apply, as_array
@@ -34,7 +34,11 @@ def _parameters(
 ) -> dict[str, Any]:
     """The window over all axes: 1 along those that are not pooled."""
     if axes is None:
-        axes = range(1, 3 if isinstance(window, int) else 1 + len(ints(window)))
+        axes = tuple(range(1, x.ndim - 1))
+        if not axes:
+            raise ShapeError(
+                f"{name}: {x.type} has no axes between its batch and its features", at=here()
+            )
     count = len(axes)
     size = (window,) * count if isinstance(window, int) else ints(window)
     steps = (
@@ -72,8 +76,8 @@ def max_pool(
     """The largest element in each window; padding never wins.
 
     ``window`` and ``strides`` (the window by default) have an entry for each of ``axes``, or are
-    one int; ``axes`` are the first after the batch by default, 1 and 2 for an int. ``padding`` is
-    "VALID", "SAME" or (low, high) pairs.
+    one int; ``axes`` are those between batch and features by default, the first and the last.
+    ``padding`` is "VALID", "SAME" or (low, high) pairs.
 
     >>> nn.max_pool(jnp.arange(16.0).reshape(1, 4, 4, 1), 2).ravel()
     Array([ 5.,  7., 13., 15.], dtype=float32)
@@ -96,8 +100,8 @@ def min_pool(
     """The smallest element in each window; padding never wins.
 
     ``window`` and ``strides`` (the window by default) have an entry for each of ``axes``, or are
-    one int; ``axes`` are the first after the batch by default, 1 and 2 for an int. ``padding`` is
-    "VALID", "SAME" or (low, high) pairs.
+    one int; ``axes`` are those between batch and features by default, the first and the last.
+    ``padding`` is "VALID", "SAME" or (low, high) pairs.
 
     >>> nn.min_pool(jnp.arange(16.0).reshape(1, 4, 4, 1), 2).ravel()
     Array([ 0.,  2.,  8., 10.], dtype=float32)

@@ -169,6 +169,7 @@ from tracejit.frontend.shaping import (
     transpose,
 )
 from tracejit.numpy import fft, linalg
+from tracejit.numpy import ufuncs as _ufuncs
 from tracejit.numpy.contraction import einsum, einsum_path
 from tracejit.numpy.dtypes import (
     bfloat16,
@@ -257,10 +258,8 @@ from tracejit.numpy.histograms import (
     histogram_bin_edges,
     histogramdd,
 )
-from tracejit.numpy.info import (
-    __array_api_version__,
-    __array_namespace_info__,
-)
+from tracejit.numpy.info import __array_api_version__ as __array_api_version__
+from tracejit.numpy.info import __array_namespace_info__ as __array_namespace_info__
 from tracejit.numpy.joining import (
     append,
     array_split,
@@ -398,6 +397,7 @@ from tracejit.numpy.statistics import (
     nansum,
     nanvar,
 )
+from tracejit.numpy.ufuncs import frompyfunc, ufunc
 
 # abstract families of dtypes and printing are NumPy's own
 ComplexWarning = np.exceptions.ComplexWarning
@@ -492,16 +492,16 @@ __all__ = [
     "exp2", "expand_dims", "expm1", "extract", "eye", "fabs", "fft", "fill_diagonal", "finfo",
     "flatnonzero", "flexible", "flip", "fliplr", "flipud", "float16", "float32", "float64",
     "float_", "float_power", "floating", "floor", "floor_divide", "fmax", "fmin", "fmod", "frexp",
-    "from_dlpack", "frombuffer", "fromfile", "fromfunction", "fromiter", "fromstring", "full",
-    "full_like", "gcd", "generic", "geomspace", "get_printoptions", "gradient", "greater",
+    "from_dlpack", "frombuffer", "fromfile", "fromfunction", "fromiter", "frompyfunc", "fromstring",
+    "full", "full_like", "gcd", "generic", "geomspace", "get_printoptions", "gradient", "greater",
     "greater_equal", "hamming", "hanning", "heaviside", "histogram", "histogram2d",
     "histogram_bin_edges", "histogramdd", "hsplit", "hstack", "hypot", "i0", "identity", "iinfo",
     "imag", "index_exp", "indices", "inexact", "inf", "inner", "insert", "int16", "int32", "int64",
     "int8", "int_", "integer", "interp", "intersect1d", "invert", "isclose", "iscomplex",
     "iscomplexobj", "isdtype", "isfinite", "isin", "isinf", "isnan", "isneginf", "isposinf",
     "isreal", "isrealobj", "isscalar", "issubdtype", "iterable", "ix_", "kaiser", "kron", "lcm",
-    "ldexp", "left_shift", "less", "less_equal", "lexsort", "linalg", "linspace", "load", "log", "log10",
-    "log1p", "log2", "logaddexp", "logaddexp2", "logical_and", "logical_not", "logical_or",
+    "ldexp", "left_shift", "less", "less_equal", "lexsort", "linalg", "linspace", "load", "log",
+    "log10", "log1p", "log2", "logaddexp", "logaddexp2", "logical_and", "logical_not", "logical_or",
     "logical_xor", "logspace", "mask_indices", "matmul", "matrix_transpose", "matvec", "max",
     "maximum", "mean", "median", "meshgrid", "mgrid", "min", "minimum", "mod", "modf", "moveaxis",
     "multiply", "nan", "nan_to_num", "nanargmax", "nanargmin", "nancumprod", "nancumsum", "nanmax",
@@ -513,18 +513,18 @@ __all__ = [
     "printoptions", "prod", "promote_types", "ptp", "put", "put_along_axis", "quantile", "r_",
     "rad2deg", "radians", "ravel", "ravel_multi_index", "real", "reciprocal", "remainder", "repeat",
     "reshape", "resize", "result_type", "right_shift", "rint", "roll", "rollaxis", "roots", "rot90",
-    "round",
-    "s_", "save", "savez", "searchsorted", "select", "set_printoptions", "setdiff1d", "setxor1d",
-    "shape", "sign", "signbit", "signedinteger", "sin", "sinc", "single", "sinh", "size", "sort",
-    "sort_complex", "spacing", "split", "sqrt", "square", "squeeze", "stack", "std", "subtract",
-    "sum", "swapaxes", "take", "take_along_axis", "tan", "tanh", "tensordot", "tile", "trace",
-    "transpose", "trapezoid", "tri", "tril", "tril_indices", "tril_indices_from", "trim_zeros",
-    "triu", "triu_indices", "triu_indices_from", "true_divide", "trunc", "uint", "uint16", "uint32",
-    "uint64", "uint8", "union1d", "unique", "unique_all", "unique_counts", "unique_inverse",
-    "unique_values", "unpackbits", "unravel_index", "unsignedinteger", "unstack", "unwrap",
-    "vander", "var", "vdot", "vecdot", "vecmat", "vectorize", "vsplit", "vstack", "where", "zeros",
-    "zeros_like",
+    "round", "s_", "save", "savez", "searchsorted", "select", "set_printoptions", "setdiff1d",
+    "setxor1d", "shape", "sign", "signbit", "signedinteger", "sin", "sinc", "single", "sinh",
+    "size", "sort", "sort_complex", "spacing", "split", "sqrt", "square", "squeeze", "stack", "std",
+    "subtract", "sum", "swapaxes", "take", "take_along_axis", "tan", "tanh", "tensordot", "tile",
+    "trace", "transpose", "trapezoid", "tri", "tril", "tril_indices", "tril_indices_from",
+    "trim_zeros", "triu", "triu_indices", "triu_indices_from", "true_divide", "trunc", "ufunc",
+    "uint", "uint16", "uint32", "uint64", "uint8", "union1d", "unique", "unique_all",
+    "unique_counts", "unique_inverse", "unique_values", "unpackbits", "unravel_index",
+    "unsignedinteger", "unstack", "unwrap", "vander", "var", "vdot", "vecdot", "vecmat",
+    "vectorize", "vsplit", "vstack", "where", "zeros", "zeros_like",
 ]
 # fmt: on
 
+_ufuncs.with_methods(globals())
 _errors.user_functions(globals())

@@ -88,6 +88,8 @@ def parse(spec: str, shapes: tuple[tuple[int, ...], ...]) -> tuple[tuple[str, ..
         output = dots + "".join(once)
     else:
         output = output.replace("...", dots)
+    if set(dots) - set(output):
+        raise _failed(spec, "the axes of '...' are not in the result", "write '...' after '->' too")
     if len(set(output)) != len(output):
         raise _failed(spec, "a subscript occurs twice in the result")
     unknown = set(output) - set("".join(labels))

@@ -190,7 +190,7 @@ class FloatInfo:
         return self._text[1]
 
 
-def finfo(dtype: Any, /) -> FloatInfo:
+def finfo(dtype: Any) -> FloatInfo:
     """Limits of a floating dtype, or of the parts of a complex one: eps, max, min, tiny, bits ...
 
     Raises DTypeError for other dtypes.
@@ -206,7 +206,7 @@ def finfo(dtype: Any, /) -> FloatInfo:
     return FloatInfo(found)
 
 
-def iinfo(dtype: Any, /) -> np.iinfo:
+def iinfo(dtype: Any) -> np.iinfo:
     """Limits of an integer dtype: min, max, bits. Raises DTypeError for other dtypes.
 
     >>> jnp.iinfo("int8").max

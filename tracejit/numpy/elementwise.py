@@ -22,19 +22,27 @@ from tracejit.source import here
 # ---- angles and exponentials ---------------------------------------------------------------------
 
 
+def _real(name: str, *xs: Any) -> list[Any]:
+    """Operands in their promoted floating dtype; DTypeError for complex ones."""
+    arrays = ew.float_operands(name, *xs)
+    if kind(arrays[0].dtype) == "c":
+        raise DTypeError(f"{name}: takes real numbers, not {arrays[0].type}", at=here())
+    return arrays
+
+
 def deg2rad(x: Any, /) -> Any:
     """Degrees as radians."""
-    return ew.multiply(to_inexact(x), np.pi / 180)
+    return ew.multiply(*_real("deg2rad", x), np.pi / 180)
 
 
 def rad2deg(x: Any, /) -> Any:
     """Radians as degrees."""
-    return ew.multiply(to_inexact(x), 180 / np.pi)
+    return ew.multiply(*_real("rad2deg", x), 180 / np.pi)
 
 
 def hypot(x1: Any, x2: Any, /) -> Any:
     """sqrt(x1**2 + x2**2) without overflow on the way."""
-    a, b = (ew.absolute(x) for x in ew.float_operands("hypot", x1, x2))
+    a, b = (ew.absolute(x) for x in _real("hypot", x1, x2))
     high, low = ew.maximum(a, b), ew.minimum(a, b)
     ordinary = ew.logical_and(ew.greater(high, 0), ew.isfinite(high))
     ratio = ew.divide(ew.select(ordinary, low, 0), ew.select(ordinary, high, 1))
@@ -74,7 +82,7 @@ def sinc(x: Any, /) -> Any:
     return ew.select(zero, series, ew.divide(ew.sin(safe), safe))
 
 
-def i0(x: Any, /) -> Any:
+def i0(x: Any) -> Any:
     """The modified Bessel function of the first kind, order 0."""
     x = to_inexact(x)
     return ew.multiply(ew.run(special.bessel_i0e, x), ew.exp(ew.absolute(x)))
@@ -82,14 +90,14 @@ def i0(x: Any, /) -> Any:
 
 def heaviside(x1: Any, x2: Any, /) -> Any:
     """0 below 0, ``x2`` at 0, 1 above."""
-    x1, x2 = ew.float_operands("heaviside", x1, x2)
+    x1, x2 = _real("heaviside", x1, x2)
     found = ew.select(ew.less(x1, 0), 0, ew.select(ew.equal(x1, 0), x2, 1))
     return ew.select(ew.isnan(x1), x1, found)
 
 
 def fabs(x: Any, /) -> Any:
     """|x| as a floating number."""
-    return ew.absolute(to_inexact(x))
+    return ew.absolute(*_real("fabs", x))
 
 
 def fmax(x1: Any, x2: Any) -> Any:
@@ -166,7 +174,7 @@ def spacing(x: Any, /) -> Any:
     return ew.subtract(ew.nextafter(x, ew.copysign(np.inf, x)), x)
 
 
-def gcd(x1: Any, x2: Any, /) -> Any:
+def gcd(x1: Any, x2: Any) -> Any:
     """The greatest common divisor of integers."""
     a, b = _integers("gcd", x1, x2)
     # Euclid on w bits needs at most 1.44 w + 2 steps (worst case: Fibonacci numbers)
@@ -177,7 +185,7 @@ def gcd(x1: Any, x2: Any, /) -> Any:
     return a
 
 
-def lcm(x1: Any, x2: Any, /) -> Any:
+def lcm(x1: Any, x2: Any) -> Any:
     """The least common multiple of integers."""
     a, b = _integers("lcm", x1, x2)
     divisor = gcd(a, b)

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from tracejit.errors import ArgumentError, ShapeError
+from tracejit.errors import ArgumentError, DTypeError, ShapeError
 from tracejit.frontend import creation, indexing, ordering, promotion, reductions, shaping
 from tracejit.frontend import elementwise as ew
 from tracejit.frontend.array import as_array
@@ -35,6 +35,9 @@ def bincount(x: Any, weights: Any = None, minlength: int = 0, *, length: int | N
     if kind(x.dtype) not in "biu" or x.ndim != 1:
         raise ArgumentError(f"bincount: takes a vector of integers, not {x.type}", at=here())
     x = convert(x, I64)
+    minlength = integer(minlength, "bincount: minlength")
+    if minlength < 0:
+        raise ArgumentError(f"bincount: minlength is {minlength}", at=here())
     if length is None:
         data = x.concrete("bincount() without length=")
         if data.size and data.min() < 0:
@@ -54,10 +57,16 @@ def histogram_bin_edges(a: Any, bins: Any = 10, range: Any = None, weights: Any 
     if isinstance(bins, str):
         raise ArgumentError("histogram_bin_edges: bins is a number or the edges", at=here())
     a = to_inexact(a)
-    if isinstance(bins, list | tuple):
-        return promotion.typed(np.asarray(bins, np.float64), a.dtype)
+    if kind(a.dtype) == "c":
+        raise DTypeError("histogram: complex numbers have no order", at=here())
     if np.ndim(bins) == 1:
-        return as_array(bins)
+        edges = as_array(np.asarray(bins, a.dtype) if isinstance(bins, list | tuple) else bins)
+        if (known := ordering.known(edges)) is not None and np.any(np.diff(known) < 0):
+            raise ArgumentError("histogram: the edges of the bins descend", at=here())
+        return edges
+    if integer(bins, "histogram: bins") < 1:
+        raise ArgumentError(f"histogram: {bins} bins", at=here())
+    _check_range(a, range)
     if range is not None:
         low, high = (promotion.typed(r, a.dtype) for r in range)
     elif a.size:
@@ -73,6 +82,23 @@ def histogram_bin_edges(a: Any, bins: Any = 10, range: Any = None, weights: Any 
         ew.select(flat, ew.add(high, 0.5), high),
     )
     return linspace(low, high, integer(bins, "histogram: bins") + 1)
+
+
+def _check_range(a: Any, limits: Any) -> None:
+    """ArgumentError where the range of a histogram is known and is none."""
+    if limits is not None:
+        ends = [ordering.known(as_array(r)) for r in limits]
+    else:
+        data = ordering.known(a)
+        ends = [] if data is None or not data.size else [data.min(), data.max()]
+    if any(end is None for end in ends) or not ends:
+        return
+    if not np.isfinite(ends).all() or ends[0] > ends[1]:
+        raise ArgumentError(
+            f"histogram: there are no bins from {ends[0]} to {ends[1]}",
+            at=here(),
+            hint="pass range=(low, high)",
+        )
 
 
 def histogram(
@@ -163,6 +189,12 @@ def digitize(x: Any, bins: Any, right: bool = False) -> Any:
     bins = as_array(bins)
     if bins.ndim != 1:
         raise ShapeError(f"digitize: bins has one axis, not {bins.type}", at=here())
+    x = as_array(x)
+    if "c" in (kind(x.dtype), kind(bins.dtype)):
+        raise DTypeError(f"digitize: complex numbers have no order: {x.type}", at=here())
+    steps = None if (known := ordering.known(bins)) is None else np.diff(known)
+    if steps is not None and not (np.all(steps >= 0) or np.all(steps <= 0)):
+        raise ArgumentError("digitize: bins neither ascend nor descend", at=here())
     side = "left" if right else "right"
     up = ordering.searchsorted(bins, x, side)
     if bins.size < 2:

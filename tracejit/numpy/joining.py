@@ -12,12 +12,12 @@ from typing import Any
 
 import numpy as np
 
-from tracejit.errors import ArgumentError, ShapeError
+from tracejit.errors import ArgumentError, OutOfBoundsError, ShapeError
 from tracejit.frontend import creation, indexing, promotion, reductions, shaping
 from tracejit.frontend import elementwise as ew
 from tracejit.frontend import ordering as order_of
 from tracejit.frontend.array import Array, as_array
-from tracejit.frontend.axes import axes_list, axis_number, integer, shape_tuple
+from tracejit.frontend.axes import axes_list, axis_number, by_numpy, integer, shape_tuple
 from tracejit.frontend.promotion import reshaped
 from tracejit.frontend.shaping import concatenate, cut, moveaxis
 from tracejit.source import here
@@ -147,6 +147,10 @@ def insert(arr: Any, obj: Any, values: Any, axis: int | None = None) -> Any:
     number = axis_number("insert", axis, a.ndim)
     n = a.shape[number]
     places = np.arange(n)[obj] if isinstance(obj, slice) else np.asarray(obj)
+    if places.size and not (-n <= places.min() and places.max() <= n):
+        raise OutOfBoundsError(
+            f"insert: a position is outside of axis {number} of size {n}", at=here()
+        )
     places = np.where(places < 0, places + n, places)
     rows = promotion.typed(values, a.dtype)
     if places.size == 1:
@@ -173,7 +177,8 @@ def delete(arr: Any, obj: Any, axis: int | None = None) -> Any:
     if axis is None:
         a, axis = shaping.ravel(a), 0
     number = axis_number("delete", axis, a.ndim)
-    kept = np.delete(np.arange(a.shape[number]), obj if isinstance(obj, slice) else np.asarray(obj))
+    given = obj if isinstance(obj, slice) else np.asarray(obj)
+    kept = by_numpy("delete", np.delete, np.arange(a.shape[number]), given)
     return indexing.take(a, kept, number)
 
 
@@ -234,7 +239,9 @@ def hsplit(ary: Any, indices_or_sections: Any) -> list[Any]:
 
 
 def vsplit(ary: Any, indices_or_sections: Any) -> list[Any]:
-    """Parts along axis 0."""
+    """Parts along axis 0, of arrays of two axes or more."""
+    if as_array(ary).ndim < 2:
+        raise ShapeError(f"vsplit: takes at least two axes, not {as_array(ary).type}", at=here())
     return split(ary, indices_or_sections, 0)
 
 

@@ -249,9 +249,7 @@ def _by_count(flat: Any, q: Any, method: str, skip_nan: bool) -> Any:
     return ew.select(ew.equal(part, 0), at_below, found)
 
 
-def _by_weight(
-    name: str, flat: Any, q: Any, weights: Any, method: str, skip_nan: bool
-) -> Any:
+def _by_weight(name: str, flat: Any, q: Any, weights: Any, method: str, skip_nan: bool) -> Any:
     """Of the sorted elements, the first up to which the share of the weights is at least q."""
     if method != "inverted_cdf":
         raise ArgumentError(
@@ -263,7 +261,9 @@ def _by_weight(
     order = ordering.argsort(flat)
     ordered = indexing.take_along_axis(flat, order, -1, "promise_in_bounds")
     share = reductions.cumsum(indexing.take_along_axis(weights, order, -1, "promise_in_bounds"), -1)
-    share = ew.divide(share, shaping.cut(share, share.ndim - 1, share.shape[-1] - 1, share.shape[-1]))
+    share = ew.divide(
+        share, shaping.cut(share, share.ndim - 1, share.shape[-1] - 1, share.shape[-1])
+    )
     # what weighs nothing in front is not even the 0-th quantile
     share = ew.select(ew.equal(share, 0), -1, share)
     behind = ew.less(share, reshaped(q, (*q.shape, 1)))
@@ -294,9 +294,7 @@ def _pick(ordered: Any, places: Any) -> Any:
     rows = ordered.shape[:-1]
     count = places.shape[0]
     places = promotion.broadcast_to(places, (count, *rows))
-    wide = promotion.broadcast_to(
-        reshaped(ordered, (1, *ordered.shape)), (count, *ordered.shape)
-    )
+    wide = promotion.broadcast_to(reshaped(ordered, (1, *ordered.shape)), (count, *ordered.shape))
     places = reshaped(places, (count, *rows, 1))
     found = indexing.take_along_axis(wide, places, -1, "promise_in_bounds")
     return reshaped(found, (count, *rows))

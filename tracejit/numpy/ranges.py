@@ -6,6 +6,7 @@ Array([0.  , 0.25, 0.5 , 0.75, 1.  ], dtype=float32)
 
 from __future__ import annotations
 
+import math
 import operator
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -13,11 +14,17 @@ from typing import Any
 import numpy as np
 
 from tracejit.config import config
-from tracejit.errors import ArgumentError, CopyError, OutOfBoundsError, ShapeError
+from tracejit.errors import (
+    ArgumentError,
+    CopyError,
+    DTypeError,
+    OutOfBoundsError,
+    ShapeError,
+)
 from tracejit.frontend import creation, methods, promotion, shaping
 from tracejit.frontend import elementwise as ew
 from tracejit.frontend.array import Array, as_array
-from tracejit.frontend.axes import integer, shape_tuple
+from tracejit.frontend.axes import by_numpy, integer, shape_tuple
 from tracejit.frontend.promotion import canonical, convert, reshaped
 from tracejit.ir.types import DTYPES, kind
 from tracejit.numpy.elementwise import i0
@@ -99,6 +106,8 @@ def geomspace(
 ) -> Any:
     """``num`` numbers from ``start`` to ``stop`` with a constant ratio."""
     a, b = ew.float_operands("geomspace", start, stop)
+    if any(end._data is not None and np.any(end._data == 0) for end in (a, b)):
+        raise ArgumentError("geomspace: no constant ratio leads from or to 0", at=here())
     ratio = ew.log(ew.divide(b, a))
     found = ew.multiply(
         a, ew.exp(ew.multiply(ratio, linspace(0.0, 1.0, num, endpoint).reshape(-1, *(1,) * a.ndim)))
@@ -131,25 +140,27 @@ def fromfunction(
 
 def fromiter(iter: Any, dtype: Any, count: int = -1) -> Any:
     """An array from an iterable of numbers."""
-    return creation.asarray(np.fromiter(iter, canonical(dtype), count))
+    return creation.asarray(by_numpy("fromiter", np.fromiter, iter, canonical(dtype), count))
 
 
 def frombuffer(buffer: Any, dtype: Any = float, count: int = -1, offset: int = 0) -> Any:
     """An array over the bytes of a buffer."""
-    return creation.array(np.frombuffer(buffer, canonical(dtype), count, offset))
+    dtype = canonical(dtype)
+    return creation.array(by_numpy("frombuffer", np.frombuffer, buffer, dtype, count, offset))
 
 
 def fromstring(string: str, dtype: Any = float, count: int = -1, *, sep: str) -> Any:
     """An array from numbers in text."""
-    return creation.asarray(np.fromstring(string, canonical(dtype), count, sep=sep))
+    dtype = canonical(dtype)
+    return creation.asarray(by_numpy("fromstring", np.fromstring, string, dtype, count, sep=sep))
 
 
 def from_dlpack(x: Any, /, *, device: Any = None, copy: bool | None = None) -> Any:
     """An array over another library's tensor, without a copy where that can be. What lies on a GPU
     stays there.
 
-    ``copy=True`` gives it memory of its own. Raises DeviceError where the tensor is on a GPU that is
-    not there, and CopyError (also a BufferError) where ``copy=False`` but one is needed.
+    ``copy=True`` gives it memory of its own. Raises DeviceError where the tensor is on a GPU that
+    is not there, and CopyError (also a BufferError) where ``copy=False`` but one is needed.
 
     >>> jnp.from_dlpack(np.arange(3))
     Array([0, 1, 2])
@@ -324,6 +335,11 @@ def unravel_index(indices: Any, shape: Any) -> tuple[Any, ...]:
     """Positions in the flattened array as one index per axis."""
     sizes = shape_tuple(shape)
     flat = as_array(indices)
+    if kind(flat.dtype) not in "iu":
+        raise DTypeError(f"unravel_index: takes integers, not {flat.type}", at=here())
+    data, count = flat._data, math.prod(sizes)
+    if data is not None and data.size and not (0 <= data.min() and data.max() < count):
+        raise OutOfBoundsError(f"unravel_index: an index is outside of {sizes}", at=here())
     found = []
     for n in reversed(sizes):
         found.append(ew.remainder(flat, n))
@@ -338,6 +354,10 @@ def ravel_multi_index(multi_index: Any, dims: Any, mode: str = "raise", order: s
     if len(parts) != len(sizes):
         raise ArgumentError(
             f"ravel_multi_index: {len(parts)} indices for {len(sizes)} axes", at=here()
+        )
+    if mode not in ("raise", "wrap", "clip"):
+        raise ArgumentError(
+            f"ravel_multi_index: mode is raise, wrap or clip, not {mode!r}", at=here()
         )
     found: Any = 0
     pairs = list(zip(parts, sizes, strict=True))
@@ -401,6 +421,10 @@ def kaiser(M: int, beta: Any) -> Any:
 def vander(x: Any, N: int | None = None, increasing: bool = False) -> Any:
     """The powers of ``x`` as columns, the highest first unless ``increasing``."""
     x = as_array(x)
-    n = x.size if N is None else N
+    if x.ndim != 1:
+        raise ShapeError(f"vander: takes a vector, not {x.type}", at=here())
+    n = x.size if N is None else integer(N, "vander: N")
+    if n < 0:
+        raise ArgumentError(f"vander: {n} columns", at=here())
     columns = [ew.power(x, k) for k in range(n)]
     return shaping.stack(columns if increasing else columns[::-1], -1)

@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from tracejit.errors import ArgumentError, ShapeError
+from tracejit.errors import ArgumentError, DTypeError, ShapeError
 from tracejit.frontend import array as core
 from tracejit.frontend import creation, indexing, ordering, promotion, reductions, shaping
 from tracejit.frontend import elementwise as ew
 from tracejit.frontend.array import as_array
-from tracejit.frontend.axes import axes_list, axes_tuple, axis_number
+from tracejit.frontend.axes import axes_list, axes_tuple, axis_number, integer
 from tracejit.frontend.promotion import convert, reshaped, to_inexact
 from tracejit.frontend.shaping import cut
 from tracejit.ir.types import DTYPES, kind
@@ -32,6 +32,7 @@ def diff(a: Any, n: int = 1, axis: int = -1, prepend: Any = None, append: Any = 
     Array([3, 5, 7])
     """
     a = as_array(a)
+    n = integer(n, "diff: n")
     if n < 0 or a.ndim == 0:
         raise ArgumentError(f"diff: order {n} of an array of {a.ndim} axes", at=here())
     number = axis_number("diff", axis, a.ndim)
@@ -164,6 +165,10 @@ def interp(
     """
     x, xp = _floats(x, xp)
     fp = to_inexact(fp)
+    if kind(x.dtype) == "c":
+        raise DTypeError(f"interp: x and xp are real, not {x.type}", at=here())
+    if isinstance(period, int | float) and period == 0:
+        raise ArgumentError("interp: the period is 0", at=here())
     if xp.ndim != 1 or xp.shape != fp.shape or not xp.size:
         raise ShapeError(
             f"interp: xp and fp are vectors of one length, not {xp.type} and {fp.type}", at=here()
@@ -312,10 +317,17 @@ def polymul(a1: Any, a2: Any, *, trim_leading_zeros: bool = False) -> Any:
     return convolve(shaping.ravel(a1), shaping.ravel(a2))
 
 
+def _order(name: str, m: Any) -> int:
+    found = integer(m, f"{name}: m")
+    if found < 0:
+        raise ArgumentError(f"{name}: the order is {found}", at=here())
+    return found
+
+
 def polyder(p: Any, m: int = 1) -> Any:
     """The m-th derivative of a polynomial."""
     p = as_array(p)
-    for _ in range(m):
+    for _ in range(_order("polyder", m)):
         n = p.size
         p = ew.multiply(
             p[:-1], np.arange(n - 1, 0, -1).astype(p.dtype if kind(p.dtype) in "fc" else np.int64)
@@ -326,9 +338,11 @@ def polyder(p: Any, m: int = 1) -> Any:
 def polyint(p: Any, m: int = 1, k: Any = None) -> Any:
     """The m-th antiderivative of a polynomial, with constants ``k``."""
     p = to_inexact(p)
-    constants = (
-        promotion.broadcast_to(promotion.typed(0 if k is None else k, p.dtype), (m,)) if m else None
-    )
+    m = _order("polyint", m)
+    given = shaping.ravel(promotion.typed(0 if k is None else k, p.dtype))
+    if 1 != given.size < m:
+        raise ShapeError(f"polyint: {given.size} constants for {m} integrations", at=here())
+    constants = promotion.broadcast_to(given, (m,)) if given.size == 1 else given
     for step in range(m):
         powers = np.arange(p.size, 0, -1).astype(p.dtype)
         p = shaping.concatenate([ew.divide(p, powers), reshaped(constants[step], (1,))])

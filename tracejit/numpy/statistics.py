@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from tracejit.errors import ArgumentError, ShapeError
+from tracejit.errors import ArgumentError, DTypeError, ShapeError
 from tracejit.frontend import elementwise as ew
 from tracejit.frontend import linear, promotion, reductions, shaping
 from tracejit.frontend.array import as_array
-from tracejit.frontend.axes import axes_list, axis_number
+from tracejit.frontend.axes import axes_list, axis_number, integer
 from tracejit.frontend.promotion import canonical, convert, reshaped, to_inexact
 from tracejit.ir.types import is_inexact, kind
 from tracejit.source import here
@@ -155,16 +155,20 @@ def _nan_arg(arg: Any, neutral: float, a: Any, axis: Any, keepdims: bool) -> Any
     return ew.select(reductions.any(there, axis, keepdims=keepdims), found, -1)
 
 
-def nanargmax(a: Any, axis: Any = None, out: None = None, keepdims: bool = False) -> Any:
+def nanargmax(
+    a: Any, axis: Any = None, out: None = None, keepdims: bool | None = None
+) -> Any:
     """Where the largest element that is not nan is; -1 where all are nan."""
     ew.no_out("nanargmax", out)
-    return _nan_arg(reductions.argmax, -np.inf, a, axis, keepdims)
+    return _nan_arg(reductions.argmax, -np.inf, a, axis, bool(keepdims))
 
 
-def nanargmin(a: Any, axis: Any = None, out: None = None, keepdims: bool = False) -> Any:
+def nanargmin(
+    a: Any, axis: Any = None, out: None = None, keepdims: bool | None = None
+) -> Any:
     """Where the smallest element that is not nan is; -1 where all are nan."""
     ew.no_out("nanargmin", out)
-    return _nan_arg(reductions.argmin, np.inf, a, axis, keepdims)
+    return _nan_arg(reductions.argmin, np.inf, a, axis, bool(keepdims))
 
 
 def nanmean(
@@ -281,7 +285,8 @@ def cov(
         x = shaping.concatenate([x, _rows(to_inexact(y), rowvar)], 0)
     if dtype is not None:
         x = convert(x, canonical(dtype))
-    less = (0 if bias else 1) if ddof is None else ddof
+    less = (0 if bias else 1) if ddof is None else integer(ddof, "cov: ddof")
+    _check_weights(x.shape[1], fweights, aweights)
     n = x.shape[1]
     w: Any = None
     for given in (fweights, aweights):
@@ -301,6 +306,22 @@ def cov(
         rest = ew.subtract(total, ew.multiply(float(less), share))
     found = linear.dot(ew.multiply(centred, w), ew.conjugate(shaping.transpose(centred)))
     return shaping.squeeze(ew.divide(found, rest))
+
+
+def _check_weights(count: int, fweights: Any, aweights: Any) -> None:
+    """Weights are vectors, one number for each observation; known ones are not negative, and
+    frequencies are whole.
+    """
+    for name, given in (("fweights", fweights), ("aweights", aweights)):
+        if given is None:
+            continue
+        w = as_array(given)
+        if w.shape != (count,):
+            raise ShapeError(f"cov: {name} {w.type} for {count} observations", at=here())
+        if w._data is not None and np.any(w._data < 0):
+            raise ArgumentError(f"cov: {name} are not negative", at=here())
+        if name == "fweights" and w._data is not None and np.any(w._data != np.floor(w._data)):
+            raise DTypeError("cov: fweights are whole numbers", at=here())
 
 
 def _rows(m: Any, rowvar: bool) -> Any:

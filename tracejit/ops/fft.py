@@ -122,7 +122,8 @@ def _into_fft(
     elif kind == "irfft":
         module.c2r(x, axes, lengths[-1], False, scale, out, workers)
     else:
-        module.c2c(x, axes, forward, scale, out, workers)
+        # the first pass goes from array to array: best along the axis whose elements lie together
+        module.c2c(x, sorted(axes, reverse=True), forward, scale, out, workers)
 
 
 def _at_ends(type: TensorType, axis: int, ends: tuple[int, ...]) -> Any:

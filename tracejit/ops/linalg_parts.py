@@ -230,7 +230,7 @@ def lapack(name: str, dtype: np.dtype) -> Any:
     """The LAPACK function ``name`` without its letter ("getrf") for ``dtype``."""
     letter = {"f4": "s", "f8": "d", "c8": "c", "c16": "z"}[dtype.str[1:]]
     if letter in "cz":
-        name = {"ormqr": "unmqr", "orgqr": "ungqr", "sytrd": "hetrd"}.get(name, name)
+        name = {"orgqr": "ungqr", "sytrd": "hetrd"}.get(name, name)
     return getattr(_scipy("lapack"), letter + name)
 
 

@@ -263,7 +263,29 @@ STIRLING = (1 / 12, -1 / 360, 1 / 1260, -1 / 1680, 1 / 1188, -691 / 360360, 1 / 
 
 
 def _numpy_lbeta(a: Any, b: Any) -> Any:
-    return np.where(np.isposinf(a) | np.isposinf(b), -np.inf, scipy_special("betaln")(a, b))
+    """SciPy's where both are small, the steps of ``_scalar_lbeta`` where one is large."""
+    gammaln = scipy_special("gammaln")
+    kind = np.result_type(a.dtype, np.float32)
+    small, large = np.minimum(a, b).astype(kind), np.maximum(a, b).astype(kind)
+    far = np.clip(large, LARGE, np.finfo(kind).max)
+    low, ratio = np.maximum(small, LARGE), small / far
+    series = _series(far) - _series(np.maximum(small + far, LARGE))
+    fall = small * (np.log(far) - 1)
+    near = gammaln(small) + series - (np.maximum(small + far, LARGE) - 0.5) * np.log1p(ratio) - fall
+    leading = (low - 0.5) * np.log(ratio / (ratio + 1)) - far * np.log1p(ratio)
+    two = leading + 0.5 * np.log(2 * np.pi) - 0.5 * np.log(far) + _series(low) + series
+    found = np.where(small >= LARGE, two, near)
+    usable = (large >= LARGE) & (small > 0)
+    found = np.where(usable, found, scipy_special("betaln")(a, b))
+    return np.where(np.isposinf(large), -np.inf, found)
+
+
+def _series(x: Any) -> Any:
+    square = 1 / (x * x)
+    total = np.full_like(x, STIRLING[-1])
+    for coefficient in reversed(STIRLING[:-1]):
+        total = total * square + coefficient
+    return total / x
 
 
 def _stirling(x: Expr) -> Expr:

@@ -15,13 +15,32 @@
 >>> w.round(2)
 Array([3., 3.], dtype=float32)
 
-``optim.losses`` holds the losses, which are those of ``tracejit.nn.losses``.
+``optim.losses`` holds the losses, which are those of ``tracejit.nn.losses``; those that optax has
+at its top are here too.
 """
 
 from __future__ import annotations
 
 from tracejit import errors as _errors
 from tracejit.nn import losses as losses
+from tracejit.nn.losses import (
+    cosine_distance,
+    cosine_similarity,
+    ctc_loss,
+    generalized_kl_divergence,
+    hinge_loss,
+    huber_loss,
+    kl_divergence,
+    l2_loss,
+    log_cosh,
+    safe_softmax_cross_entropy,
+    sigmoid_binary_cross_entropy,
+    sigmoid_focal_loss,
+    smooth_labels,
+    softmax_cross_entropy,
+    softmax_cross_entropy_with_integer_labels,
+    squared_error,
+)
 from tracejit.optim import schedules as schedules
 from tracejit.optim.adaptive import (
     ScaleByAdaDeltaState,
@@ -49,12 +68,21 @@ from tracejit.optim.adaptive import (
     scale_by_yogi,
 )
 from tracejit.optim.base import (
+    AddDecayedWeightsState,
+    ClipByGlobalNormState,
+    ClipState,
     EmptyState,
     GradientTransformation,
     GradientTransformationExtraArgs,
+    NonNegativeParamsState,
+    OptState,
+    Params,
     ScalarOrSchedule,
-    TransformInit,
-    TransformUpdate,
+    ScaleByTrustRatioState,
+    ScaleState,
+    TransformInitFn,
+    TransformUpdateFn,
+    Updates,
     apply_updates,
     chain,
     global_norm,
@@ -73,9 +101,11 @@ from tracejit.optim.masks import (
     MaskedState,
     MultiTransformState,
     PartitionState,
+    freeze,
     masked,
     multi_transform,
     partition,
+    selective_transform,
 )
 from tracejit.optim.optimizers import (
     adabelief,
@@ -157,31 +187,37 @@ from tracejit.optim.wrappers import (
 
 # fmt: off
 __all__ = [
-    "ApplyIfFiniteState", "EmaState", "EmptyState", "GradientTransformation",
-    "GradientTransformationExtraArgs", "InjectHyperparamsState", "InjectStatefulHyperparamsState",
-    "MaskedNode", "MaskedState", "MultiSteps", "MultiStepsState", "MultiTransformState",
-    "PartitionState", "ScalarOrSchedule", "ScaleByAdaDeltaState", "ScaleByAdamState",
+    "AddDecayedWeightsState", "ApplyIfFiniteState", "ClipByGlobalNormState", "ClipState",
+    "EmaState", "EmptyState", "GradientTransformation", "GradientTransformationExtraArgs",
+    "InjectHyperparamsState", "InjectStatefulHyperparamsState", "MaskedNode", "MaskedState",
+    "MultiSteps", "MultiStepsState", "MultiTransformState", "NonNegativeParamsState", "OptState",
+    "Params", "PartitionState", "ScalarOrSchedule", "ScaleByAdaDeltaState", "ScaleByAdamState",
     "ScaleByAmsgradState", "ScaleByBeliefState", "ScaleByLionState", "ScaleByNovogradState",
     "ScaleByRStdDevState", "ScaleByRStdDevWithCountState", "ScaleByRmsState",
     "ScaleByRmsWithCountState", "ScaleByRpropState", "ScaleByRssState", "ScaleByScheduleState",
-    "Schedule", "TraceState", "TransformInit", "TransformUpdate", "WeightDecaySchedule",
-    "WrappedScheduleState", "ZeroNansState", "adabelief", "adadelta", "adagrad", "adam", "adamax",
-    "adamaxw", "adamw", "adaptive_grad_clip", "add_decayed_weights", "amsgrad", "apply_if_finite",
-    "apply_updates", "centralize", "chain", "clip", "clip_by_block_rms", "clip_by_global_norm",
-    "constant_schedule", "cosine_decay_schedule", "cosine_onecycle_schedule", "ema",
-    "exponential_decay", "fromage", "global_norm", "identity", "incremental_update",
-    "inject_hyperparams", "join_schedules", "keep_params_nonnegative", "lamb", "lars",
-    "linear_onecycle_schedule", "linear_schedule", "lion", "losses", "masked", "multi_transform",
-    "nadam", "nadamw", "named_chain", "normalize_by_update_norm", "novograd", "partition",
-    "periodic_update", "piecewise_constant_schedule", "piecewise_interpolate_schedule",
-    "polynomial_schedule", "radam", "rmsprop", "rprop", "safe_increment", "scale",
-    "scale_by_adadelta", "scale_by_adam", "scale_by_adamax", "scale_by_amsgrad", "scale_by_belief",
-    "scale_by_learning_rate", "scale_by_lion", "scale_by_novograd", "scale_by_radam",
-    "scale_by_rms", "scale_by_rprop", "scale_by_rss", "scale_by_schedule", "scale_by_sign",
-    "scale_by_stddev", "scale_by_trust_ratio", "scale_by_yogi", "schedules", "set_to_zero", "sgd",
-    "sgdr_schedule", "sign_sgd", "signum", "skip_not_finite", "stateless",
-    "stateless_with_tree_map", "trace", "warmup_constant_schedule", "warmup_cosine_decay_schedule",
-    "warmup_exponential_decay_schedule", "with_extra_args_support", "yogi", "zero_nans",
+    "ScaleByTrustRatioState", "ScaleState", "Schedule", "TraceState", "TransformInitFn",
+    "TransformUpdateFn", "Updates", "WeightDecaySchedule", "WrappedScheduleState", "ZeroNansState",
+    "adabelief", "adadelta", "adagrad", "adam", "adamax", "adamaxw", "adamw", "adaptive_grad_clip",
+    "add_decayed_weights", "amsgrad", "apply_if_finite", "apply_updates", "centralize", "chain",
+    "clip", "clip_by_block_rms", "clip_by_global_norm", "constant_schedule",
+    "cosine_decay_schedule", "cosine_distance", "cosine_onecycle_schedule", "cosine_similarity",
+    "ctc_loss", "ema", "exponential_decay", "freeze", "fromage", "generalized_kl_divergence",
+    "global_norm", "hinge_loss", "huber_loss", "identity", "incremental_update",
+    "inject_hyperparams", "join_schedules", "keep_params_nonnegative", "kl_divergence", "l2_loss",
+    "lamb", "lars", "linear_onecycle_schedule", "linear_schedule", "lion", "log_cosh", "losses",
+    "masked", "multi_transform", "nadam", "nadamw", "named_chain", "normalize_by_update_norm",
+    "novograd", "partition", "periodic_update", "piecewise_constant_schedule",
+    "piecewise_interpolate_schedule", "polynomial_schedule", "radam", "rmsprop", "rprop",
+    "safe_increment", "safe_softmax_cross_entropy", "scale", "scale_by_adadelta", "scale_by_adam",
+    "scale_by_adamax", "scale_by_amsgrad", "scale_by_belief", "scale_by_learning_rate",
+    "scale_by_lion", "scale_by_novograd", "scale_by_radam", "scale_by_rms", "scale_by_rprop",
+    "scale_by_rss", "scale_by_schedule", "scale_by_sign", "scale_by_stddev", "scale_by_trust_ratio",
+    "scale_by_yogi", "schedules", "selective_transform", "set_to_zero", "sgd", "sgdr_schedule",
+    "sigmoid_binary_cross_entropy", "sigmoid_focal_loss", "sign_sgd", "signum", "skip_not_finite",
+    "smooth_labels", "softmax_cross_entropy", "softmax_cross_entropy_with_integer_labels",
+    "squared_error", "stateless", "stateless_with_tree_map", "trace", "warmup_constant_schedule",
+    "warmup_cosine_decay_schedule", "warmup_exponential_decay_schedule", "with_extra_args_support",
+    "yogi", "zero_nans",
 ]
 # fmt: on
 

@@ -32,13 +32,17 @@ ScalarOrSchedule = Any
 INT32_MAX = int(np.iinfo(np.int32).max)
 
 
-class TransformInit(Protocol):
+#: pytrees, for annotations
+Params = Updates = OptState = Any
+
+
+class TransformInitFn(Protocol):
     """``init(params) -> state``."""
 
     def __call__(self, params: Any) -> Any: ...
 
 
-class TransformUpdate(Protocol):
+class TransformUpdateFn(Protocol):
     """``update(updates, state, params=None) -> (updates, state)``."""
 
     def __call__(self, updates: Any, state: Any, params: Any = None) -> tuple[Any, Any]: ...
@@ -57,6 +61,11 @@ class GradientTransformationExtraArgs(GradientTransformation):
 
 class EmptyState(NamedTuple):
     """The state of what needs none."""
+
+
+#: optax's names for it
+ClipState = ClipByGlobalNormState = AddDecayedWeightsState = NonNegativeParamsState = EmptyState
+ScaleState = ScaleByTrustRatioState = EmptyState
 
 
 def transformation(init: Callable[..., Any], update: Callable[..., Any]) -> GradientTransformation:

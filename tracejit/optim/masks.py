@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from tracejit.errors import ArgumentError
 from tracejit.optim.base import (
     GradientTransformationExtraArgs,
+    set_to_zero,
     wide_transformation,
     with_extra_args_support,
 )
@@ -130,3 +131,26 @@ def partition(
 
 
 multi_transform = partition
+
+
+def freeze(mask: Any) -> GradientTransformationExtraArgs:
+    """Makes updates zero where ``mask`` is true; comes last in a chain."""
+    return masked(set_to_zero(), mask)
+
+
+def selective_transform(optimizer: Any, *, freeze_mask: Any) -> GradientTransformationExtraArgs:
+    """``optimizer`` where ``freeze_mask`` (a tree, or a function of the parameters) is false, zeros
+    elsewhere; nothing is kept for frozen parameters.
+
+    >>> from tracejit import optim
+    >>> step = optim.selective_transform(optim.sgd(1.0), freeze_mask={"w": False, "b": True})
+    >>> params = {"w": jnp.ones(1), "b": jnp.ones(1)}
+    >>> step.update(params, step.init(params))[0]
+    {'w': Array([-1.], dtype=float32), 'b': Array([0.], dtype=float32)}
+    """
+
+    def labels(tree: Any) -> Any:
+        found = freeze_mask(tree) if callable(freeze_mask) else freeze_mask
+        return tree_map(lambda frozen: "freeze" if frozen else "train", found)
+
+    return partition({"train": optimizer, "freeze": set_to_zero()}, labels)

@@ -40,6 +40,7 @@ from tracejit.frontend.rewrite.state import (
     shown,
     slots_of,
 )
+from tracejit.frontend.rewrite.stores import Journal
 from tracejit.frontend.trace import Trace, Traced, current_trace, run_trace
 from tracejit.ir.build import full_like
 from tracejit.ir.graph import Graph, Value
@@ -65,6 +66,8 @@ class Side:
     ends: tuple[Any, ...]
     #: per variable whether it holds the object it held at the beginning
     kept: tuple[bool, ...]
+    #: attributes that functions it calls have changed, and that are none of the variables
+    members: tuple[Slot, ...]
 
     def output(self, leaf: Any) -> int:
         """The number of the graph's output that a leaf is."""
@@ -91,13 +94,16 @@ def trace_side(fun: Thunk | None, slots: Sequence[Slot], what: str) -> Side:
         index = {id(leaf): k for k, leaf in enumerate(numbers)}
         return [as_array(leaf) for leaf in numbers], index
 
+    journal = Journal()
     try:
-        with raised.Branch(what):
+        with raised.Branch(what), journal:
             traced = run_trace(trace, (), (), run, name=trace.function)
+        members = tuple(journal.members(slots))
     finally:
+        journal.undo()
         for slot, value in zip(slots, before, strict=True):
             slot.set(value)
-    return Side(traced, inside, tuple(found[0]), tuple(found[1]))
+    return Side(traced, inside, tuple(found[0]), tuple(found[1]), members)
 
 
 class Merge:
@@ -313,18 +319,34 @@ def branch(
 ) -> None:
     """Both sides of a traced condition, and the values of variables after it."""
     pred = condition(test, "if")
-    slots = [*live, *dead]
-    sides = [trace_side(side, slots, "if") for side in (then, orelse)]
+    _merged(pred, then, orelse, live, dead)
+    for slot in dead:
+        slot.set(dropped(slot.name))
+
+
+def _merged(
+    pred: Array,
+    then: Thunk | None,
+    orelse: Thunk | None,
+    live: Sequence[Slot],
+    dead: Sequence[Slot] = (),
+) -> Any:
+    """Trace both sides, give variables their values, and return that of the two results."""
+    sides = [trace_side(side, [*live, *dead], "if") for side in (then, orelse)]
+    members = {(id(m.owner()), m.name): m for side in sides for m in side.members}
+    if members:
+        live = [*live, *members.values()]
+        sides = [trace_side(side, [*live, *dead], "if") for side in (then, orelse)]
     merge = Merge(pred, *sides)
     values = [merge.value(k, slot.name) for k, slot in enumerate(live)]
+    result = merge.value(len(live) + len(dead), "")
     merge.finish()
     for k, (slot, value) in enumerate(zip(live, values, strict=True)):
         found = merge.built(value)
         if all(side.kept[k] for side in sides) and found is not MISSING:
             found = adopt(slot.get(), found)
         slot.set(found)
-    for slot in dead:
-        slot.set(dropped(slot.name))
+    return merge.built(result)
 
 
 def dropped(name: str) -> NoValue:
@@ -361,15 +383,7 @@ def if_expr(test: Any, then: Thunk, orelse: Thunk) -> Any:
     """``then if test else orelse``."""
     if not is_traced(test):
         return then() if test else orelse()
-    return _choice(condition(test, "if"), then, orelse)
-
-
-def _choice(pred: Array, then: Thunk, orelse: Thunk) -> Any:
-    sides = [trace_side(side, (), "if") for side in (then, orelse)]
-    merge = Merge(pred, *sides)
-    value = merge.value(0, "")
-    merge.finish()
-    return merge.built(value)
+    return _merged(condition(test, "if"), then, orelse, ())
 
 
 def and_(left: Any, right: Thunk) -> Any:
@@ -397,8 +411,8 @@ def _connected(left: Array, right: Thunk, conjunction: bool) -> Any:
             connect = elementwise.logical_and if conjunction else elementwise.logical_or
             return connect(flag, found)
     if conjunction:
-        return _choice(flag, right, lambda: _stand(left, value))
-    return _choice(flag, lambda: _stand(left, value), right)
+        return _merged(flag, right, lambda: _stand(left, value), ())
+    return _merged(flag, lambda: _stand(left, value), right, ())
 
 
 def _stand(left: Array, other: Any) -> Any:
@@ -409,12 +423,16 @@ def _stand(left: Array, other: Any) -> Any:
 
 
 def _is_simple(side: Side) -> bool:
-    return len(side.traced.graph.nodes) <= 16 and all(
-        node.prim.element is not None
-        and not node.prim.effect
-        and node.outputs[0].type.shape == ()
-        and not any(x.type.shape for x in node.inputs)
-        for node in side.traced.graph.nodes
+    return (
+        len(side.traced.graph.nodes) <= 16
+        and not side.members
+        and all(
+            node.prim.element is not None
+            and not node.prim.effect
+            and node.outputs[0].type.shape == ()
+            and not any(x.type.shape for x in node.inputs)
+            for node in side.traced.graph.nodes
+        )
     )
 
 

@@ -15,11 +15,12 @@ on Python values everything happens as it did.
 from __future__ import annotations
 
 import ast
+import copy
 from collections.abc import Sequence
 from typing import Any
 
 from tracejit.frontend.rewrite.exits import PREFIX, RUNTIME, SCOPES, Block, load, place
-from tracejit.frontend.rewrite.names import Later, assigned, within
+from tracejit.frontend.rewrite.names import Later, assigned, attributes_of, within
 
 #: the argument that tells generated lambdas from the user's
 MARK = f"{PREFIX}generated"
@@ -64,6 +65,25 @@ class Convert(ast.NodeTransformer):
             return place(ast.Pass(), node)
         new = ast.Assign([node.target], node.value)
         return self.visit(place(ast.copy_location(new, node), node))
+
+    def visit_Assign(self, node: ast.Assign) -> Any:
+        return self.storing(node, node.targets)
+
+    def visit_AugAssign(self, node: ast.AugAssign) -> Any:
+        return self.storing(node, [node.target])
+
+    def visit_Delete(self, node: ast.Delete) -> Any:
+        return self.storing(node, node.targets)
+
+    def storing(self, node: ast.stmt, targets: Sequence[ast.expr]) -> Any:
+        """A statement after calls that tell which attributes it changes."""
+        parts = [part for target in targets for part in attributes_of(target)]
+        told = [
+            self.call("storing", part, copy.deepcopy(part.value), ast.Constant(part.attr))
+            for part in parts
+        ]
+        self.generic_visit(node)
+        return [*told, node] if told else node
 
     def visit_If(self, node: ast.If) -> Any:
         names = assigned([*node.body, *node.orelse])

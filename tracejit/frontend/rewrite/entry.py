@@ -15,7 +15,7 @@ from typing import Any
 from tracejit import source
 from tracejit.errors import ArgumentError
 from tracejit.frontend.call import call_user, flatten
-from tracejit.frontend.rewrite import active, branches, items, loops
+from tracejit.frontend.rewrite import active, branches, items, loops, state
 from tracejit.frontend.rewrite.find import converted, is_users, rewritten
 from tracejit.frontend.rewrite.state import NoValue
 
@@ -87,6 +87,7 @@ class Runtime:
     while_ = staticmethod(loops.while_)
     for_ = staticmethod(loops.for_)
     result = staticmethod(result)
+    storing = staticmethod(state.storing)
     iterator = staticmethod(items.iterator)
     fn = staticmethod(fn)
 

@@ -40,6 +40,7 @@ from tracejit.frontend.rewrite.state import (
     shown,
     slots_of,
 )
+from tracejit.frontend.rewrite.stores import Journal
 from tracejit.frontend.trace import Trace, Traced, current_trace, run_trace
 from tracejit.ir.graph import Value
 from tracejit.ir.types import TensorType
@@ -158,6 +159,8 @@ class Loop:
     def __init__(self, what: str, live: Sequence[Slot], dead: Sequence[Slot]) -> None:
         self.what = what
         self.live, self.dead = list(live), list(dead)
+        #: attributes that functions called from the body have changed
+        self.members: list[Slot] = []
         self.at = source.here()
         outer = current_trace()
         self.function = outer.function if outer is not None else ""
@@ -171,14 +174,38 @@ class Loop:
         names = [*carry.names(), *("" for _ in extra)]
         slots = [*self.live, *self.dead]
         before = [slot.get() for slot in slots]
+        journal = Journal()
         try:
-            with raised.Branch(self.what):
-                return run_trace(
+            with raised.Branch(self.what), journal:
+                traced = run_trace(
                     trace, types, names, lambda values: run(values, trace), name=self.function
                 )
+            self.members = journal.members(slots)
+            return traced
         finally:
+            journal.undo()
             for slot, value in zip(slots, before, strict=True):
                 slot.set(value)
+
+    def trace_step(
+        self,
+        step: Callable[[Sequence[Any]], Any],
+        carry: Carry,
+        extra: Sequence[tuple[TensorType, bool]],
+    ) -> Traced:
+        """Trace the body once; ``extra``: types of what it gets beside the state, and if weak."""
+
+        def run(values: list[Value], trace: Trace) -> tuple[list[Array], Any]:
+            n = len(carry.arrays)
+            carry.put(values[:n], trace)
+            others = [
+                Array(None, value, trace, weak)
+                for value, (_, weak) in zip(values[n:], extra, strict=True)
+            ]
+            step(others)
+            return carry.take()
+
+        return self.trace(run, carry, [type for type, _ in extra])
 
     def settle(
         self,
@@ -190,19 +217,14 @@ class Loop:
         so that what the body assigns first has a value after the loop.
         """
         carry = Carry(self.live, self.what, self.at)
+        again = False
         while True:
-
-            def run(values: list[Value], trace: Trace) -> tuple[list[Array], Any]:
-                n = len(carry.arrays)
-                carry.put(values[:n], trace)
-                others = [
-                    Array(None, v, trace, weak)
-                    for v, (_, weak) in zip(values[n:], extra, strict=True)
-                ]
-                step(others)
-                return carry.take()
-
-            body = self.trace(run, carry, [t for t, _ in extra])
+            body = self.trace_step(step, carry, extra)
+            if self.members and not again:
+                again = True
+                self.live += self.members
+                carry = Carry(self.live, self.what, self.at)
+                continue
             weak, new = body.outputs
             n = len(carry.arrays)
             types = body.graph.output_types

@@ -109,6 +109,15 @@ def bound(target: ast.AST) -> set[str]:
     return set()
 
 
+def attributes_of(target: ast.AST) -> list[ast.Attribute]:
+    """The attributes of named objects that an assignment to ``target`` sets."""
+    if isinstance(target, ast.Tuple | ast.List):
+        return [found for part in target.elts for found in attributes_of(part)]
+    if isinstance(target, ast.Starred):
+        return attributes_of(target.value)
+    return [target] if isinstance(target, ast.Attribute) and dotted(target) else []
+
+
 class Later:
     """The names that may be read after each statement of a function."""
 

@@ -9,6 +9,7 @@ Variables are the cells that the statement's nested functions share with the fun
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterable, Sequence
 from types import CellType, FunctionType
 from typing import Any, NoReturn
@@ -111,6 +112,23 @@ class Cell:
             del self.cell.cell_contents
 
 
+class _Journals(threading.local):
+    def __init__(self) -> None:
+        self.stack: list[Any] = []
+
+
+#: of the traces that are under way, the innermost last: stores.Journal
+journals = _Journals()
+
+
+def storing(owner: Any, name: str) -> None:
+    """Called before ``owner.name`` is assigned or deleted."""
+    if journals.stack:
+        found = journals.stack[-1].found
+        if (id(owner), name) not in found:
+            found[id(owner), name] = (owner, getattr(owner, name, MISSING))
+
+
 class Attribute:
     """An attribute of an object that a variable, or a chain of attributes of one, holds."""
 
@@ -133,6 +151,7 @@ class Attribute:
         if value is self.get():
             return
         owner = self.owner()
+        storing(owner, self.path[-1])
         if value is not MISSING:
             setattr(owner, self.path[-1], value)
         else:

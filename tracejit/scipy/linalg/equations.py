@@ -61,7 +61,7 @@ def solve(
     Raises ShapeError where a and b do not fit, ArgumentError for another structure, LinAlgError for
     a singular matrix, and one that is not positive definite (inf or nan inside jit).
 
-    >>> print(solve(jnp.array([[4.0, 0.0], [0.0, 2.0]]), jnp.array([4.0, 4.0]), assume_a="pos"))
+    >>> print(solve(jnp.array([[4.0, 0.0], [0.0, 9.0]]), jnp.array([4.0, 18.0]), assume_a="pos"))
     [1. 2.]
     """
     one_of("solve", "assume_a", assume_a, *_STRUCTURES)

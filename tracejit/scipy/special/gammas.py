@@ -197,7 +197,9 @@ def bernoulli(n: int) -> Array:
     Array([ 1.    , -0.5   ,  0.1667], dtype=float32)
     """
     numbers = _bernoulli_numbers(whole("bernoulli", "n", n))
-    return as_array(np.array([_as_float(b) for b in numbers]).astype(config.default_float))
+    with np.errstate(over="ignore"):
+        found = np.array([_as_float(b) for b in numbers]).astype(config.default_float)
+    return as_array(found)
 
 
 def _as_float(b: Fraction) -> float:

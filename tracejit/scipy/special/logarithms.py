@@ -112,12 +112,12 @@ _SMALL = {8: 3e-3, 4: 3e-2}
 def _power_minus_one(logarithm: Array, lmbda: Array) -> Array:
     """(exp(lmbda logarithm) - 1) / lmbda, smooth in lmbda at 0."""
     t = ew.multiply(lmbda, logarithm)
-    series = _horner(t)
     near = ew.less(ew.absolute(t), _SMALL.get(t.dtype.itemsize, 3e-2))
     near = ew.logical_or(near, ew.equal(lmbda, 0))
-    zero = ew.equal(lmbda, 0)
     far = ew.divide(ew.expm1(t), lmbda)
-    close = ew.select(zero, logarithm, ew.multiply(logarithm, series))
+    # an infinite logarithm is there too where lmbda is 0
+    small = ew.multiply(lmbda, ew.select(ew.isinf(logarithm), 0, logarithm))
+    close = ew.multiply(logarithm, _horner(small))
     return ew.select(near, close, far)  # type: ignore[no-any-return]
 
 
