@@ -117,7 +117,7 @@ def test_results_without_the_module_below_scipy(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_large_arrays_are_divided_among_threads() -> None:
-    x = RNG.normal(size=(64, 1024))
+    x = RNG.normal(size=(256, 1024))
     np.testing.assert_allclose(tj.jit(jnp.fft.fft2)(x), np.fft.fft2(x), atol=1e-9)
 
 

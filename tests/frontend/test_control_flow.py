@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import functools
 import inspect
+import sys
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -559,6 +561,34 @@ def test_bodies_given_to_transforms_are_rewritten() -> None:
     np.testing.assert_allclose(flow(tj.vmap(relu))(X), [3, 0, 2])
 
 
+def test_objects_that_can_be_called() -> None:
+    class Scale:
+        def __init__(self, by):
+            self.by = by
+
+        def __call__(self, x):
+            return x * self.by if x > 0 else x
+
+    assert flow(Scale(3.0))(2.0) == 6 and flow(functools.partial(relu))(-1.0) == 0
+    assert "Scale" in repr(flow(Scale(3.0)))
+
+
+def test_installed_packages_are_rewritten_where_they_ask_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "site-packages"
+    text = "def relu(x):\n    return x if x > 0 else 0\n\ndef twice(x):\n    return 2 * relu(x)\n"
+    for name in ("asking_package", "silent_package"):
+        (folder / name).mkdir(parents=True)
+        (folder / name / "__init__.py").write_text(text)
+    monkeypatch.syspath_prepend(str(folder))
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    asking, silent = (__import__(name) for name in ("asking_package", "silent_package"))
+    assert flow(asking.twice)(3.0) == 6
+    with pytest.raises(tj.errors.TracedValueError):
+        flow(lambda x: silent.relu(x))(3.0)
+
+
 def test_methods_and_super() -> None:
     class Base:
         def scale(self, x):
@@ -722,7 +752,7 @@ def test_what_tools_see() -> None:
     assert documented.__name__ == "documented" and documented.__doc__ == "What it does."
     assert str(inspect.signature(documented)) == "(x, scale: 'float' = 2.0)"
     assert inspect.getsource(documented).lstrip().startswith("@flow\n")
-    assert documented.__wrapped__.__wrapped__(3.0) == 6.0
+    assert documented.__wrapped__(3.0) == 6.0
     assert "documented" in repr(documented)
 
 

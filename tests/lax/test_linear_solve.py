@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,9 @@ import tracejit.numpy as jnp
 from tracejit import lax
 from tracejit.errors import ArgumentError, DTypeError, GradError, TreeError
 from tracejit.frontend.linear_call import linear_call
+from tracejit.ir.text import parse
 from tracejit.test_util import check_grads
+from tracejit.transform import PRIMS
 
 RNG = np.random.default_rng(3)
 A = RNG.uniform(-0.5, 0.5, (3, 3)) + 4 * np.eye(3)
@@ -130,6 +133,32 @@ def test_without_a_transposed_solver_there_is_forward_mode_only() -> None:
 def test_solutions_are_checked(solve: Any, options: Any, error: Any) -> None:
     with pytest.raises(error, match="custom_linear_solve"):
         tj.jit(lambda a: lax.custom_linear_solve(lambda x: a @ x, B, solve, **options))(A)
+
+
+def test_a_singular_equation_in_a_branch_not_taken_leaves_no_nan() -> None:
+    def loss(a: Any, b: Any, t: Any) -> Any:
+        x = lax.custom_linear_solve(
+            lambda x: a @ x,
+            b,
+            lambda _, c: b / 0.0 * c,
+            lambda _, c: jnp.full_like(c, jnp.nan),
+        )
+        return jnp.where(t > 0, jnp.sum(x), 0.0)
+
+    assert tj.grad(loss, argnums=1)(0 * A, B, -1.0).tolist() == [0, 0, 0]
+
+
+def test_the_text_of_a_node_reads_back() -> None:
+    def both(a: Any, b: Any) -> Any:
+        return scaled(b, lax.custom_linear_solve(lambda x: a @ x, b, lambda _, b: b / 4))
+
+    text = _without_lines(str(tj.make_graph(both, A, B)))
+    assert "vecmat=none" in text
+    assert _without_lines(str(parse(text, PRIMS))) == text
+
+
+def _without_lines(text: str) -> str:
+    return re.sub(r" *#.*", "", text)
 
 
 # ---- linear_call ---------------------------------------------------------------------------------

@@ -20,7 +20,28 @@ ABSENT = ROOT / "docs" / "not-provided.md"
 OF_SHARDING = {"out_sharding", "sharding", "in_shardings", "out_shardings", "reduce_axes"}
 OF_SHARDING |= {"spmd_axis_name", "sum_match", "manual_axis_type", "is_ref", "_dot_general"}
 #: functions whose signature is another one, each with the reason
-DIFFERENT: dict[str, str] = {}
+DIFFERENT: dict[str, str] = {
+    **{
+        f"tracejit.numpy.{name}": "takes two arrays by position, and no out= or where="
+        for name in (
+            *("add", "subtract", "multiply", "maximum", "minimum", "logaddexp", "logaddexp2"),
+            *("bitwise_and", "bitwise_or", "bitwise_xor"),
+            *("logical_and", "logical_or", "logical_xor", "negative"),
+        )
+    },
+    "tracejit.numpy.array": "takes what NumPy's takes, copy= by position too",
+    "tracejit.numpy.clip": "the array is needed: JAX's default is for names it has given up",
+    "tracejit.numpy.fromfile": "dtype float is the default float; JAX hands on to NumPy",
+    "tracejit.numpy.fromiter": "JAX hands on to NumPy, whose like= has no meaning here",
+    "tracejit.numpy.load": "JAX hands on to NumPy",
+    "tracejit.numpy.ndarray": "Array: it is made by functions, not called",
+    "tracejit.Array": "it is made by functions, not called",
+    "tracejit.lax.all_gather": "to= is about types of several devices",
+    "tracejit.lax.cond": "a marker is the default of operand in both",
+    "tracejit.lax.switch": "a marker is the default of operand in both",
+    "tracejit.lax.rng_bit_generator": "one algorithm, whatever is asked for",
+    "tracejit.random.lognormal": "1.0, not np.float32(1.0): the same default",
+}
 
 
 def listed() -> dict[str, tuple[str, ...]]:
@@ -67,7 +88,7 @@ def others(path: str) -> list[Any]:
 
 def signature(f: Any) -> inspect.Signature | None:
     """The signature of a function; None of classes and of what has none."""
-    if not callable(f):
+    if not callable(f) or hasattr(f, "dtype"):
         return None
     try:
         return inspect.signature(f)
@@ -88,15 +109,17 @@ def wrong_signature(path: str) -> str:
 def difference(ours: inspect.Signature, theirs: inspect.Signature) -> str:
     """What a call written for ``theirs`` may miss in ``ours``; "" where nothing."""
     mine = list(ours.parameters.values())
-    yours = [p for p in theirs.parameters.values() if p.name not in OF_SHARDING]
+    yours = [
+        p
+        for p in theirs.parameters.values()
+        if p.name not in OF_SHARDING and p.kind is not p.VAR_KEYWORD
+    ]
     for k, p in enumerate(yours):
         if k >= len(mine):
             return f"lacks {p.name}"
         q = mine[k]
         if p.kind is p.KEYWORD_ONLY:  # their order has no meaning
             q = next((m for m in mine if m.name == p.name), q)
-        if p.kind is p.VAR_KEYWORD:
-            continue
         if q.name != p.name and p.kind not in (p.POSITIONAL_ONLY, p.VAR_POSITIONAL):
             return f"has {q.name} for {p.name}"
         if q.kind != p.kind and not (

@@ -479,9 +479,10 @@ def jit(
     _check_options(backend, mode, threads, device)
     donate = positions_and_names(fun, "donate", donate_argnums, donate_argnames)
     static = positions_and_names(fun, "static", static_argnums, static_argnames)
-    if control_flow:
-        fun = controlled(fun)
-    return Jitted(fun, static, donate, backend, mode, threads, device)
+    run = controlled(fun) if control_flow else fun
+    jitted = Jitted(run, static, donate, backend, mode, threads, device)
+    jitted.__wrapped__ = fun
+    return jitted
 
 
 def _check_options(backend: str | None, mode: str | None, threads: int | None, device: Any) -> None:

@@ -231,10 +231,12 @@ def view(x: Any, dtype: Any = None) -> Any:
     return run(parts.bitcast, x, dtype=wanted)
 
 
-def copy(x: Any) -> Any:
-    """The same values; concrete data gets memory of its own."""
-    x = core.as_array(x)
-    return placement.copied(x) if x._trace is None else x
+def copy(a: Any, order: str | None = None) -> Any:
+    """The same values; concrete data gets memory of its own. ``order`` is accepted: arrays have no
+    other order than C's.
+    """
+    a = core.as_array(a)
+    return placement.copied(a) if a._trace is None else a
 
 
 def device_put(x: Any, device: Any = None) -> Any:

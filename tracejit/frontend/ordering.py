@@ -74,12 +74,16 @@ def argsort(
     *,
     stable: bool = True,
     descending: bool = False,
+    dtype: Any = None,
 ) -> Any:
     """The positions that put ``a`` in order along ``axis``; equal elements keep theirs.
 
     >>> jnp.argsort(jnp.array([3.0, 1.0, 2.0]))
     Array([1, 2, 0])
     """
+    if dtype is not None:
+        found = argsort(a, axis, kind, order, stable=stable, descending=descending)
+        return convert(found, promotion.canonical(dtype))
     a, number = _axis("argsort", core.as_array(a), axis)
     if descending:
         # the ascending order of the reversed array, read backwards, keeps equal elements in place

@@ -256,9 +256,7 @@ def _arg(name: str, prim: Primitive, a: Any, axis: Any, keepdims: bool) -> Any:
     return reshaped(found, kept) if keepdims else found
 
 
-def argmax(
-    a: Any, axis: Any = None, out: None = None, keepdims: bool | None = None
-) -> Any:
+def argmax(a: Any, axis: Any = None, out: None = None, keepdims: bool | None = None) -> Any:
     """Where the first largest element along ``axis`` is (in the flattened array by default).
 
     In ``config.default_int``; nan counts as largest. Raises ShapeError for an empty axis.
@@ -270,9 +268,7 @@ def argmax(
     return _arg("argmax", reduce.argmax, a, axis, bool(keepdims))
 
 
-def argmin(
-    a: Any, axis: Any = None, out: None = None, keepdims: bool | None = None
-) -> Any:
+def argmin(a: Any, axis: Any = None, out: None = None, keepdims: bool | None = None) -> Any:
     """Where the first smallest element along ``axis`` is (in the flattened array by default).
 
     In ``config.default_int``; nan counts as smallest. Raises ShapeError for an empty axis.

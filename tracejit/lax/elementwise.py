@@ -50,6 +50,15 @@ def binary(name: str, prim: Primitive) -> Function:
     return np_like.named(function, name, prim.doc)
 
 
+def _incomplete(name: str, prim: Primitive) -> Function:
+    """An incomplete gamma function of ``a`` at ``x``."""
+
+    def function(a: Any, x: Any) -> Array:
+        return run(prim, *operands(name, a, x))
+
+    return np_like.named(function, name, prim.doc)
+
+
 # ---- one operand ---------------------------------------------------------------------------------
 
 abs = unary("abs", arith.abs_)
@@ -105,23 +114,42 @@ div = binary("div", arith.div)
 eq = binary("eq", logic.eq)
 ge = binary("ge", logic.ge)
 gt = binary("gt", logic.gt)
-igamma = binary("igamma", special.igamma)
-igamma_grad_a = binary("igamma_grad_a", special.igamma_grad_a)
-igammac = binary("igammac", special.igammac)
+igamma = _incomplete("igamma", special.igamma)
+igamma_grad_a = _incomplete("igamma_grad_a", special.igamma_grad_a)
+igammac = _incomplete("igammac", special.igammac)
 le = binary("le", logic.le)
 lt = binary("lt", logic.lt)
 max = binary("max", arith.max_)
 min = binary("min", arith.min_)
-mul = binary("mul", arith.mul)
 ne = binary("ne", logic.ne)
-nextafter = binary("nextafter", arith.nextafter)
-polygamma = binary("polygamma", special.polygamma)
 rem = binary("rem", arith.rem)
 shift_left = binary("shift_left", bits.shift_left)
 shift_right_arithmetic = binary("shift_right_arithmetic", bits.shift_right_arithmetic)
 shift_right_logical = binary("shift_right_logical", bits.shift_right_logical)
 sub = binary("sub", arith.sub)
-zeta = binary("zeta", special.zeta)
+
+
+def mul(x: Any, y: Any, *, out_dtype: Any = None) -> Array:
+    """x * y, element by element; in ``out_dtype`` where one is given."""
+    x, y = operands("mul", x, y)
+    if out_dtype is not None:
+        x, y = (promotion.convert(z, promotion.canonical(out_dtype)) for z in (x, y))
+    return run(arith.mul, x, y)
+
+
+def nextafter(x1: Any, x2: Any) -> Array:
+    """The representable number after x1 in the direction of x2."""
+    return run(arith.nextafter, *operands("nextafter", x1, x2))
+
+
+def polygamma(m: Any, x: Any) -> Array:
+    """The m-th derivative of digamma at x; ``m`` is floating."""
+    return run(special.polygamma, *operands("polygamma", m, x))
+
+
+def zeta(x: Any, q: Any) -> Array:
+    """Hurwitz's zeta function: the sum of 1 / (k + q)**x over k = 0, 1, ..."""
+    return run(special.zeta, *operands("zeta", x, q))
 
 
 def betainc(a: Any, b: Any, x: Any) -> Array:

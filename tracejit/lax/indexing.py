@@ -182,7 +182,12 @@ def scatter_sub(
     scatter_indices: Any,
     updates: Any,
     dimension_numbers: ScatterDimensionNumbers,
-    **options: Any,
+    *,
+    indices_are_sorted: bool = False,
+    unique_indices: bool = False,
+    mode: str | GatherScatterMode | None = None,
 ) -> Array:
     """``operand`` with the updates subtracted from windows at run-time starts."""
-    return scatter_add(operand, scatter_indices, neg(updates), dimension_numbers, **options)
+    flags = {"indices_are_sorted": indices_are_sorted, "unique_indices": unique_indices}
+    less = neg(updates)
+    return scatter_add(operand, scatter_indices, less, dimension_numbers, mode=mode, **flags)

@@ -267,7 +267,7 @@ def einsum(
 
 
 def einsum_path(
-    subscripts: Any, /, *operands: Any, optimize: Any = "greedy"
+    subscripts: Any, /, *operands: Any, optimize: Any = "auto"
 ) -> tuple[list[Any], str]:
     """The order in which ``einsum`` contracts, and a table of it."""
     spec, arrays = _read(subscripts, operands)

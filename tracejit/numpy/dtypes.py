@@ -48,6 +48,11 @@ class ScalarType:
         return f"tracejit.numpy.{self.dtype.name}"
 
     @property
+    def __numpy_dtype__(self) -> np.dtype:
+        """What NumPy 2.4 asks an object for that stands for a dtype."""
+        return self.dtype
+
+    @property
     def itemsize(self) -> int:
         return self.dtype.itemsize
 
@@ -97,9 +102,12 @@ _ABSTRACT = {
 }
 
 
-def dtype(x: Any) -> np.dtype:
-    """The NumPy dtype that ``x`` names; ``float`` and ``int`` name the configured defaults."""
-    return canonical(x)
+def dtype(dtype: Any, align: bool = False, copy: bool = False) -> np.dtype:
+    """The NumPy dtype that ``dtype`` names; ``float`` and ``int`` name the configured defaults.
+
+    ``align`` and ``copy`` are of structured dtypes, which arrays here do not have.
+    """
+    return canonical(dtype)
 
 
 def result_type(*args: Any) -> np.dtype:
@@ -206,13 +214,13 @@ def finfo(dtype: Any) -> FloatInfo:
     return FloatInfo(found)
 
 
-def iinfo(dtype: Any) -> np.iinfo:
+def iinfo(int_type: Any) -> np.iinfo:
     """Limits of an integer dtype: min, max, bits. Raises DTypeError for other dtypes.
 
     >>> jnp.iinfo("int8").max
     127
     """
-    found = _dtype_of(dtype)
+    found = _dtype_of(int_type)
     if kind(found) not in "iu":
         raise DTypeError(
             f"iinfo: {found} is no integer dtype", at=here(), hint="finfo has those of floats"

@@ -199,22 +199,37 @@ def array_str(
     )
 
 
-def save(file: Any, arr: Any, allow_pickle: bool = False) -> None:
+def save(file: Any, arr: Any, allow_pickle: bool = True) -> None:
     """Write an array as an .npy file."""
     np.save(file, as_array(arr).concrete("save()"), allow_pickle=allow_pickle)
 
 
-def savez(file: Any, *args: Any, **kwds: Any) -> None:
-    """Write arrays as an .npz file."""
+def savez(file: Any, *args: Any, allow_pickle: bool = True, **kwds: Any) -> None:
+    """Write arrays as an .npz file; ``allow_pickle`` has no part, arrays hold no objects."""
     plain = [as_array(a).concrete("savez()") for a in args]
     np.savez(file, *plain, **{name: as_array(a).concrete("savez()") for name, a in kwds.items()})
 
 
-def load(file: Any, mmap_mode: Any = None, allow_pickle: bool = False) -> Any:
+def load(
+    file: Any,
+    mmap_mode: Any = None,
+    allow_pickle: bool = False,
+    fix_imports: bool = True,
+    encoding: str = "ASCII",
+    *,
+    max_header_size: int = 10000,
+) -> Any:
     """Read an .npy file as an array, or an .npz file as NumPy's mapping from names to NumPy
-    arrays.
+    arrays. The arguments are those of ``numpy.load``.
     """
-    found = np.load(file, mmap_mode=mmap_mode, allow_pickle=allow_pickle)
+    found = np.load(
+        file,
+        mmap_mode,
+        allow_pickle,
+        fix_imports,
+        encoding,
+        max_header_size=max_header_size,
+    )
     return as_array(found) if isinstance(found, np.ndarray) else found
 
 

@@ -155,17 +155,13 @@ def _nan_arg(arg: Any, neutral: float, a: Any, axis: Any, keepdims: bool) -> Any
     return ew.select(reductions.any(there, axis, keepdims=keepdims), found, -1)
 
 
-def nanargmax(
-    a: Any, axis: Any = None, out: None = None, keepdims: bool | None = None
-) -> Any:
+def nanargmax(a: Any, axis: Any = None, out: None = None, keepdims: bool | None = None) -> Any:
     """Where the largest element that is not nan is; -1 where all are nan."""
     ew.no_out("nanargmax", out)
     return _nan_arg(reductions.argmax, -np.inf, a, axis, bool(keepdims))
 
 
-def nanargmin(
-    a: Any, axis: Any = None, out: None = None, keepdims: bool | None = None
-) -> Any:
+def nanargmin(a: Any, axis: Any = None, out: None = None, keepdims: bool | None = None) -> Any:
     """Where the smallest element that is not nan is; -1 where all are nan."""
     ew.no_out("nanargmin", out)
     return _nan_arg(reductions.argmin, np.inf, a, axis, bool(keepdims))

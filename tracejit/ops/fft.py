@@ -31,7 +31,7 @@ NORMS = ("backward", "ortho", "forward")
 #: the norm whose factor stands in the other direction
 SWAPPED = {"backward": "forward", "ortho": "ortho", "forward": "backward"}
 #: elements of an array from which its transforms are divided among threads
-SHARED = 1 << 15
+SHARED = 1 << 17
 
 I64 = DTYPES["i64"]
 

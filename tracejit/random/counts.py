@@ -296,8 +296,19 @@ def binomial(key: Any, n: Any, p: Any, shape: Any = None, dtype: Any = None) -> 
     return _binomial(words, n, p, result_shape("binomial", shape, n, p), found)
 
 
-def multinomial(key: Any, n: Any, p: Any, *, shape: Any = None, dtype: Any = None) -> Array:
-    """How often each category of the last axis of ``p`` occurs in ``n`` trials, as floats."""
+def multinomial(
+    key: Any,
+    n: Any,
+    p: Any,
+    *,
+    shape: Any = None,
+    dtype: Any = None,
+    unroll: int | bool = 1,
+) -> Array:
+    """How often each category of the last axis of ``p`` occurs in ``n`` trials, as floats.
+
+    ``unroll`` is accepted for compatibility: the compiler decides.
+    """
     words = single("multinomial", key)
     found = float_dtype("multinomial", dtype)
     n, p = floating("multinomial", n, p)

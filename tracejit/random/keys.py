@@ -300,16 +300,19 @@ def _integer_scalar(name: str, what: str, x: Any) -> Array:
     return promotion.relabelled(number, False)
 
 
-def key(seed: Any, *, impl: Any = None) -> PRNGKeyArray:
+def key(seed: Any, *, impl: Any = None, dtype: Any = None) -> PRNGKeyArray:
     """A typed key from an integer seed. Seeds of up to 64 bits count in full.
 
-    Raises ArgumentError for a seed that is no integer scalar.
+    ``dtype`` may be ``random.key_dtype()``, the dtype that keys have. Raises ArgumentError for a
+    seed that is no integer scalar.
 
     >>> random.key(42)
     Array((), dtype=key<fry>) overlaying:
     [ 0 42]
     """
     _check_implementation("key", impl)
+    if dtype is not None and dtype != _KEY_DTYPE:
+        raise ArgumentError(f"key: keys have dtype {_KEY_DTYPE}, not {dtype}", at=source.here())
     return like_given(_seed_words("key", seed), True)
 
 
@@ -344,9 +347,9 @@ def key_impl(keys: Any) -> str:
     return IMPLEMENTATION
 
 
-def key_dtype(impl: Any = None) -> KeyDType:
+def key_dtype(impl_spec: Any = None) -> KeyDType:
     """The dtype of typed keys."""
-    _check_implementation("key_dtype", impl)
+    _check_implementation("key_dtype", impl_spec)
     return _KEY_DTYPE
 
 

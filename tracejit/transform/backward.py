@@ -40,7 +40,10 @@ _MOVES = frozenset(
 )
 #: operations that hold graphs or a user's rule: zero as a whole where all their cotangents are;
 #: their rules find in ``Builder.live`` what is known of each
-_HOLDS = frozenset(("cond", "scan", "custom_vjp_tangent", "checkpoint", "checkpoint_tangent"))
+_HOLDS = frozenset(
+    "cond scan custom_vjp_tangent checkpoint checkpoint_tangent linear_call "
+    "custom_linear_solve".split()
+)
 
 
 class Live:

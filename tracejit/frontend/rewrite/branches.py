@@ -330,9 +330,17 @@ def _merged(
     orelse: Thunk | None,
     live: Sequence[Slot],
     dead: Sequence[Slot] = (),
+    ready: dict[Thunk, Side] | None = None,
 ) -> Any:
-    """Trace both sides, give variables their values, and return that of the two results."""
-    sides = [trace_side(side, [*live, *dead], "if") for side in (then, orelse)]
+    """Trace both sides, give variables their values, and return that of the two results.
+
+    ``ready``: sides that are traced already.
+    """
+    done = ready or {}
+    sides = [
+        done[side] if side in done else trace_side(side, [*live, *dead], "if")
+        for side in (then, orelse)
+    ]
     members = {(id(m.owner()), m.name): m for side in sides for m in side.members}
     if members:
         live = [*live, *members.values()]
@@ -411,8 +419,8 @@ def _connected(left: Array, right: Thunk, conjunction: bool) -> Any:
             connect = elementwise.logical_and if conjunction else elementwise.logical_or
             return connect(flag, found)
     if conjunction:
-        return _merged(flag, right, lambda: _stand(left, value), ())
-    return _merged(flag, lambda: _stand(left, value), right, ())
+        return _merged(flag, right, lambda: _stand(left, value), (), ready={right: side})
+    return _merged(flag, lambda: _stand(left, value), right, (), ready={right: side})
 
 
 def _stand(left: Array, other: Any) -> Any:

@@ -14,9 +14,9 @@ from typing import Any
 
 from tracejit import source
 from tracejit.errors import ArgumentError
-from tracejit.frontend.call import call_user, flatten
+from tracejit.frontend.call import call_user, flatten, function_name
 from tracejit.frontend.rewrite import active, branches, items, loops, state
-from tracejit.frontend.rewrite.find import converted, is_users, rewritten
+from tracejit.frontend.rewrite.find import ask, converted, is_users, rewritten
 from tracejit.frontend.rewrite.state import NoValue
 
 _BUILTINS: dict[Any, Any] = {
@@ -100,6 +100,8 @@ def controlled(function: Any) -> Any:
     plain = function
     while isinstance(plain, functools.partial | MethodType):
         plain = plain.func if isinstance(plain, functools.partial) else plain.__func__
+    if isinstance(plain, FunctionType):
+        ask(plain.__code__.co_filename)
     if isinstance(plain, FunctionType) and _is_readable(plain):
         found = rewritten(plain)
         if found.code is None and found.reason != "it is rewritten":
@@ -117,6 +119,7 @@ def controlled(function: Any) -> Any:
                 leaf.fail()
         return result
 
+    run.__name__ = function_name(function)
     return run
 
 

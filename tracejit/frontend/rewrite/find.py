@@ -14,6 +14,7 @@ import ast
 import copy
 import inspect
 import linecache
+import re
 from functools import lru_cache
 from types import CellType, CodeType, FunctionType
 from typing import Any
@@ -42,16 +43,35 @@ class Rewritten:
     reason: str = ""
 
 
+#: why a function of another package is left as it is
+OTHERS = "it is not the user's own"
 _known: dict[tuple[str, CodeType], Rewritten] = {}
 
 
+#: folders of installed packages some function of which is to be rewritten
+_asked: set[str] = set()
+_INSTALLED = re.compile(r"(.*[/\\](?:site|dist)-packages[/\\])([^/\\]+)")
+
+
 def is_users(file: str) -> bool:
-    """Whether a file is the user's own: not of this package, Python's library or an installed
-    one.
+    """Whether a file is the user's own: not of this package, Python's library or an installed one
+    that does not ask for it.
     """
-    if source.is_internal(file) or "site-packages" in file or "dist-packages" in file:
+    if source.is_internal(file):
         return False
+    if package := _INSTALLED.match(file):
+        return package[0] in _asked
     return not source.is_stdlib(file)
+
+
+def ask(file: str) -> None:
+    """Rewrite functions of the installed package that ``file`` belongs to, from here on."""
+    package = _INSTALLED.match(file)
+    if package and package[0] not in _asked and not source.is_internal(file):
+        _asked.add(package[0])
+        for key, found in list(_known.items()):
+            if found.reason == OTHERS:
+                del _known[key]
 
 
 def rewritten(function: FunctionType) -> Rewritten:
@@ -89,7 +109,7 @@ def converted(function: FunctionType, runtime: Any) -> FunctionType:
 
 def _rewritten(code: CodeType) -> Rewritten:
     if not is_users(code.co_filename):
-        return Rewritten(None, "it is not the user's own")
+        return Rewritten(None, OTHERS)
     if code.co_flags & _GENERATORS:
         return Rewritten(None, "it is a generator or a coroutine")
     node = syntax(code)

@@ -15,7 +15,7 @@ from tracejit.errors import ArgumentError, DTypeError, ShapeError
 from tracejit.frontend import elementwise as ew
 from tracejit.frontend import indexing, linear, reductions, shaping
 from tracejit.frontend.array import Array, as_array
-from tracejit.frontend.promotion import convert, filled, is_python, to_inexact
+from tracejit.frontend.promotion import convert, filled, is_python, to_inexact, typed
 from tracejit.ir.types import TensorType
 from tracejit.linalg import cholesky, triangular_solve
 from tracejit.numpy.ranges import identity
@@ -86,7 +86,7 @@ class gaussian_kde:  # noqa: N801 - SciPy's name
         elif callable(method):
             return method(self)
         elif is_python(method) or as_array(method).ndim == 0:
-            return convert(as_array(method), self.dataset.dtype)
+            return typed(method, self.dataset.dtype)
         raise ArgumentError(
             'gaussian_kde: `bw_method` is "scott", "silverman", a number or a function, not '
             f"{method!r}",

@@ -112,7 +112,10 @@ class _Family:
         signature = inspect.Signature(names)
 
         def function(*args: Any, **kwargs: Any) -> Any:
-            bound = signature.bind(*args, **kwargs)
+            try:
+                bound = signature.bind(*args, **kwargs)
+            except TypeError as error:
+                raise TypeError(f"{self.name}.{name}(): {error}") from None
             bound.apply_defaults()
             return run(*bound.arguments.values())
 

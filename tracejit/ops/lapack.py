@@ -1,0 +1,367 @@
+"""LAPACK's own routines as compiled programs for CPUs call them, without Python in between.
+
+    lapack_potrf(a: f64[3,3])                       -> f64[3,3]
+    lapack_getrf(x: f64[3,4])                       -> f64[3,4], i32[3], i32[4]     x: a^T
+    lapack_syevd(x: f64[3,3], lower=True)           -> f64[3,3], f64[3]             x: a^T
+
+LAPACK's matrices lie column after column, which is the transpose for everyone else: operands that
+are called ``x`` here, and the results beside vectors, are the transposes of the matrices that are
+meant. ``passes/lapack.py`` writes these records after differentiation and batching, and what makes
+them the public ones (``ops/linalg*.py``), whose NumPy meaning they share: they need no other rules.
+The first result of most is its operand, changed in place.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from tracejit.ir.prim import Primitive
+from tracejit.ir.types import DTYPES, TensorType, kind, real_dtype
+from tracejit.ops import linalg, linalg_solve, linalg_spectral
+from tracejit.ops import linalg_parts as m
+
+I32 = DTYPES["i32"]
+
+
+def _turned(x: Any) -> Any:
+    """The transposes of a stack of matrices, in memory of their own."""
+    return np.ascontiguousarray(np.swapaxes(x, -1, -2))
+
+
+def _rows_and_columns(x: TensorType) -> tuple[int, int]:
+    """Of the matrix that ``x`` is the transpose of."""
+    return x.shape[-1], x.shape[-2]
+
+
+def _cases(*shapes: Any, **params: Any) -> list[Any]:
+    names = ("f32", "f64", "c64", "c128")
+    return [((TensorType(DTYPES[n], s),), params) for n in names for s in shapes]
+
+
+# ---- factorisations ------------------------------------------------------------------------------
+
+
+def _infer_square(name: str) -> Any:
+    def infer(x: TensorType, **params: Any) -> TensorType:
+        m.check_matrix(name, x, square=True)
+        return x
+
+    return infer
+
+
+lapack_potrf = Primitive(
+    "lapack_potrf",
+    infer=_infer_square("lapack_potrf"),
+    numpy=lambda a: linalg.cholesky.rule("numpy")(a),
+    library="lapack",
+    updates=True,
+    kinds="fc",
+    heavy=True,
+    cases=lambda: linalg.cholesky.rule("cases")(),
+    doc="The lower triangular L with a = L L^H: LAPACK takes the lower triangle of a for the upper "
+    "one of its transpose, and so gives L. nan where a is not positive definite.",
+)
+
+
+def _infer_getrf(x: TensorType) -> tuple[TensorType, ...]:
+    m.check_matrix("lapack_getrf", x)
+    rows, columns = _rows_and_columns(x)
+    stack = x.shape[:-2]
+    return (
+        x,
+        TensorType(I32, (*stack, min(rows, columns))),
+        TensorType(I32, (*stack, rows)),
+    )
+
+
+def _numpy_getrf(x: Any) -> Any:
+    factors, pivots, order = linalg.lu.rule("numpy")(_turned(x))
+    return _turned(factors), pivots, order
+
+
+lapack_getrf = Primitive(
+    "lapack_getrf",
+    infer=_infer_getrf,
+    numpy=_numpy_getrf,
+    library="lapack",
+    updates=True,
+    kinds="fc",
+    heavy=True,
+    cases=lambda: _cases((3, 3), (2, 4), (2, 4, 2)),
+    doc="LU factors with partial pivoting, the row exchanges (from 0), and their permutation.",
+)
+
+
+def _infer_geqrf(x: TensorType) -> tuple[TensorType, ...]:
+    m.check_matrix("lapack_geqrf", x)
+    return x, x.with_shape((*x.shape[:-2], min(x.shape[-2:])))
+
+
+def _numpy_geqrf(x: Any) -> Any:
+    """nan where a matrix is not finite; else as LAPACK's."""
+    factors, taus = linalg.geqrf.rule("numpy")(_turned(x))
+    factors, taus = np.array(_turned(factors)), np.array(taus)
+    bad = ~np.isfinite(x).all(axis=(-2, -1))
+    factors[bad] = taus[bad] = m.nothing(x.dtype)
+    return factors, taus
+
+
+lapack_geqrf = Primitive(
+    "lapack_geqrf",
+    infer=_infer_geqrf,
+    numpy=_numpy_geqrf,
+    library="lapack",
+    updates=True,
+    kinds="fc",
+    heavy=True,
+    cases=lambda: _cases((3, 3), (2, 4), (2, 4, 2)),
+    doc="R on and above the diagonal, reflectors below it, and the factors of these; nan where the "
+    "matrix is not finite.",
+)
+
+
+def _infer_orgqr(x: TensorType, taus: TensorType) -> TensorType:
+    m.check_matrix("lapack_orgqr", x)
+    m.check_stacks("lapack_orgqr", (x, 2), (taus, 1))
+    return x
+
+
+def _numpy_orgqr(x: Any, taus: Any) -> Any:
+    run = m.lapack("orgqr", x.dtype)
+
+    def one(matrix: Any, factors: Any) -> Any:
+        return (run(np.array(matrix.T, order="F"), factors, overwrite_a=1)[0].T,)
+
+    if x.size == 0:
+        return np.zeros(x.shape, x.dtype)
+    return m.stacked(one, (x, taus), (2, 1), (TensorType(x.dtype, x.shape),))[0]
+
+
+def _cases_orgqr() -> list[Any]:
+    def case(name: str, count: int, *shape: int) -> Any:
+        x = TensorType(DTYPES[name], shape)
+        return (x, x.with_shape((*shape[:-2], count))), {}
+
+    return [
+        case(name, count, *shape)
+        for name in ("f32", "f64", "c64", "c128")
+        for count, shape in ((3, (3, 3)), (2, (2, 4)), (2, (2, 2, 4)))
+    ]
+
+
+lapack_orgqr = Primitive(
+    "lapack_orgqr",
+    infer=_infer_orgqr,
+    numpy=_numpy_orgqr,
+    library="lapack",
+    updates=True,
+    kinds="fc",
+    heavy=True,
+    cases=_cases_orgqr,
+    doc="The first columns of the product of the reflectors that geqrf left (ungqr, if complex).",
+)
+
+
+# ---- triangular equations ------------------------------------------------------------------------
+
+
+def _trsm_cases() -> list[Any]:
+    found = []
+    for (a, b), params, (matrix, _) in linalg_solve.triangular_solve.rule("cases")():
+        if params["transpose_a"] or not params["conjugate_a"]:
+            found.append(((b, a), params, (None, matrix)))
+    return found
+
+
+lapack_trsm = Primitive(
+    "lapack_trsm",
+    params=linalg_solve.triangular_solve.params,
+    infer=lambda b, a, **params: linalg_solve.triangular_solve.infer(a, b, **params),
+    numpy=lambda b, a, **params: linalg_solve.triangular_solve.rule("numpy")(a, b, **params),
+    library="lapack",
+    updates=True,
+    kinds="fc",
+    heavy=True,
+    cases=_trsm_cases,
+    doc="triangular_solve(a, b), in the memory of b; ``conjugate_a`` only with ``transpose_a``.",
+)
+
+
+# ---- values and vectors --------------------------------------------------------------------------
+
+
+def _infer_gesdd(x: TensorType, *, full_matrices: bool, compute_uv: bool) -> tuple[TensorType, ...]:
+    m.check_matrix("lapack_gesdd", x)
+    rows, columns = _rows_and_columns(x)
+    k = min(rows, columns)
+    stack = x.shape[:-2]
+    values = TensorType(real_dtype(x.dtype), (*stack, k))
+    if not compute_uv:
+        return (values,)
+    left, right = (rows, columns) if full_matrices else (k, k)
+    return values, x.with_shape((*stack, left, rows)), x.with_shape((*stack, columns, right))
+
+
+def _numpy_gesdd(x: Any, **params: bool) -> Any:
+    values, *vectors = linalg_spectral.svd.rule("numpy")(_turned(x), **params)
+    return values, *map(_turned, vectors)
+
+
+lapack_gesdd = Primitive(
+    "lapack_gesdd",
+    params=("full_matrices", "compute_uv"),
+    infer=_infer_gesdd,
+    numpy=_numpy_gesdd,
+    library="lapack",
+    kinds="fc",
+    heavy=True,
+    cases=lambda: [
+        *_cases((3, 3), (2, 4), (2, 4, 2), full_matrices=False, compute_uv=True),
+        *_cases((3, 3), (2, 4), full_matrices=True, compute_uv=True),
+        *_cases((2, 4), full_matrices=False, compute_uv=False),
+    ],
+    doc="Singular values with U and V^H, each transposed; nan where the matrix is not finite.",
+)
+
+
+def _numpy_syevd(x: Any, *, lower: bool) -> Any:
+    values, vectors = linalg_spectral.eigh.rule("numpy")(_turned(x), lower=lower, vectors=True)
+    return _turned(vectors), values
+
+
+lapack_syevd = Primitive(
+    "lapack_syevd",
+    params=("lower",),
+    infer=lambda x, *, lower: (
+        _infer_square("lapack_syevd")(x),
+        TensorType(real_dtype(x.dtype), x.shape[:-1]),
+    ),
+    numpy=_numpy_syevd,
+    library="lapack",
+    updates=True,
+    kinds="fc",
+    heavy=True,
+    cases=lambda: [
+        case for lower in (True, False) for case in _cases((3, 3), (2, 4, 4), lower=lower)
+    ],
+    doc="Eigenvectors of a Hermitian matrix, transposed, and its eigenvalues; nan where the "
+    "triangle that counts is not finite.",
+)
+
+
+lapack_syevd_values = Primitive(
+    "lapack_syevd_values",
+    params=("lower",),
+    infer=lambda x, *, lower: (
+        TensorType(real_dtype(x.dtype), _infer_square("lapack_syevd_values")(x).shape[:-1]),
+    ),
+    numpy=lambda x, *, lower: linalg_spectral.eigh.rule("numpy")(
+        _turned(x), lower=lower, vectors=False
+    ),
+    library="lapack",
+    kinds="fc",
+    heavy=True,
+    cases=lambda: _cases((3, 3), (2, 4, 4), lower=True),
+    doc="Eigenvalues of a Hermitian matrix.",
+)
+
+
+def _infer_geev(x: TensorType, *, left: bool, right: bool) -> tuple[TensorType, ...]:
+    m.check_matrix("lapack_geev", x, square=True)
+    values = x.with_shape(x.shape[:-1])
+    count = 1 if kind(x.dtype) == "c" else 2
+    return (*(values,) * count, *(x,) * (left + right))
+
+
+def _numpy_geev(x: Any, *, left: bool, right: bool) -> Any:
+    w, *vectors = linalg_spectral.eig.rule("numpy")(_turned(x), left=left, right=right)
+    if kind(x.dtype) == "c":
+        return w, *map(_turned, vectors)
+    # of a pair of vectors, LAPACK keeps the real part and then the imaginary part
+    second = (w.imag < 0)[..., None, :]
+    kept = (np.where(second, -v.imag, v.real).astype(x.dtype) for v in vectors)
+    return w.real.astype(x.dtype), w.imag.astype(x.dtype), *map(_turned, kept)
+
+
+lapack_geev = Primitive(
+    "lapack_geev",
+    params=("left", "right"),
+    infer=_infer_geev,
+    numpy=_numpy_geev,
+    library="lapack",
+    kinds="fc",
+    heavy=True,
+    cases=lambda: [
+        case
+        for left, right in ((False, True), (True, True), (False, False))
+        for case in _cases((3, 3), (2, 4, 4), left=left, right=right)
+    ],
+    doc="Eigenvalues (of a real matrix: real parts, imaginary parts) and eigenvectors, transposed, "
+    "of a real matrix in LAPACK's form for pairs; nan where the matrix is not finite.",
+)
+
+
+# ---- permutations --------------------------------------------------------------------------------
+
+
+def _lower_inverse(k: Any, xs: Any, outs: Any) -> None:
+    (order,), (out,) = xs, outs
+    *stack, n = order.shape
+    with k.nest(stack) as place, k.loop("seq", n) as i:
+        row = k.op("convert", order((*place, i)), dtype="i64")
+        inside = k.op("and", k.op("ge", row, 0), k.op("lt", row, n))
+        with k.when(inside):
+            k.store(out, (*place, row), k.op("convert", i, dtype="i32"))
+
+
+def _numpy_inverse(order: Any) -> Any:
+    found = np.empty_like(order)
+    steps = np.broadcast_to(np.arange(order.shape[-1], dtype=order.dtype), order.shape)
+    np.put_along_axis(found, order, steps, -1)
+    return found
+
+
+lapack_inverse_order = Primitive(
+    "lapack_inverse_order",
+    infer=lambda order: order,
+    numpy=_numpy_inverse,
+    lower=_lower_inverse,
+    kinds="i",
+    cases=lambda: [
+        ((TensorType(I32, (4,)),), {}, (np.array([2, 0, 3, 1]),)),
+        ((TensorType(I32, (2, 3)),), {}, (np.array([[2, 0, 1], [0, 2, 1]]),)),
+    ],
+    doc="The permutations that take others back.",
+)
+
+
+def _lower_pivots(k: Any, xs: Any, outs: Any, *, permutation_size: int) -> None:
+    (pivots,), (out,) = xs, outs
+    *stack, count = pivots.shape
+    with k.nest(stack) as place:
+        with k.loop("seq", permutation_size) as i:
+            k.store(out, (*place, i), k.op("convert", i, dtype="i32"))
+        with k.loop("seq", count) as i:
+            row = k.op("convert", pivots((*place, i)), dtype="i64")
+            row = k.op("min", k.op("max", row, 0), permutation_size - 1)
+            row = k.local("i64", row, "row")
+            here = k.local("i32", k.load(out, (*place, i)), "here")
+            k.store(out, (*place, i), k.load(out, (*place, row)))
+            k.store(out, (*place, row), here)
+
+
+lapack_pivots = Primitive(
+    "lapack_pivots",
+    params=("permutation_size",),
+    infer=linalg.lu_pivots_to_permutation.infer,
+    numpy=lambda pivots, *, permutation_size: linalg.permutation_of(
+        np.clip(pivots, 0, permutation_size - 1), permutation_size
+    ),
+    lower=_lower_pivots,
+    domain=(0, 4),
+    kinds="i",
+    cases=lambda: linalg.lu_pivots_to_permutation.rule("cases")()[:2],
+    doc="The permutations that row exchanges make.",
+)
