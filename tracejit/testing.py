@@ -14,13 +14,11 @@ from typing import Any
 
 import numpy as np
 
-from tracejit import source
-from tracejit.errors import TracejitError
+from tracejit import test_util
 from tracejit.frontend.array import Array, apply, as_array
 from tracejit.frontend.call import FlatCall, flatten, trace_call
 from tracejit.frontend.cuda_launch import run_emulated
 from tracejit.frontend.cuda_ops import cuda_kernel
-from tracejit.frontend.derivatives import jvp, vjp
 from tracejit.frontend.dispatch import jit
 from tracejit.frontend.vectorize import vmap
 from tracejit.ir.prim import Primitive
@@ -28,16 +26,8 @@ from tracejit.ir.text import parse, show
 from tracejit.ir.types import TensorType, is_inexact, kind
 from tracejit.ir.verify import verify
 from tracejit.runtime.gpu.host_device import HostDevice
+from tracejit.test_util import CheckFailed, require
 from tracejit.transform import PRIMS
-
-
-class CheckFailed(TracejitError, AssertionError):
-    """A record breaks one of the rules that hold for every operation."""
-
-
-def require(holds: bool, what: str) -> None:
-    if not holds:
-        raise CheckFailed(what, at=source.here())
 
 
 def check_op(op: Primitive, *, seed: int = 0, backends: Sequence[str] = ("llvm",)) -> None:
@@ -156,66 +146,12 @@ def check_grads(
     rtol: float | None = None,
     eps: float | None = None,
 ) -> None:
-    """Check derivatives of ``f`` at ``args`` up to ``order`` against central differences in a
-    random direction.
-
-    Raises CheckFailed. Forward mode is checked against differences, (f(x + eps dx) - f(x - eps dx))
-    / (2 eps), reverse mode against forward mode: ``<ct, J dx> = <J' ct, dx>``; with ``modes``
-    ("rev",), for functions with a custom_vjp, against differences. Defaults in float64: ``eps``
-    1e-5, ``rtol`` and ``atol`` 1e-5; in narrower dtypes 1e-2 and 2e-2.
+    """Check derivatives of ``f`` at ``args`` up to ``order``: ``tracejit.test_util.check_grads``,
+    whose ``order`` must be said.
 
     >>> check_grads(lambda x: jnp.sin(x) * x, (np.float64(0.5),), order=2)
     """
-    rng = np.random.default_rng(7)
-    leaves, treedef = flatten(tuple(args))
-    xs = list(map(np.asarray, leaves))
-    wide = any(x.dtype == np.float64 for x in xs)
-    step = eps or (1e-5 if wide else 1e-2)
-    tol = rtol or (1e-5 if wide else 2e-2)
-    slack, forward = atol or tol, "fwd" in modes
-    dxs = [_direction(x, rng) for x in xs]
-
-    def at(scale: float) -> list[np.ndarray]:
-        moved = [(x + scale * dx).astype(x.dtype) for x, dx in zip(xs, dxs, strict=True)]
-        return _leaves(f(*treedef.unflatten(moved)))
-
-    slopes = [
-        (plus.astype(np.float64) - minus.astype(np.float64)) / (2 * step)
-        for plus, minus in zip(at(step), at(-step), strict=True)
-    ]
-    if forward:
-        y, dy = jvp(f, treedef.unflatten(xs), treedef.unflatten(dxs))
-        tangents = _leaves(dy)
-        for got, want in zip(tangents, slopes, strict=True):
-            close = np.allclose(got, want, rtol=tol, atol=slack)
-            require(close, f"jvp differs from differences: {got} and {want}")
-    else:
-        y = f(*treedef.unflatten(xs))
-        tangents = [s.astype(v.dtype) for s, v in zip(slopes, _leaves(y), strict=True)]
-    if "rev" in modes:
-        cts = [rng.standard_normal(t.shape).astype(t.dtype) for t in tangents]
-        pulled = _leaves(vjp(f, *treedef.unflatten(xs))[1](flatten(y)[1].unflatten(cts)))
-        one, two = _inner(cts, tangents), _inner(pulled, dxs)
-        of = "jvp" if forward else "differences"
-        same = np.isclose(one, two, rtol=tol, atol=slack)
-        require(bool(same), f"vjp is not the adjoint of {of}: {one} and {two}")
-    if order > 1:
-        ones = flatten(y)[1].unflatten([np.ones_like(t) for t in tangents])
-
-        def directional(*inner: Any) -> Any:
-            return jvp(f, inner, treedef.unflatten(dxs))[1] if forward else vjp(f, *inner)[1](ones)
-
-        check_grads(directional, treedef.unflatten(xs), order - 1, modes, atol, rtol, eps)
-
-
-def _inner(xs: Sequence[np.ndarray], ys: Sequence[np.ndarray]) -> float:
-    return sum(float(np.vdot(x, y)) for x, y in zip(xs, ys, strict=True))
-
-
-def _direction(x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    if not is_inexact(x.dtype):
-        return np.zeros_like(x)
-    return rng.standard_normal(x.shape).astype(x.dtype)  # type: ignore[no-any-return]
+    test_util.check_grads(f, args, order, modes, atol, rtol, eps)
 
 
 def check_cuda_kernel(

@@ -74,8 +74,8 @@ def main(small=False):
     x = np.concatenate([rng.uniform(-2, -0.7, 25), rng.uniform(0.3, 1.5, 25)]).astype(np.float32)
     y = (curve(x) + NOISE * rng.standard_normal(50)).astype(np.float32)
 
-    shapes = {"in": HIDDEN, "shift": HIDDEN, "out": HIDDEN, "bias": ()}
-    flat, unravel = ravel_pytree(tree.map(lambda shape: jnp.zeros(shape), shapes, is_leaf=bool))
+    zeros = {name: jnp.zeros(HIDDEN) for name in ("in", "shift", "out")}
+    flat, unravel = ravel_pytree({**zeros, "bias": jnp.zeros(())})  # HMC moves one long vector
     log_density = lambda position: log_posterior(unravel(position), x, y)  # noqa: E731
 
     @tj.jit

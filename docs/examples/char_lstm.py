@@ -57,11 +57,11 @@ def sample(params, key, first, length, temperature=0.7):
 
 def main(small=False):
     batch, time = 32, 64
-    length, width, steps = (100_000, 64, 100) if small else (600_000, 192, 700)
+    length, width, steps = (100_000, 64, 100) if small else (600_000, 160, 700)
     text, alphabet = read(length)
     kept, held = text[: -length // 10], text[-length // 10 :]
-    counts = np.bincount(kept) / len(kept)
-    unigram = float(-np.sum(counts * np.log2(counts, where=counts > 0)))
+    shares = np.bincount(kept) / len(kept)
+    unigram = float(-np.sum(shares * np.log2(np.maximum(shares, 1e-9))))
 
     optimizer = optim.chain(optim.clip_by_global_norm(1.0), optim.adam(1e-2 if small else 4e-3))
     params = init(random.key(0), len(alphabet), width)
@@ -84,8 +84,8 @@ def main(small=False):
     windows = held[: len(held) // (time + 1) * (time + 1)].reshape(-1, time + 1)[:256]
     held_loss = float(tj.jit(loss)(params, windows))
     print(f"held-out text: {held_loss:.3f} bits; frequencies alone: {unigram:.3f}")
-    drawn = tj.jit(sample, static_argnums=3)(params, random.key(1), alphabet.index("T"), 400)
-    print("T" + "".join(alphabet[k] for k in np.asarray(drawn)))
+    drawn = tj.jit(sample, static_argnums=3)(params, random.key(1), alphabet.index("\n"), 400)
+    print("".join(alphabet[k] for k in np.asarray(drawn)))
     return {"held": held_loss, "unigram": unigram}
 
 

@@ -32,7 +32,9 @@ def net(params, running, images, key=None):
     after, x = {}, images
     for conv, norm in (("conv1", "norm1"), ("conv2", "norm2")):
         x = nn.conv(params[conv], x)
-        x, after[norm] = nn.batch_norm(params[norm], running[norm], x, training=key is not None)
+        x, after[norm] = nn.batch_norm(
+            params[norm], running[norm], x, training=key is not None, momentum=0.9
+        )
         x = nn.max_pool(nn.relu(x), (2, 2), (2, 2))
     x = nn.relu(nn.linear(params["hidden"], x.reshape(len(x), -1)))
     if key is not None:
@@ -46,7 +48,7 @@ def loss(params, running, images, labels, key):
 
 
 def main(small=False):
-    epochs, batch = (4, 64) if small else (30, 64)
+    epochs, batch = (4, 64) if small else (20, 64)
     images, labels = load_digits(return_X_y=True)
     images = (images / 16).astype(np.float32).reshape(-1, 8, 8, 1)
     order = np.random.default_rng(0).permutation(len(images))

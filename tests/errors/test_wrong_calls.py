@@ -78,7 +78,7 @@ OPERATORS: list[Row] = [
     lambda t: t.u - 1000,
     lambda t: t.u * -1,
     lambda t: t.i + 2**64,
-    lambda t: t.z < t.z,
+    lambda t: t.z ^ t.z,
     lambda t: t.z // 2,
     lambda t: t.z % 2,
     lambda t: t.v + [1.0, 2.0],

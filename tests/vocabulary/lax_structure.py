@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from tests.vocabulary.spec import Case, case, ints, mask, of, positive, real
+from tests.vocabulary.spec import Case, case, ints, mask, positive, real
 from tracejit import lax as our_lax
 
 ALL = ("bool", "int32", "uint8", "float32", "float64", "complex64")

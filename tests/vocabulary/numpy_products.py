@@ -109,7 +109,6 @@ POLYNOMIALS = [
     of_numbers("polydiv", real(5), of(lambda x: x + 3, real(2)), dtypes=("float64", "complex128")),
     of_numbers("polydiv", real(2), of(lambda x: x + 3, real(4)), dtypes=("float64",)),
     of_numbers("poly", real(4), dtypes=("float64", "complex128"), check_dtype="real of conjugates"),
-    of_numbers("poly", real(3, 3), dtypes=("float64",), label="of a matrix"),
     of_numbers(
         "roots",
         real(4),

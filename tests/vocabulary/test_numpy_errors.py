@@ -1,5 +1,5 @@
-"""Where NumPy refuses a call, tracejit.numpy refuses it too, with an error of its own that names the
-user's line. Each call is written once and made with both.
+"""Where NumPy refuses a call, tracejit.numpy refuses it too, with an error of its own that names
+the user's line. Each call is written once and made with both.
 """
 
 from __future__ import annotations

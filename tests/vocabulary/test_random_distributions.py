@@ -16,7 +16,7 @@ import scipy.stats as st
 from tracejit import random
 
 N = 4000
-KEY = random.key(3)
+KEY = random.key(1)
 
 CONTINUOUS: dict[str, tuple[Callable[[Any], Any], Any]] = {
     "normal": (lambda k: random.normal(k, (N,)), st.norm()),

@@ -91,12 +91,14 @@ def arrays_of(leaves: Sequence[Any], names: Sequence[str], function: str) -> tup
         try:
             found.append(as_array(leaf))
         except (TracejitError, TypeError, ValueError) as error:
-            cause = error.__cause__ if isinstance(error.__cause__, RuntimeError) else ""
             raise ArgumentError(
-                f"argument `{name}` of `{function}` is not an array: {type(leaf).__name__}"
-                + (f" ({cause})" if cause else ""),
+                f"argument `{name}` of `{function}` is not an array: {type(leaf).__name__}",
                 at=source.here(),
                 hint="mark it static with static_argnums or static_argnames, or close over it",
+            ) from error
+        except RuntimeError as error:  # a tensor that requires grad, or is on another device
+            raise ArgumentError(
+                f"argument `{name}` of `{function}` gives no data: {error}", at=source.here()
             ) from error
     return tuple(found)
 

@@ -126,13 +126,10 @@ def to_numpy(x: Any) -> np.ndarray:
 
     Python floats and ints in lists get the default dtypes. Raises TypeError for what is no array.
     """
-    try:
-        if hasattr(x, "__array__"):
-            return np.asarray(x)
-        if hasattr(x, "__dlpack__"):
-            return np.from_dlpack(x)
-    except RuntimeError as error:  # a tensor that requires grad, on another device ...
-        raise ArgumentError(f"{type(x).__name__}: {error}", at=source.here()) from error
+    if hasattr(x, "__array__"):
+        return np.asarray(x)
+    if hasattr(x, "__dlpack__"):
+        return np.from_dlpack(x)
     if isinstance(x, str | bytes | dict | set) or x is None:
         raise DTypeError(f"{type(x).__name__} is not an array", at=source.here())
     data = promotion.from_lists(x) if isinstance(x, list | tuple) else np.asarray(x)

@@ -196,8 +196,8 @@ class ufunc(metaclass=_Kind):  # noqa: N801  # NumPy's name
     def reduceat(
         self, a: Any, indices: Any, axis: int = 0, dtype: Any = None, out: None = None
     ) -> Any:
-        """Reductions from each of ``indices`` to before the next one, the last to the end; where the
-        next is not larger, the element itself.
+        """Reductions from each of ``indices`` to before the next one, the last to the end; the
+        element itself where the next is not larger.
         """
         self._of_two("reduceat")
         ew.no_out(f"{self.__name__}.reduceat", out)

@@ -345,6 +345,8 @@ def _lower_pivots(k: Any, xs: Any, outs: Any, *, permutation_size: int) -> None:
             k.store(out, (*place, i), k.op("convert", i, dtype="i32"))
         with k.loop("seq", count) as i:
             row = k.op("convert", pivots((*place, i)), dtype="i64")
+            inside = k.op("and", k.op("ge", row, 0), k.op("lt", row, permutation_size))
+            k.check(inside, 1)
             row = k.op("min", k.op("max", row, 0), permutation_size - 1)
             row = k.local("i64", row, "row")
             here = k.local("i32", k.load(out, (*place, i)), "here")
@@ -356,9 +358,7 @@ lapack_pivots = Primitive(
     "lapack_pivots",
     params=("permutation_size",),
     infer=linalg.lu_pivots_to_permutation.infer,
-    numpy=lambda pivots, *, permutation_size: linalg.permutation_of(
-        np.clip(pivots, 0, permutation_size - 1), permutation_size
-    ),
+    numpy=linalg.lu_pivots_to_permutation.numpy,
     lower=_lower_pivots,
     domain=(0, 4),
     kinds="i",

@@ -1,0 +1,339 @@
+"""A routine of LAPACK with its arguments, for each matrix of a stack: what the native ``main``
+calls, without Python in between.
+
+    plan = lapack_plan(node, threads=2)
+    plan.routine, plan.batch       "dpotrf", 100
+    plan.arguments                 Char("U"), Int(8), Buffer(0), Int(8), Info()
+
+Comes in: a node of one of the records in ``ops/lapack.py``. Goes out: everything that a printer
+needs to write the call, as data. Buffers are the node's results and then its operands, but for one
+that is changed in place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import prod
+from typing import Any
+
+from tracejit.ir.graph import Node
+from tracejit.ir.types import TensorType, kind, short
+from tracejit.record import dataclass
+
+#: nanoseconds of work from which threads share a stack
+PARALLEL_TIME = 20_000
+#: nanoseconds that a call takes beside its arithmetic, and operations in one of them
+CALL_TIME, SPEED = 500, 2
+#: operations on one matrix from which LAPACK itself may use all threads
+WHOLE = 5_000_000
+#: parts of a stack for each thread, where the memory they work in is small
+PIECES = 4
+SMALL_WORK = 1 << 18
+#: columns that LAPACK treats at once, at most
+BLOCK = 64
+ALIGN = 64
+
+
+@dataclass(frozen=True)
+class Char:
+    letter: str
+
+
+@dataclass(frozen=True)
+class Int:
+    value: int
+
+
+@dataclass(frozen=True)
+class One:
+    """The number 1 in the routine's dtype."""
+
+
+@dataclass(frozen=True)
+class Buffer:
+    """The matrix or vector of this step in a buffer."""
+
+    place: int
+
+
+@dataclass(frozen=True)
+class Work:
+    """``offset`` bytes into the memory to work in."""
+
+    offset: int
+
+
+@dataclass(frozen=True)
+class Info:
+    """Where the routine says whether it failed."""
+
+
+Argument = Char | Int | One | Buffer | Work | Info
+
+
+@dataclass(frozen=True)
+class Finite:
+    """``rows`` rows of ``columns`` numbers that all must be finite: only up to the diagonal, or
+    from it on, where ``part`` says "before" or "after".
+    """
+
+    buffer: int
+    rows: int
+    columns: int
+    part: str
+
+
+@dataclass(frozen=True)
+class Pivots:
+    """``count`` row exchanges, from 1, at ``work`` as LAPACK writes them: to be written to buffer
+    ``out`` from 0, and as a permutation of ``rows`` rows to buffer ``order``.
+    """
+
+    work: int
+    count: int
+    rows: int
+    out: int
+    order: int
+
+
+@dataclass(frozen=True)
+class LapackPlan:
+    """Call ``routine`` for each of ``batch`` steps, in ``pieces`` parts that threads share.
+
+    ``dtype``: of the matrices. ``strides``: bytes from a step to the next, for each buffer.
+    ``saved``: (offset in the memory to work in, buffer, bytes) to copy before each call: operands
+    that the routine destroys. ``results``: how many of the buffers, the first ones, to fill with
+    nan where the routine fails. ``clear``: the size of a square matrix in buffer 0 whose rows are
+    0 behind the diagonal. ``whole``: the routine may use all threads. ``work``: bytes of a piece.
+    """
+
+    routine: str
+    dtype: str
+    arguments: tuple[Argument, ...]
+    batch: int
+    strides: tuple[int, ...]
+    results: tuple[TensorType, ...]
+    saved: tuple[tuple[int, int, int], ...] = ()
+    finite: Finite | None = None
+    pivots: Pivots | None = None
+    clear: int = 0
+    work: int = 0
+    pieces: int = 1
+    whole: bool = False
+
+
+class _Plan:
+    """A plan in the making."""
+
+    def __init__(self, node: Node) -> None:
+        updated = 1 if node.prim.updates else 0
+        self.node = node
+        self.x = node.inputs[0].type
+        self.own = [out.type for out in node.outputs]
+        types = [*self.own, *(x.type for x in node.inputs[updated:])]
+        depth = self.x.ndim - 2
+        self.batch = prod(self.x.shape[:depth])
+        self.steps = [t.with_shape(t.shape[depth:]) for t in types]
+        self.params: dict[str, Any] = dict(node.params)
+        self.end = 0
+        self.saved: list[tuple[int, int, int]] = []
+        self.flops = 0.0
+
+    @property
+    def complex(self) -> bool:
+        return kind(self.x.dtype) == "c"
+
+    @property
+    def item(self) -> int:
+        return self.x.dtype.itemsize
+
+    @property
+    def real(self) -> int:
+        """Bytes of a real number."""
+        return self.item // 2 if self.complex else self.item
+
+    def named(self, name: str) -> str:
+        return {"f32": "s", "f64": "d", "c64": "c", "c128": "z"}[short(self.x.dtype)] + name
+
+    def work(self, nbytes: int) -> Work:
+        """Memory to work in."""
+        place = Work(self.end)
+        self.end += -(-max(nbytes, 8) // ALIGN) * ALIGN
+        return place
+
+    def sized(self, count: int, item: int) -> tuple[Work, Int]:
+        """The same as LAPACK asks for it: with how many numbers fit."""
+        return self.work(count * item), Int(count)
+
+    def copy(self, buffer: int) -> Work:
+        """A copy of a buffer's matrix, made before each call."""
+        nbytes = self.steps[buffer].nbytes
+        place = self.work(nbytes)
+        self.saved.append((place.offset, buffer, nbytes))
+        return place
+
+    def finish(self, routine: str, arguments: tuple[Argument, ...], threads: int, **more: Any) -> Any:
+        time = self.batch * (CALL_TIME + self.flops / SPEED)
+        split = self.batch > 1 and threads > 1 and time >= PARALLEL_TIME
+        each = PIECES if self.end <= SMALL_WORK else 1
+        return LapackPlan(
+            routine,
+            short(self.x.dtype),
+            arguments,
+            self.batch,
+            tuple(t.nbytes for t in self.steps),
+            tuple(self.steps[: len(self.own)]),
+            tuple(self.saved),
+            work=self.end,
+            pieces=min(self.batch, threads * each) if split else 1,
+            whole=threads > 1 and self.batch == 1 and self.flops >= WHOLE,
+            **more,
+        )
+
+
+def lapack_plan(node: Node, threads: int) -> LapackPlan:
+    """How to call LAPACK for a node, on at most ``threads`` threads."""
+    plan = _Plan(node)
+    routine, arguments, more = _WRITERS[node.prim.name](plan)
+    return plan.finish(plan.named(routine), arguments, threads, **more)  # type: ignore[no-any-return]
+
+
+Written = tuple[str, tuple[Argument, ...], dict[str, Any]]
+
+
+def _potrf(p: _Plan) -> Written:
+    n = p.x.shape[-1]
+    p.flops = n**3 / 3
+    return "potrf", (Char("U"), Int(n), Buffer(0), Int(n), Info()), {"clear": n}
+
+
+def _getrf(p: _Plan) -> Written:
+    columns, rows = p.x.shape[-2:]
+    count = min(rows, columns)
+    p.flops = 2 * rows * columns * count / 3
+    exchanges = p.work(8 * count)
+    arguments = (Int(rows), Int(columns), Buffer(0), Int(rows), exchanges, Info())
+    return "getrf", arguments, {"pivots": Pivots(exchanges.offset, count, rows, 1, 2)}
+
+
+def _geqrf(p: _Plan) -> Written:
+    columns, rows = p.x.shape[-2:]
+    p.flops = 2 * rows * columns * min(rows, columns)
+    work, size = p.sized(BLOCK * columns, p.item)
+    arguments = (Int(rows), Int(columns), Buffer(0), Int(rows), Buffer(1), work, size, Info())
+    return "geqrf", arguments, {"finite": _all_finite(p, 0)}
+
+
+def _orgqr(p: _Plan) -> Written:
+    columns, rows = p.x.shape[-2:]
+    count = p.steps[1].shape[-1]
+    p.flops = 2 * rows * columns * count
+    work, size = p.sized(BLOCK * columns, p.item)
+    sizes = (Int(rows), Int(columns), Int(count))
+    name = "ungqr" if p.complex else "orgqr"
+    return name, (*sizes, Buffer(0), Int(rows), Buffer(1), work, size, Info()), {}
+
+
+def _trsm(p: _Plan) -> Written:
+    """Row-major matrices are the transposes of BLAS's: sides and triangles change places."""
+    rows, columns = p.x.shape[-2:]
+    n = p.steps[1].shape[-1]
+    p.flops = rows * columns * n
+    way = "N" if not p.params["transpose_a"] else "C" if p.params["conjugate_a"] else "T"
+    letters = (
+        Char("R" if p.params["left_side"] else "L"),
+        Char("U" if p.params["lower"] else "L"),
+        Char(way),
+        Char("U" if p.params["unit_diagonal"] else "N"),
+    )
+    matrices = (Buffer(1), Int(n), Buffer(0), Int(columns))
+    return "trsm", (*letters, Int(columns), Int(rows), One(), *matrices), {}
+
+
+def _gesdd(p: _Plan) -> Written:
+    vectors, full = p.params["compute_uv"], p.params["full_matrices"]
+    columns, rows = p.x.shape[-2:]
+    k, longer = min(rows, columns), max(rows, columns)
+    p.flops = (12 if vectors else 3) * longer * k * k
+    buffer = len(p.own)
+    a = p.copy(buffer)
+    if vectors:
+        left, right = (rows, columns) if full else (k, k)
+        outs = (Buffer(1), Int(rows), Buffer(2), Int(right))
+        least = 4 * k * k + 8 * k
+    else:
+        left = right = 1
+        none = p.work(p.item)
+        outs = (none, Int(1), none, Int(1))
+        least = 8 * k
+    del left
+    blocked = BLOCK * (rows + columns) + 4 * k
+    work, size = p.sized(least + blocked + longer, p.item)
+    real: tuple[Argument, ...] = ()
+    if p.complex:
+        count = max(5 * k * k + 5 * k, 2 * longer * k + 2 * k * k + k) if vectors else 7 * k
+        real = (p.work(count * p.real),)
+    letter = Char(("A" if full else "S") if vectors else "N")
+    head = (letter, Int(rows), Int(columns), a, Int(rows), Buffer(0), *outs)
+    arguments = (*head, work, size, *real, p.work(8 * 8 * k), Info())
+    return "gesdd", arguments, {"finite": _all_finite(p, buffer)}
+
+
+def _syevd(p: _Plan) -> Written:
+    vectors = p.node.prim.name == "lapack_syevd"
+    n = p.x.shape[-1]
+    p.flops = (9 if vectors else 2) * n**3
+    part = "after" if p.params["lower"] else "before"
+    matrix: Argument = Buffer(0) if vectors else p.copy(1)
+    values = Buffer(1 if vectors else 0)
+    head = (Char("V" if vectors else "N"), Char("L" if p.params["lower"] else "U"), Int(n))
+    numbers = 1 + 6 * n + 2 * n * n if vectors else 2 * n + 1
+    whole = p.sized((3 + 5 * n) if vectors else 1, 8)
+    if p.complex:
+        work = p.sized((n * n + 2 * n if vectors else n + 1) + BLOCK * n, p.item)
+        count = 1 + 5 * n + 2 * n * n if vectors else n
+        more = (*work, *p.sized(count, p.real), *whole)
+    else:
+        more = (*p.sized(numbers + BLOCK * n, p.item), *whole)
+    finite = Finite(0 if vectors else 1, n, n, part)
+    name = "heevd" if p.complex else "syevd"
+    return name, (*head, matrix, Int(n), values, *more, Info()), {"finite": finite}
+
+
+def _geev(p: _Plan) -> Written:
+    n = p.x.shape[-1]
+    left, right = p.params["left"], p.params["right"]
+    p.flops = (25 if left or right else 10) * n**3
+    buffer = len(p.own)
+    count = 1 if p.complex else 2
+    a = p.copy(buffer)
+    values = tuple(Buffer(k) for k in range(count))
+    none = p.work(p.item)
+    vectors: list[Argument] = []
+    for wanted in (left, right):
+        vectors += [Buffer(count), Int(n)] if wanted else [none, Int(1)]
+        count += wanted
+    work, size = p.sized((4 + BLOCK) * n, p.item)
+    real = (p.work(2 * n * p.real),) if p.complex else ()
+    letters = (Char("V" if left else "N"), Char("V" if right else "N"))
+    head = (*letters, Int(n), a, Int(n), *values, *vectors)
+    arguments = (*head, work, size, *real, Info())
+    return "geev", arguments, {"finite": _all_finite(p, buffer)}
+
+
+def _all_finite(p: _Plan, buffer: int) -> Finite:
+    rows, columns = p.x.shape[-2:]
+    return Finite(buffer, rows, columns, "all")
+
+
+_WRITERS: dict[str, Callable[[_Plan], Written]] = {
+    "lapack_potrf": _potrf,
+    "lapack_getrf": _getrf,
+    "lapack_geqrf": _geqrf,
+    "lapack_orgqr": _orgqr,
+    "lapack_trsm": _trsm,
+    "lapack_gesdd": _gesdd,
+    "lapack_syevd": _syevd,
+    "lapack_syevd_values": _syevd,
+    "lapack_geev": _geev,
+}
