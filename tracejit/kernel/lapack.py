@@ -258,15 +258,12 @@ def _gesdd(p: _Plan) -> Written:
     buffer = len(p.own)
     a = p.copy(buffer)
     if vectors:
-        left, right = (rows, columns) if full else (k, k)
-        outs = (Buffer(1), Int(rows), Buffer(2), Int(right))
+        outs = (Buffer(1), Int(rows), Buffer(2), Int(columns if full else k))
         least = 4 * k * k + 8 * k
     else:
-        left = right = 1
         none = p.work(p.item)
         outs = (none, Int(1), none, Int(1))
         least = 8 * k
-    del left
     blocked = BLOCK * (rows + columns) + 4 * k
     work, size = p.sized(least + blocked + longer, p.item)
     real: tuple[Argument, ...] = ()

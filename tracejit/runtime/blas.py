@@ -13,7 +13,7 @@ import ctypes
 import glob
 import importlib.util
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -41,7 +41,7 @@ class Found:
     threads: tuple[int, int]
 
 
-def _bundled(place: str) -> Iterator[tuple[str, Any]]:
+def bundled(place: str) -> Iterator[tuple[str, Any]]:
     """OpenBLAS libraries in a package's wheel, by file."""
     for pattern in (f"{place}.libs/*openblas*", f"{place}/.dylibs/*openblas*"):
         for file in sorted(glob.glob(pattern)):
@@ -58,12 +58,29 @@ def _number(function: Any) -> int:
     return int(function())
 
 
+def forms() -> tuple[tuple[str, str], ...]:
+    """How names are spelled in a library that can be called here."""
+    return _FORMS if sys.byteorder == "little" else _FORMS[:2]
+
+
+def capsules(module: str, names: Sequence[str]) -> dict[str, int]:
+    """Addresses of functions that a module of SciPy publishes for Cython.
+
+    Raises ImportError without SciPy, KeyError for a name that is not there.
+    """
+    name = ctypes.pythonapi.PyCapsule_GetName
+    name.restype, name.argtypes = ctypes.c_char_p, [ctypes.py_object]
+    get = ctypes.pythonapi.PyCapsule_GetPointer
+    get.restype, get.argtypes = ctypes.c_void_p, [ctypes.py_object, ctypes.c_char_p]
+    table = load_extension("scipy", module).__pyx_capi__
+    return {f: int(get(table[f], name(table[f]))) for f in names}
+
+
 @lru_cache(maxsize=1)
 def _numpy_blas() -> Found | None:
     """The OpenBLAS that NumPy brought; None where it brought another."""
-    forms = _FORMS if sys.byteorder == "little" else _FORMS[:2]
-    for file, library in _bundled(np.__path__[0]):
-        for routine, thread in forms:
+    for file, library in bundled(np.__path__[0]):
+        for routine, thread in forms():
             names = [routine.format(name) for name in ROUTINES]
             names += [thread.format(what) for what in ("set", "get")]
             found = [getattr(library, name, None) for name in names]
@@ -79,13 +96,7 @@ def blas() -> dict[str, int]:
     own = _numpy_blas()
     if own is not None:
         return own.routines
-    cython_blas = load_extension("scipy", "linalg/cython_blas")
-    name = ctypes.pythonapi.PyCapsule_GetName
-    name.restype, name.argtypes = ctypes.c_char_p, [ctypes.py_object]
-    get = ctypes.pythonapi.PyCapsule_GetPointer
-    get.restype, get.argtypes = ctypes.c_void_p, [ctypes.py_object, ctypes.c_char_p]
-    table = cython_blas.__pyx_capi__
-    return {f: int(get(table[f], name(table[f]))) for f in ROUTINES}
+    return capsules("linalg/cython_blas", ROUTINES)
 
 
 @lru_cache(maxsize=1)
@@ -99,7 +110,7 @@ def blas_threads() -> tuple[int, int]:
         return own.threads
     spec = importlib.util.find_spec("scipy")
     for place in () if spec is None else spec.submodule_search_locations or ():
-        for _, library in _bundled(place):
+        for _, library in bundled(place):
             for _, thread in _FORMS:
                 setter, getter = (
                     getattr(library, thread.format(what), None) for what in ("set", "get")
