@@ -145,6 +145,18 @@ class OutOfMemoryError(DeviceError, MemoryError):
     """A device has no memory left for an allocation."""
 
 
+class FileError(TracejitError, ValueError):
+    """A file is truncated, or is not what its name or the call says it is."""
+
+
+class MissingFileError(TracejitError, FileNotFoundError):
+    """There is no such file; Python's FileNotFoundError too."""
+
+
+class MissingPackageError(TracejitError, ImportError):
+    """A package that only some functions need is not installed; the hint says how to get it."""
+
+
 class InternalError(TracejitError):
     """A defect of tracejit itself; the message says what to report."""
 

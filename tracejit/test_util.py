@@ -60,7 +60,7 @@ def check_jvp(
     direction = point.direction(0)
     value, tangent = f_jvp(point.args(), point.tangents(direction))
     tell = partial(_close, rtol=rtol, atol=atol, start=err_msg)
-    tell(_leaves(value), _leaves(f(*point.args())), "the values of its jvp are not its values")
+    tell(_leaves(value), _leaves(f(*point.args())), "its jvp: other values than without")
     of_floats = [is_inexact(y.dtype) for y in _leaves(value)]
     found = [t for t, wanted in zip(_leaves(tangent), of_floats, strict=True) if wanted]
     tell(found, point.slopes(direction, eps), "its jvp differs from differences")
@@ -89,7 +89,7 @@ def check_vjp(
     tell = partial(_close, rtol=rtol, atol=atol, start=err_msg)
     leaves, treedef = flatten(value)
     values = [np.asarray(leaf) for leaf in leaves]
-    tell(values, _leaves(f(*point.args())), "the values of its vjp are not its values")
+    tell(values, _leaves(f(*point.args())), "its vjp: other values than without")
     rng = np.random.default_rng(1)
     cts = [_like(y, rng) if is_inexact(y.dtype) else float0_zeros(y) for y in values]
     pulled = _leaves(pull(treedef.unflatten(cts)))
@@ -98,7 +98,7 @@ def check_vjp(
     # of complex numbers the product is bilinear, and its real part counts, as JAX has it
     got = _product(direction, [p for p, x in zip(pulled, point.xs, strict=True) if _moves(x)])
     expected = _product(point.slopes(direction, eps), wanted)
-    tell([got], [expected], "its vjp differs from differences", width=_width(point.xs))
+    tell([got], [expected], "its vjp is not the adjoint of differences", width=_width(point.xs))
 
 
 def check_grads(

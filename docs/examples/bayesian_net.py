@@ -4,6 +4,8 @@ Three loops, one program: ``scan`` over samples, ``scan`` over leapfrog steps in
 chains. See Neal, MCMC using Hamiltonian dynamics (2011).
 """
 
+import math
+
 import numpy as np
 
 import tracejit as tj
@@ -16,7 +18,7 @@ HIDDEN, NOISE = 16, 0.1
 
 def net(params, x):
     hidden = jnp.tanh(x[:, None] * params["in"] + params["shift"])
-    return hidden @ params["out"] / np.sqrt(HIDDEN) + params["bias"]
+    return hidden @ params["out"] / math.sqrt(HIDDEN) + params["bias"]
 
 
 def log_posterior(params, x, y):

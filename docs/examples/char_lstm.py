@@ -4,6 +4,7 @@
 each character back.
 """
 
+import math
 from pydoc_data.topics import topics  # ships with Python
 
 import numpy as np
@@ -36,7 +37,7 @@ def loss(params, characters):
     hidden, _ = nn.lstm(params["lstm"], nn.embedding(params["embedding"], characters[:, :-1]))
     log_p = nn.log_softmax(nn.linear(params["out"], hidden))
     found = jnp.take_along_axis(log_p, characters[:, 1:, None], axis=-1)
-    return -jnp.mean(found) / np.log(2)
+    return -jnp.mean(found) / math.log(2)
 
 
 def sample(params, key, first, length, temperature=0.7):

@@ -8,6 +8,7 @@ import argparse
 import ast
 import functools
 import inspect
+import math
 import textwrap
 
 import numpy as np
@@ -16,7 +17,7 @@ import tracejit as tj
 import tracejit.numpy as jnp
 from tracejit import lax, nn, optim, random
 
-CONTEXT, WIDTH, HEADS, LAYERS = 64, 96, 4, 3
+CONTEXT, WIDTH, HEADS, LAYERS = 64, 96, 4, 2
 
 
 def read():
@@ -37,10 +38,10 @@ def init(key, count):
         return {
             "norm1": jnp.ones(WIDTH),
             "qkv": normal(WIDTH, 3 * WIDTH),
-            "mix": normal(WIDTH, WIDTH, scale=0.02 / np.sqrt(2 * LAYERS)),
+            "mix": normal(WIDTH, WIDTH, scale=0.02 / math.sqrt(2 * LAYERS)),
             "norm2": jnp.ones(WIDTH),
             "up": normal(WIDTH, 4 * WIDTH),
-            "down": normal(4 * WIDTH, WIDTH, scale=0.02 / np.sqrt(2 * LAYERS)),
+            "down": normal(4 * WIDTH, WIDTH, scale=0.02 / math.sqrt(2 * LAYERS)),
         }
 
     return {
@@ -90,7 +91,7 @@ def sample(params, key, prompt, length, temperature=0.6):
 
 
 def main(small=False):
-    batch, steps = (8, 120) if small else (16, 1200)
+    batch, steps = (8, 120) if small else (16, 900)
     text, alphabet = read()
     shares = np.bincount(text) / len(text)
     unigram = float(-np.sum(shares * np.log(shares)))
@@ -116,10 +117,10 @@ def main(small=False):
 
     last = float(np.mean([float(value) for value in losses[-20:]]))
     print(f"loss {last:.3f}; frequencies alone: {unigram:.3f}")
-    start = "\n    def __init__(self, value):\n"[-CONTEXT:].rjust(CONTEXT)
-    prompt = np.array([alphabet.index(c) for c in start], np.int32)
-    drawn = sample(params, random.key(1), prompt, 20 if small else 400)
-    print(start.lstrip(" ") + "".join(alphabet[k] for k in np.asarray(drawn)))
+    start = text[5000 : 5000 + CONTEXT]
+    drawn = sample(params, random.key(1), start, 20 if small else 400)
+    print("".join(alphabet[k] for k in start), end="|")
+    print("".join(alphabet[k] for k in np.asarray(drawn)))
     return {"loss": last, "unigram": unigram}
 
 

@@ -263,3 +263,8 @@ def test_value_and_grad_of_a_stack_of_layers():
 
     close(value, numpy_loss(layers["w"]))
     close(found["w"], slope(numpy_loss, layers["w"]), 1e-3)
+
+
+def test_errors_of_a_fori_loop_name_it() -> None:
+    with pytest.raises(TreeError, match="fori_loop: the carry"):
+        lax.fori_loop(0, 3, lambda i, x: x[None], jnp.ones(2))

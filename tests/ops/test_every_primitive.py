@@ -46,6 +46,12 @@ MISSING = (
     "fused_attention batch",
     "fused_attention_grad jvp",
     "fused_attention_grad batch",
+    *(  # written after differentiation and batching, for CPUs
+        f"lapack_{name} {rule}"
+        for name in "potrf getrf geqrf orgqr trsm gesdd syevd syevd_values geev inverse_order "
+        "pivots".split()
+        for rule in ("jvp", "batch", "transpose")
+    ),
     "geqrf jvp",  # LAPACK's own forms of factors: qr and the functions built on them have one
     "schur jvp",
     "hessenberg jvp",

@@ -26,7 +26,7 @@ def main() -> None:
     print(f"cases               {len(cases)}, of {len({case.name for case in cases})} functions")
     print(f"gradients verified  {len(smooth)} functions")
     for space, count in sorted(Counter(name.rpartition(".")[0] for name in smooth).items()):
-        print(f"  {space:<28}{count}")
+        print(f"  {space:<40}{count}")
     print(f"without a case      {len(run.without_case(there))} functions")
     if silent:
         print(f"neither provided nor listed as absent: {len(silent)}\n  {' '.join(silent)}")

@@ -291,7 +291,7 @@ PRODUCTS = [
         real(2, 2, 6),
         real(4, 2, 3),
         (1,),
-        "SAME",
+        [(1, 2)],
         lhs_dilation=(2,),
         rhs_dilation=(2,),
     ),
@@ -327,7 +327,7 @@ PRODUCTS = [
     lax(
         "conv_transpose_shape_tuple",
         (1, 2, 5, 5),
-        (2, 3, 2, 2),
+        (3, 2, 2, 2),
         (1, 1),
         [(0, 0), (1, 1)],
         ("NCHW", "OIHW", "NCHW"),

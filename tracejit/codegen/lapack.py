@@ -205,7 +205,7 @@ class _Printer:
         return 2 if self.plan.dtype in ("c64", "c128") else 1
 
     def check_finite(self, finite: Finite, base: str, failed: str) -> None:
-        """Go to ``failed`` where a number is not finite: not all of LAPACK's iterations end then."""
+        """Go to ``failed`` where a number is not finite: LAPACK's iterations need not end then."""
         type, mask = f"i{8 * self.real}", _EXPONENT[self.real]
         rows, columns = finite.rows, finite.columns * self.parts
         if finite.part == "all":

@@ -4,22 +4,24 @@ in between.
     void main(ptr args, ptr results, ptr arena, ptr env)
 
 ``args``, ``results``: tables of data pointers. ``env``: a table with the pool's loop, the BLAS
-entry points, the host callback, the failure flags, then kernels and constants (``Env``). For a
-kernel it holds where the kernel's address is: better code takes its place while programs run.
-Nothing in the text is an address, so its object code can be kept.
+entry points, the host callback, the failure flags, the bytes of LAPACK's integers, then kernels,
+routines of LAPACK and constants (``Env``). For a kernel it holds where the kernel's address is:
+better code takes its place while programs run. Nothing in the text is an address, so its object
+code can be kept.
 """
 
 from __future__ import annotations
 
 from tracejit.codegen.gemm import print_gemm
+from tracejit.codegen.lapack import print_lapack
 from tracejit.codegen.target import Target
 from tracejit.kernel.nodes import Kernel
-from tracejit.kernel.program import Call, GemmCall, HostCall, KernelCall, Program
+from tracejit.kernel.program import Call, GemmCall, HostCall, KernelCall, LapackCall, Program
 from tracejit.kernel.verify import has_check
 from tracejit.passes.place import Branch, Copy, Run, ScanLoop, Step, WhileLoop
 from tracejit.record import dataclass
 
-PARALLEL_FOR, SGEMM, DGEMM, BLAS_SET, BLAS_THREADS, HOST, FLAGS, FIRST = range(8)
+PARALLEL_FOR, SGEMM, DGEMM, BLAS_SET, BLAS_THREADS, HOST, FLAGS, INTEGERS, FIRST = range(9)
 
 #: pieces of a kernel per thread: a thread that is late leaves them to the others
 CHUNKS = 4
@@ -63,11 +65,12 @@ done:
 
 @dataclass(frozen=True)
 class Env:
-    """Places in the ``env`` table: kernels, then constants; ``flags``: the call that each failure
-    flag belongs to. One more flag, the last, is that of host calls.
+    """Places in the ``env`` table: kernels, routines, then constants; ``flags``: the call that each
+    failure flag belongs to. One more flag, the last, is that of host calls.
     """
 
     kernels: dict[Kernel, int]
+    routines: dict[str, int]
     constants: int
     flags: tuple[KernelCall, ...]
     size: int
@@ -76,8 +79,10 @@ class Env:
 def make_env(program: Program) -> Env:
     kernels = {kernel: FIRST + k for k, kernel in enumerate(program.kernels)}
     first = FIRST + len(kernels)
+    routines = {name: first + k for k, name in enumerate(program.routines)}
+    first += len(routines)
     flags = tuple(c for c in program.kernel_calls if has_check(c.kernel))
-    return Env(kernels, first, flags, first + len(program.plan.constants))
+    return Env(kernels, routines, first, flags, first + len(program.plan.constants))
 
 
 def print_main(program: Program, target: Target, threads: int) -> str:
@@ -98,6 +103,7 @@ class _Printer:
         self.counters: list[str] = []
         self.functions: list[str] = []
         self.gemms: dict[object, str] = {}
+        self.lapacks: dict[object, str] = {}
         self.copy_units = False
         self.count = 0
 
@@ -111,6 +117,8 @@ class _Printer:
         self.emit("ret void")
         calls = self.program.kernel_calls
         cells = max((len(c.slots) + len(c.sizes) + 1 for c in calls), default=0)
+        lapack = (c for c in self.program.calls if isinstance(c, LapackCall))
+        cells = max((cells, *(len(c.slots) + 3 for c in lapack)))
         head = [
             f'target triple = "{target.triple}"',
             f'target datalayout = "{target.layout}"',
@@ -129,6 +137,8 @@ class _Printer:
         if self.copy_units:
             self.functions.append(_COPY_UNITS)
         tail = ["}", *self.functions, "declare void @llvm.memcpy.p0.p0.i64(ptr, ptr, i64, i1)"]
+        if self.lapacks:
+            tail.append("declare void @llvm.memset.p0.i64(ptr, i8, i64, i1)")
         return "\n".join([*head, *self.lines, *tail, ""])
 
     # ---- text ----
@@ -208,6 +218,8 @@ class _Printer:
                     self.kernel_call(part)
             case GemmCall():
                 self.gemm_call(call)
+            case LapackCall():
+                self.lapack_call(call)
             case HostCall():
                 self.host_call(call)
 
@@ -285,11 +297,29 @@ class _Printer:
         # one piece a thread: BLAS packs its operands anew for each
         self.launch(f"@{self.gemms[key]}", call.units, call.parallel, pieces=1)
 
+    def lapack_call(self, call: LapackCall) -> None:
+        """Equal calls share a function; its cells are the buffers, the memory to work in, the
+        routine, and the bytes of its integers.
+        """
+        plan = call.plan
+        if plan not in self.lapacks:
+            self.lapacks[plan] = f"lapack_{len(self.lapacks)}"
+            self.functions += print_lapack(plan, self.lapacks[plan])
+        if plan.whole:
+            self.blas_threads(restore=True)
+        cells = [self.slot(slot) for slot in (*call.slots, call.workspace)]
+        cells.append(self.from_env(self.env.routines[plan.routine]))
+        for cell, pointer in enumerate((*cells, self.from_env(INTEGERS))):
+            self.emit(f"store ptr {pointer}, ptr {self.at('%cells', cell, 'i64')}")
+        self.launch(f"@{self.lapacks[plan]}", plan.pieces, plan.pieces > 1)
+        if plan.whole:
+            self.blas_threads(restore=False)
+
     def blas_threads(self, restore: bool) -> None:
         """BLAS on one thread while the program runs; afterwards as it was. Without a way to say so,
         as it is.
         """
-        if not any(isinstance(call, GemmCall) for call in self.program.calls):
+        if not any(isinstance(call, GemmCall | LapackCall) for call in self.program.calls):
             return
         setter, do, done = self.from_env(BLAS_SET), self.fresh("blas"), self.fresh("set")
         known = self.value(f"icmp ne ptr {setter}, null")

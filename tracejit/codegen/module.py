@@ -21,7 +21,7 @@ from tracejit.errors import MissingRule
 from tracejit.ir.graph import Literal
 from tracejit.ir.types import TensorType, short
 from tracejit.kernel.nodes import Kernel
-from tracejit.kernel.program import Call, GemmCall, HostCall, KernelCall, Program
+from tracejit.kernel.program import Call, GemmCall, HostCall, KernelCall, LapackCall, Program
 from tracejit.ops.dot import MatrixView
 from tracejit.passes.place import Branch, Copy, Run, ScanLoop, Step, WhileLoop
 
@@ -160,6 +160,8 @@ class _Writer:
                 return [f"# {call.kernel.comment}", *lines] if call.kernel.comment else lines
             case GemmCall():
                 return [self.gemm(call)]
+            case LapackCall():
+                return self.host(call.host)
             case HostCall():
                 return self.host(call)
 

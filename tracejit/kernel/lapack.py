@@ -172,7 +172,9 @@ class _Plan:
         self.saved.append((place.offset, buffer, nbytes))
         return place
 
-    def finish(self, routine: str, arguments: tuple[Argument, ...], threads: int, **more: Any) -> Any:
+    def finish(
+        self, routine: str, arguments: tuple[Argument, ...], threads: int, **more: Any
+    ) -> LapackPlan:
         time = self.batch * (CALL_TIME + self.flops / SPEED)
         split = self.batch > 1 and threads > 1 and time >= PARALLEL_TIME
         each = PIECES if self.end <= SMALL_WORK else 1
@@ -195,7 +197,7 @@ def lapack_plan(node: Node, threads: int) -> LapackPlan:
     """How to call LAPACK for a node, on at most ``threads`` threads."""
     plan = _Plan(node)
     routine, arguments, more = _WRITERS[node.prim.name](plan)
-    return plan.finish(plan.named(routine), arguments, threads, **more)  # type: ignore[no-any-return]
+    return plan.finish(plan.named(routine), arguments, threads, **more)
 
 
 Written = tuple[str, tuple[Argument, ...], dict[str, Any]]
@@ -221,7 +223,7 @@ def _geqrf(p: _Plan) -> Written:
     p.flops = 2 * rows * columns * min(rows, columns)
     work, size = p.sized(BLOCK * columns, p.item)
     arguments = (Int(rows), Int(columns), Buffer(0), Int(rows), Buffer(1), work, size, Info())
-    return "geqrf", arguments, {"finite": _all_finite(p, 0)}
+    return "geqrf", arguments, {"finite": _all_finite(p, 0)} if p.params["checked"] else {}
 
 
 def _orgqr(p: _Plan) -> Written:

@@ -15,13 +15,14 @@ from typing import Any
 
 from tracejit.ir.expr import Const, Expr, Op, Var, walk
 from tracejit.ir.graph import Literal, Node, Value, params_key
-from tracejit.ir.types import TensorType, kind
+from tracejit.ir.types import DTYPES, TensorType, kind
 from tracejit.kernel.alike import alike
 from tracejit.kernel.build import KernelBuilder, Operand, constant, operand, output
 from tracejit.kernel.conv import conv_kernel
 from tracejit.kernel.gemm import gemm_kernel, prefers_blas
 from tracejit.kernel.gpu.library import Spec
 from tracejit.kernel.gpu.source import CudaSource
+from tracejit.kernel.lapack import LapackPlan, lapack_plan
 from tracejit.kernel.lower import Lowered, checked_lines, kernel_name, lower_group
 from tracejit.kernel.lower_loop import lower_loop
 from tracejit.kernel.lower_stencil import lower_stencil
@@ -100,6 +101,18 @@ class HostCall:
 
 
 @dataclass(frozen=True)
+class LapackCall:
+    """Call LAPACK for each matrix of a stack. ``slots``: the buffers of ``plan``, ``workspace``:
+    the slot of the memory it works in. ``host``: the same for back ends that call no pointers.
+    """
+
+    plan: LapackPlan
+    slots: tuple[int, ...]
+    workspace: int
+    host: HostCall
+
+
+@dataclass(frozen=True)
 class LibraryCall:
     """A call of a GPU's library on ``slots``, in the order of ``spec.operands``; ``workspace``: the
     slot of the memory it works in. ``before``, ``after``: (target, source, bytes) to copy, for
@@ -140,7 +153,7 @@ class MergedCall:
     kernel: str
 
 
-Call = KernelCall | GemmCall | LibraryCall | CudaCall | MergedCall | HostCall
+Call = KernelCall | GemmCall | LapackCall | LibraryCall | CudaCall | MergedCall | HostCall
 
 
 @dataclass(frozen=True)
@@ -160,6 +173,12 @@ class Program:
     def loops(self) -> tuple[Kernel, ...]:
         """The kernels of a back end that has a library for matrix products."""
         return tuple(dict.fromkeys(c.kernel for c in self.kernel_calls if c.product is None))
+
+    @cached_property
+    def routines(self) -> tuple[str, ...]:
+        """The routines of LAPACK that it calls."""
+        calls = (c.plan.routine for c in self.calls if isinstance(c, LapackCall))
+        return tuple(sorted(set(calls)))
 
     @property
     def kernel_calls(self) -> tuple[KernelCall, ...]:
@@ -183,16 +202,18 @@ def all_runs(steps: tuple[Step, ...]) -> Iterator[Run]:
                     yield from all_runs(branch)
 
 
-def lower_program(plan: Plan, vector_bytes: int) -> Program:
-    """Lower every group of the plan."""
+def lower_program(plan: Plan, vector_bytes: int, threads: int = 1) -> Program:
+    """Lower every group of the plan; ``threads``: how many share a call of LAPACK."""
     runs = tuple(all_runs(plan.steps))
     scratch = Scratch(plan)
     known: dict[Any, Lowered] = {}
-    calls = tuple(_lower_run(run, vector_bytes, scratch, known) for run in runs)
+    calls = tuple(_lower_run(run, vector_bytes, threads, scratch, known) for run in runs)
     return Program(scratch.plan, runs, calls)
 
 
-def _lower_run(run: Run, vector_bytes: int, scratch: Scratch, known: dict[Any, Lowered]) -> Call:
+def _lower_run(
+    run: Run, vector_bytes: int, threads: int, scratch: Scratch, known: dict[Any, Lowered]
+) -> Call:
     """``known``: what groups of this program have become, by ``alike``."""
     group = run.group
     if group.kind == "fused":
@@ -206,6 +227,8 @@ def _lower_run(run: Run, vector_bytes: int, scratch: Scratch, known: dict[Any, L
     if group.kind == "stencil":
         lowered = lower_stencil(group, run.partition, vector_bytes)
         return _kernel_call(lowered, (*run.reads, *run.writes))
+    if group.kind == "library" and group.node.prim.library == "lapack":
+        return _lapack_call(run, threads, scratch)
     if group.kind == "library":
         return _library_call(run, vector_bytes, known)
     if group.kind == "lower":
@@ -249,6 +272,22 @@ def _shares(kernel: Kernel, sizes: tuple[int, ...]) -> tuple[int, bool]:
     of = dict(zip(kernel.sizes, sizes, strict=True))
     rows = par_extent(kernel, of)
     return rows, rows > 1 and work(kernel, of) >= PARALLEL_WORK
+
+
+def _lapack_call(run: Run, threads: int, scratch: Scratch) -> LapackCall:
+    """What is changed in place is in the first result's memory already."""
+    group, node = run.group, run.group.node
+    plan = lapack_plan(node, threads)
+    slot = dict(zip(group.reads, run.reads, strict=True))
+    if node.prim.updates:
+        slot.setdefault(group.inputs[0], run.writes[0])
+    operands = [slot[x] for x in node.inputs if isinstance(x, Value)]
+    slots = (*run.writes, *operands[1 if node.prim.updates else 0 :])
+    memory = TensorType(DTYPES["u8"], (max(plan.work * plan.pieces, 1),))
+    (workspace,) = scratch.slots((memory,))
+    inputs = tuple(x for x in node.inputs if isinstance(x, Value))
+    host = HostCall(node, inputs, tuple(operands), run.writes)
+    return LapackCall(plan, slots, workspace, host)
 
 
 def _operand_slots(run: Run) -> dict[Value, int]:

@@ -28,6 +28,7 @@ from tracejit.ops import (
     fused_attention,
     fused_conv,
     indexing,
+    lapack,
     layout,
     linalg,
     linalg_scalars,
@@ -63,7 +64,7 @@ MODULES += (fill, layout, reduce, dot, conv, fused, fused_conv, fused_attention)
 MODULES += (callback, collective, dynamic, indexing, cumulative, sort, window, random_bits, fft)
 MODULES += (special_beta, special_logs, special_more, special_slopes)
 
-MODULES += (linalg, linalg_solve, linalg_spectral, linalg_scalars)
+MODULES += (linalg, linalg_solve, linalg_spectral, linalg_scalars, lapack)
 
 
 def collect(modules: tuple[ModuleType, ...]) -> dict[str, Primitive]:

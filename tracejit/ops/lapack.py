@@ -94,31 +94,32 @@ lapack_getrf = Primitive(
 )
 
 
-def _infer_geqrf(x: TensorType) -> tuple[TensorType, ...]:
+def _infer_geqrf(x: TensorType, *, checked: bool) -> tuple[TensorType, ...]:
     m.check_matrix("lapack_geqrf", x)
     return x, x.with_shape((*x.shape[:-2], min(x.shape[-2:])))
 
 
-def _numpy_geqrf(x: Any) -> Any:
-    """nan where a matrix is not finite; else as LAPACK's."""
+def _numpy_geqrf(x: Any, *, checked: bool) -> Any:
     factors, taus = linalg.geqrf.rule("numpy")(_turned(x))
     factors, taus = np.array(_turned(factors)), np.array(taus)
-    bad = ~np.isfinite(x).all(axis=(-2, -1))
-    factors[bad] = taus[bad] = m.nothing(x.dtype)
+    if checked:
+        bad = ~np.isfinite(x).all(axis=(-2, -1))
+        factors[bad] = taus[bad] = m.nothing(x.dtype)
     return factors, taus
 
 
 lapack_geqrf = Primitive(
     "lapack_geqrf",
+    params=("checked",),
     infer=_infer_geqrf,
     numpy=_numpy_geqrf,
     library="lapack",
     updates=True,
     kinds="fc",
     heavy=True,
-    cases=lambda: _cases((3, 3), (2, 4), (2, 4, 2)),
-    doc="R on and above the diagonal, reflectors below it, and the factors of these; nan where the "
-    "matrix is not finite.",
+    cases=lambda: _cases((3, 3), (2, 4), (2, 4, 2), checked=True),
+    doc="R on and above the diagonal, reflectors below it, and the factors of these; if "
+    "``checked``, nan where the matrix is not finite.",
 )
 
 

@@ -109,7 +109,7 @@ def _prefers_lower(node: Node) -> bool:
     """
     prim, types = node.prim, (x.type for x in node.inputs)
     if prim.lowers is None:
-        return prim.updates
+        return prim.updates and prim.library is None
     return prim.element is not None and bool(prim.lowers(*types, **node.params))
 
 
@@ -428,7 +428,8 @@ class _Partitioner:
     def update_last(self) -> None:
         """What updates a value in place runs after all that read the value, where it can."""
         for draft in self.drafts:
-            if draft.node is not None and draft.kind == "lower" and draft.node.prim.updates:
+            calls = draft.kind in ("lower", "library")
+            if draft.node is not None and calls and draft.node.prim.updates:
                 updated = draft.node.inputs[0]
                 assert isinstance(updated, Value)
                 for reader in self.readers.get(self.base(updated), ()):

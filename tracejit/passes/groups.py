@@ -40,7 +40,7 @@ class Group:
     @property
     def updates(self) -> bool:
         """Whether the result is the first operand, changed in places."""
-        return self.kind == "lower" and self.node.prim.updates
+        return self.kind in ("lower", "library") and self.node.prim.updates
 
     @property
     def reads(self) -> tuple[Value, ...]:

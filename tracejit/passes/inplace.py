@@ -78,8 +78,8 @@ def operands_in_place(group: Group, partition: Partition, out: Value) -> Iterato
 def updated_operand(group: Group, out: Value) -> int | None:
     """The operand that ``out`` is an update of: the first one of a scatter, a loop's carry."""
     node = group.node
-    if group.kind == "lower" and node.prim.updates:
-        return 0
+    if group.updates:
+        return 0 if out is node.outputs[0] else None
     if group.kind == "control" and node.prim.name in ("scan", "while"):
         body, k = group.parts[-1], node.outputs.index(out)
         if k < carried(body.graph, node.params) and carry_in_place(

@@ -17,6 +17,7 @@ from tracejit.passes.dead import drop_dead
 from tracejit.passes.fold import fold_constants
 from tracejit.passes.hoist import hoist_products
 from tracejit.passes.inline import inline_calls
+from tracejit.passes.lapack import call_lapack
 from tracejit.passes.layouts import keep_layouts
 from tracejit.passes.merge import merge_equal
 from tracejit.passes.products import swap_transposed
@@ -47,13 +48,17 @@ PREPARE: tuple[Pass, ...] = (
     keep_layouts,  # what is left of transposes around convolutions
     canonicalise,  # last: the rules would fold the transposes it writes back into the products
 )
-OPTIMISE: tuple[Pass, ...] = (*REDUCE, *PREPARE)
+OPTIMISE: tuple[Pass, ...] = (
+    *REDUCE,
+    call_lapack,  # after the rules: what it writes is their operands and results, turned round
+    *PREPARE,
+)
 
 #: those of ``libraries.py``, for GPUs
 FOR_LIBRARIES = ("find_attention", "find_convolutions", "narrow_products", "find_epilogues")
 
 #: passes made of named parts that ``off`` may name one by one
-HAS_PARTS: frozenset[Pass] = frozenset((simplify,))
+HAS_PARTS: frozenset[Pass] = frozenset((simplify, call_lapack))
 
 
 def check_names(off: frozenset[str]) -> None:

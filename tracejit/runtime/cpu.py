@@ -81,7 +81,9 @@ _coming: dict[Kernel, threading.Event] = {}
 
 
 def can_fuse(node: Node) -> bool:
-    """Whether LLVM kernels can compute a node: its scalar operations are all known."""
+    """Whether LLVM kernels can compute a node, its scalar operations all being known, or LAPACK."""
+    if node.prim.library == "lapack":
+        return True
     return computable(node, KNOWN, KNOWN_COMPLEX)
 
 

@@ -17,7 +17,7 @@ from tracejit.ir import interp
 from tracejit.ir.graph import Literal, Value
 from tracejit.ir.types import DTYPES, TensorType
 from tracejit.kernel.nodes import Kernel
-from tracejit.kernel.program import Call, GemmCall, HostCall, KernelCall, Program
+from tracejit.kernel.program import Call, GemmCall, HostCall, KernelCall, LapackCall, Program
 from tracejit.ops.dot import MatrixView
 from tracejit.passes.place import Branch, Copy, Run, ScanLoop, Step, WhileLoop
 
@@ -117,6 +117,8 @@ class _Driver:
                     self.kernel(part)
             case GemmCall():
                 self.gemm(call)
+            case LapackCall():
+                run_host(call.host, self.view)
             case HostCall():
                 run_host(call, self.view)
 

@@ -20,6 +20,7 @@ from tracejit.codegen.main import (
     DGEMM,
     FLAGS,
     HOST,
+    INTEGERS,
     PARALLEL_FOR,
     SGEMM,
 )
@@ -28,14 +29,24 @@ from tracejit.errors import OutOfBoundsError
 from tracejit.ir import interp
 from tracejit.ir.graph import Graph, walk_nodes
 from tracejit.ir.types import DTYPES, TensorType
-from tracejit.kernel.program import GemmCall, HostCall, KernelCall, Program, lower_program, work
+from tracejit.kernel.program import (
+    GemmCall,
+    HostCall,
+    KernelCall,
+    LapackCall,
+    Program,
+    lower_program,
+    work,
+)
 from tracejit.lazy import lazy
 from tracejit.passes.donate import reused
+from tracejit.passes.lapack import call_lapack
 from tracejit.passes.pipeline import OPTIMISE
 from tracejit.passes.place import Run
 from tracejit.record import dataclass
 from tracejit.runtime import cpu, driver, report
 from tracejit.runtime.buffers import Place, empty, fresh, place_of, pointer, ready
+from tracejit.runtime.lapack import lapack
 from tracejit.runtime.library import prefetch_products
 from tracejit.runtime.native import host_target, thread_pool
 from tracejit.runtime.stages import Stages, staged
@@ -150,9 +161,13 @@ class Executable:
         env = self.main.env
         table = np.zeros(env.size, np.uint64)
         table[PARALLEL_FOR] = self.main.pool
-        if any(isinstance(call, GemmCall) for call in self.program.calls):
+        if any(isinstance(call, GemmCall | LapackCall) for call in self.program.calls):
             table[SGEMM], table[DGEMM] = cpu.blas()["sgemm"], cpu.blas()["dgemm"]
             table[BLAS_SET], table[BLAS_THREADS] = cpu.blas_threads()
+        if env.routines and (found := lapack()) is not None:
+            table[INTEGERS] = found.integers
+            for name, place in env.routines.items():
+                table[place] = found.routines[name]
         for kernel, place in env.kernels.items():
             table[place] = self.main.cells[kernel]
         for k, constant in enumerate(self.constants):
@@ -290,8 +305,8 @@ def make_stages(graph: Graph, *, threads: int, settings: Settings | None = None)
         graph,
         "llvm",
         settings or config.current(),
-        passes=OPTIMISE,
+        passes=OPTIMISE if lapack() is not None else [p for p in OPTIMISE if p is not call_lapack],
         can_fuse=cpu.can_fuse,
-        lower=lambda plan: lower_program(plan, host_target().vector_bytes),
+        lower=lambda plan: lower_program(plan, host_target().vector_bytes, threads),
         threads=threads,
     )

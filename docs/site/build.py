@@ -1,0 +1,111 @@
+"""Build the site: gather the written pages, make the others, run mkdocs on all of them.
+
+python -m docs.site.build FOLDER       the site; fails on any warning
+
+Comes in: README.md, docs/**/*.md, docs/images, docs/examples and the package's docstrings. Goes
+out: HTML files in FOLDER that need no server and fetch nothing.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from docs.site import api, reference
+
+DOCS = Path(__file__).parent.parent
+ROOT = DOCS.parent
+CONFIG = DOCS / "site" / "mkdocs.yml"
+IMAGES = (".png", ".jpg", ".gif", ".svg")
+
+
+def gather(target: Path) -> None:
+    """All pages of the site, as Markdown, into the folder ``target``."""
+    for path in sorted(DOCS.rglob("*")):
+        place = target / path.relative_to(DOCS)
+        if path.suffix == ".md":
+            _write(place, reference.filled(path.read_text(encoding="utf-8")))
+        elif path.suffix in IMAGES:
+            place.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, place)
+    _write(target / "index.md", _from_readme((ROOT / "README.md").read_text(encoding="utf-8")))
+    shutil.copyfile(DOCS / "site" / "site.css", target / "site.css")
+    for path in sorted((DOCS / "examples").glob("*.py")):
+        if not path.stem.startswith("_") and not path.with_suffix(".md").exists():
+            _write(target / "examples" / f"{path.stem}.md", example_page(path))
+    for name, text in api.pages().items():
+        _write(target / name, text)
+
+
+def _write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+
+
+def _from_readme(text: str) -> str:
+    """The front page: links that lead into docs/ from the README lead beside it here."""
+    return re.sub(r"\]\(docs/", "](", text)
+
+
+def example_page(path: Path) -> str:
+    """The page of an example: its docstring, its pictures, its text."""
+    source = path.read_text(encoding="utf-8")
+    tree = ast.parse(source)
+    said = ast.get_docstring(tree) or path.stem
+    code = "\n".join(source.splitlines()[tree.body[0].end_lineno :]).strip()
+    title, _, rest = said.partition("\n\n")
+    title = " ".join(title.split())
+    head, _, more = title.partition(": ")
+    parts = [f"# {head.rstrip('.')}\n"]
+    if more:
+        parts.append(f"{more[0].upper()}{more[1:]}\n")
+    parts.append(api.markdown(rest))
+    pictures = sorted((DOCS / "images" / "examples").glob(f"{path.stem}*"))
+    parts += [f"![{head}](../images/examples/{p.name})\n" for p in pictures if p.suffix in IMAGES]
+    parts.append(f"`docs/examples/{path.name}`:\n\n```python\n{code}\n```\n")
+    return "\n".join(parts)
+
+
+def configuration(pages: Path, site: Path) -> str:
+    """The text of the configuration for these folders, with ``folder/*`` written out."""
+    lines: list[str] = []
+    for line in CONFIG.read_text(encoding="utf-8").splitlines():
+        globbed = re.fullmatch(r"( *)- (\w+): (\w+)/\*", line)
+        if globbed is None:
+            lines.append(line)
+            continue
+        indent, title, folder = globbed.groups()
+        lines.append(f"{indent}- {title}:")
+        for path in _in_order(folder, pages):
+            name = f'"{path.stem}": ' if folder == "api" else ""
+            lines.append(f"{indent}    - {name}{path.relative_to(pages).as_posix()}")
+    return "\n".join([*lines, f"docs_dir: {pages}", f"site_dir: {site}", ""])
+
+
+def _in_order(folder: str, pages: Path) -> list[Path]:
+    """The pages of a folder: namespaces in their order, others by name, an index first."""
+    if folder == "api":
+        return [pages / "api" / f"{name}.md" for name in api.namespaces()]
+    found = sorted((pages / folder).glob("*.md"))
+    return sorted(found, key=lambda path: path.stem not in ("index", "README"))
+
+
+def build(site: Path) -> int:
+    """Build into ``site``; the exit code of mkdocs, which any warning makes 1."""
+    with tempfile.TemporaryDirectory() as scratch:
+        pages, config = Path(scratch) / "pages", Path(scratch) / "mkdocs.yml"
+        gather(pages)
+        config.write_text(configuration(pages, site.resolve()), encoding="utf-8")
+        command = [sys.executable, "-m", "mkdocs", "build", "--strict"]
+        return subprocess.run([*command, "--config-file", str(config)], check=False).returncode
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 2:
+        sys.exit("usage: python -m docs.site.build FOLDER")
+    sys.exit(build(Path(sys.argv[1])))

@@ -1,0 +1,189 @@
+"""Files for readers and writers: paths or open files, whole or not at all, errors that name them.
+
+In: a path or a binary file object. Out: an open binary file; one that is written by path appears
+under its name only when it is complete.
+
+    with writing("picture.png", "io.write_image") as file:
+        file.write(data)                   an error here leaves an older picture.png as it was
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO, Any, NoReturn
+
+import numpy as np
+
+from tracejit.errors import (
+    ArgumentError,
+    FileError,
+    MissingFileError,
+    MissingPackageError,
+    TracejitError,
+    user_methods,
+)
+from tracejit.frontend.array import Array, as_array
+from tracejit.source import here
+
+
+def is_path(path: Any) -> bool:
+    return isinstance(path, str | os.PathLike)
+
+
+def title(path: Any) -> str:
+    """What messages call a file: its path, or ``a file object``."""
+    if is_path(path):
+        return repr(os.fspath(path))
+    name = getattr(path, "name", None)
+    return repr(name) if isinstance(name, str) else "a file object"
+
+
+def suffix(path: Any) -> str:
+    """``.png`` of ``Picture.PNG``; empty for file objects without a name."""
+    name = os.fspath(path) if is_path(path) else getattr(path, "name", "")
+    return Path(name).suffix.lower() if isinstance(name, str) else ""
+
+
+def check_file(what: str, path: Any, method: str) -> None:
+    """ArgumentError unless ``path`` is a path or has the method of a file object."""
+    if not is_path(path) and not hasattr(path, method):
+        raise ArgumentError(
+            f"{what}: a path or a binary file object is needed, not {type(path).__name__}",
+            at=here(),
+        )
+
+
+@contextmanager
+def reading(path: Any, what: str) -> Iterator[IO[bytes]]:
+    """The file opened for reading; a file object is used as it is and stays open."""
+    check_file(what, path, "read")
+    if not is_path(path):
+        yield path
+        return
+    try:
+        file = open(path, "rb")
+    except FileNotFoundError:
+        missing_file(what, path)
+    except IsADirectoryError:
+        raise FileError(f"{what}: {title(path)} is a folder", at=here()) from None
+    with file:
+        yield file
+
+
+def missing_file(what: str, path: Any) -> NoReturn:
+    """Raise the error that there is no such file."""
+    folder = Path(path).parent
+    hint = "" if folder.is_dir() else f"there is no folder {str(folder)!r} either"
+    raise MissingFileError(f"{what}: there is no file {title(path)}", at=here(), hint=hint)
+
+
+def _no_folder(what: str, path: Any) -> MissingFileError:
+    folder = str(Path(path).parent)
+    hint = "make it first: os.makedirs(folder)"
+    return MissingFileError(f"{what}: there is no folder {folder!r}", at=here(), hint=hint)
+
+
+@contextmanager
+def writing(path: Any, what: str) -> Iterator[IO[bytes]]:
+    """A file to write to, which takes its name when the block has ended without an error."""
+    check_file(what, path, "write")
+    if not is_path(path):
+        yield path
+        return
+    with replacing(path, what) as temporary, open(temporary, "xb") as file:
+        yield file
+        file.flush()
+        os.fsync(file.fileno())
+
+
+@contextmanager
+def replacing(path: Any, what: str) -> Iterator[str]:
+    """The name of a file beside ``path`` that takes its place after the block."""
+    # a link stays a link: what it leads to is replaced
+    target = Path(os.path.realpath(path))
+    if not target.parent.is_dir():
+        raise _no_folder(what, path)
+    if target.is_dir():
+        raise FileError(f"{what}: {title(path)} is a folder", at=here())
+    temporary = str(target.with_name(f".{target.stem}.{secrets.token_hex(6)}{target.suffix}"))
+    try:
+        yield temporary
+        with suppress(FileNotFoundError):  # permissions of the file that is replaced stay
+            os.chmod(temporary, target.stat().st_mode & 0o7777)
+        os.replace(temporary, target)
+    finally:
+        with suppress(FileNotFoundError):
+            os.unlink(temporary)
+
+
+def not_installed(what: str, package: str, install: str) -> MissingPackageError:
+    """The error for an optional package that is missing."""
+    return MissingPackageError(
+        f"{what} needs {package}, which is not installed",
+        at=here(),
+        hint=f"pip install {install}",
+    )
+
+
+def unreadable(what: str, path: Any, why: Any) -> FileError:
+    """The error for a file that cannot be decoded: what its reader said, on one line."""
+    text = " ".join(str(why).split()) or type(why).__name__
+    return FileError(f"{what}: cannot read {title(path)}", at=here(), notes=(text,))
+
+
+def held(what: str, x: Any) -> np.ndarray:
+    """The values of anything array-like; TracedValueError for a traced one."""
+    return array_like(what, x).concrete(what)
+
+
+def array_like(what: str, x: Any) -> Array:
+    """Anything array-like as an Array; ArgumentError for what is none."""
+    try:
+        return as_array(x)
+    except TracejitError:
+        raise
+    except (TypeError, ValueError) as error:
+        raise ArgumentError(
+            f"{what}: an array is needed, not {type(x).__name__}", at=here(), notes=(str(error),)
+        ) from None
+
+
+def whole(what: str, name: str, value: Any, least: int) -> int:
+    """An integer argument that is at least ``least``."""
+    try:
+        number = value.__index__()
+    except (AttributeError, TypeError):
+        raise ArgumentError(f"{what}: {name} is an integer, not {value!r}", at=here()) from None
+    if number < least:
+        raise ArgumentError(f"{what}: {name} is at least {least}, not {number}", at=here())
+    return int(number)
+
+
+@user_methods("__next__", "__iter__")
+class Stream:
+    """An iterator whose errors show the user's lines only; ``make()`` starts it.
+
+    Iterating again starts again, if ``make`` can.
+    """
+
+    def __init__(self, make: Callable[[], Iterator[Any]], length: int | None = None) -> None:
+        self._make = make
+        self._length = length
+        self._iterator: Iterator[Any] | None = None
+
+    def __iter__(self) -> Iterator[Any]:
+        return Stream(self._make, self._length) if self._iterator is not None else self
+
+    def __next__(self) -> Any:
+        if self._iterator is None:
+            self._iterator = self._make()
+        return next(self._iterator)
+
+    def __len__(self) -> int:
+        if self._length is None:
+            raise ArgumentError("the number of items is not known in advance", at=here())
+        return self._length
