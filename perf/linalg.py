@@ -30,6 +30,8 @@ DTYPES = ("float32", "float64")
 RESULTS = Path(__file__).parent / "results" / "cpu-linalg.json"
 #: seconds of a turn, at least three calls, and turns
 TURN, TURNS = 0.15, 5
+#: and before each: the threads of the process before may spin on for a while
+PAUSE = 0.15
 
 
 def operand(operation: str, shape: tuple[int, ...], dtype: str) -> list[np.ndarray]:
@@ -96,6 +98,7 @@ def worker(framework: str) -> None:
                 for _ in range(3):
                     calls[line]()
                 time.sleep(0.05)  # better code may come in the background
+            time.sleep(PAUSE)
             best, end, count = float("inf"), time.perf_counter() + TURN, 0
             while count < 3 or time.perf_counter() < end:
                 start = time.perf_counter()

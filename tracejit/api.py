@@ -56,6 +56,7 @@ from tracejit.frontend.jacobians import hessian, jacfwd, jacobian, jacrev
 from tracejit.frontend.on_device import clear_programs
 from tracejit.frontend.progress import progress
 from tracejit.frontend.shapes import ShapeDtypeStruct, eval_shape
+from tracejit.frontend.trace import current_trace
 from tracejit.frontend.transposes import fwd_and_bwd, linear_transpose, make_jaxpr
 from tracejit.frontend.vectorize import vmap
 from tracejit.frontend.window_index import ds
@@ -95,17 +96,33 @@ def device_get(x: Any) -> Any:
 
 
 @user_traceback
-def device_put(x: Any, device: Any = None) -> Any:
+def device_put(
+    x: Any,
+    device: Any = None,
+    *,
+    src: Any = None,
+    donate: bool = False,
+    may_alias: bool | None = None,
+) -> Any:
     """``x``, a pytree, with its arrays on ``device``, a Device or a name, and bound to it: calls
     with them run there. None is the default device, and binds nothing.
 
-    Inside a traced function values stay where the program runs. Raises DeviceError for a device
-    that is not there.
+    ``donate``: Arrays that went to another device are deleted. ``src`` and ``may_alias`` are
+    accepted and change nothing: where it can be, memory is shared. Inside a traced function values
+    stay where the program runs. Raises DeviceError for a device that is not there.
 
     >>> tj.device_put({"w": np.ones(2)}, "cpu")["w"].device
     CpuDevice(id=0)
     """
-    return tree.map(lambda leaf: methods.device_put(leaf, device), x)
+
+    def put(leaf: Any) -> Any:
+        found = methods.device_put(leaf, device)
+        moved = isinstance(leaf, Array) and found.device != leaf.device
+        if donate and moved and current_trace() is None:
+            leaf.delete()
+        return found
+
+    return tree.map(put, x)
 
 
 def clear_caches() -> None:

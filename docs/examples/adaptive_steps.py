@@ -52,13 +52,13 @@ def integrate(field, y, end, tolerance):
 @tj.jit(control_flow=True)
 def flight(angle, speed, tolerance=1e-8):
     """Where the ball is after two seconds."""
-    start = jnp.array([0.0 * angle, 0.0 * angle, speed * jnp.cos(angle), speed * jnp.sin(angle)])
+    start = jnp.array([0.0, 0.0, speed * jnp.cos(angle), speed * jnp.sin(angle)])
     return integrate(motion, start, 2.0, tolerance)
 
 
 def aim(height, speed):
     """The angle at which the ball is at ``height`` after two seconds: Newton's method."""
-    angle = np.float64(0.5)
+    angle = 0.5
     miss = lambda angle: flight(angle, speed)[0][1] - height  # noqa: E731
     for _ in range(10):
         value, slope = tj.value_and_grad(miss)(angle)
@@ -70,8 +70,14 @@ def aim(height, speed):
 
 
 def main(small=False):
+    # Python's floats, here times and steps, are float32 under jit unless told otherwise.
+    with tj.settings(default_float="float64"):
+        return run()
+
+
+def run():
     angle, miss = aim(height=10.0, speed=30.0)
-    state, taken, refused = flight(np.float64(angle), 30.0)
+    state, taken, refused = flight(angle, 30.0)
     print(f"{int(taken)} steps taken, {int(refused)} refused")
 
     start = [0, 0, 30 * np.cos(angle), 30 * np.sin(angle)]

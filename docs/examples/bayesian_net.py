@@ -22,7 +22,7 @@ def net(params, x):
 
 
 def log_posterior(params, x, y):
-    prior = -0.5 * sum(jnp.sum((w / 2) ** 2) for w in tree.leaves(params))
+    prior = -0.5 * sum(jnp.sum((w / 4) ** 2) for w in tree.leaves(params))
     return prior - 0.5 * jnp.sum(((net(params, x) - y) / NOISE) ** 2)
 
 
@@ -49,7 +49,7 @@ def hmc_step(log_density, position, key, size, leaps):
     return jnp.where(accepted, moved, position), accepted
 
 
-def sample(log_density, start, key, samples, size=0.01, leaps=60):
+def sample(log_density, start, key, samples, size=0.008, leaps=80):
     """A chain from ``start``: positions (samples, n) and the share of steps accepted."""
 
     def body(position, key):

@@ -77,7 +77,13 @@ def monte_carlo(spot, strike, time, rate, sigma, draws):
 
 
 def main(small=False):
-    spot, rate, sigma = np.float64(100), 0.03, 0.25
+    # Python's floats as arguments are float32 arrays unless told otherwise.
+    with tj.settings(default_float="float64"):
+        return run(100_000 if small else 4_000_000, small)
+
+
+def run(paths, small):
+    spot, rate, sigma = 100.0, 0.03, 0.25
     strikes, times = np.linspace(70, 130, 61), np.linspace(0.1, 2, 20)
     found = table(spot, strikes, times, rate, sigma)
     expected = closed_forms(spot, strikes, times[:, None], rate, sigma)
@@ -90,7 +96,7 @@ def main(small=False):
     back = volatility(found["price"][5:], spot, strikes, times[5:], rate)
     numbers["implied"] = float(jnp.max(jnp.abs(back - sigma)))
 
-    draws = random.normal(random.key(0), (100_000 if small else 4_000_000,), dtype=jnp.float64)
+    draws = random.normal(random.key(0), (paths,))
     value, delta = tj.value_and_grad(monte_carlo)(spot, 100.0, 1.0, rate, sigma, draws)
     print(f"Monte Carlo: price {float(value):.3f}, delta {float(delta):.4f}")
     numbers["monte_carlo"] = abs(float(delta - tj.grad(price)(spot, 100.0, 1.0, rate, sigma)))

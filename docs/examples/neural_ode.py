@@ -43,22 +43,25 @@ def solve(field, start, times):
 
 
 def loss(params, paths, times):
-    """Distance between the paths (time, batch, 2) and those of the net from the same starts."""
+    """How far the paths of the net are from ``paths`` (time, batch, 2), each in terms of how far
+    it moves: the spiral slows down on its way in.
+    """
     found = solve(lambda y: net(params, y**3), paths[0], times)
-    return jnp.mean(jnp.abs(found - paths))
+    moved = jnp.mean(jnp.abs(paths - paths[0]), axis=(0, 2), keepdims=True)
+    return jnp.mean(jnp.abs(found - paths) / moved)
 
 
 def main(small=False):
-    steps, count, window = (150, 400, 10) if small else (2000, 1000, 20)
+    steps, count, window = (150, 400, 10) if small else (3000, 1000, 30)
     times = jnp.linspace(0.0, 25.0, count)
     start = jnp.array([2.0, 0.0])
     path = tj.jit(solve, static_argnums=0)(spiral, start, times)
 
-    sizes = (2, 50, 2)
+    sizes = (2, 64, 2)
     keys = random.split(random.key(0), len(sizes) - 1)
     shapes = zip(keys, sizes[:-1], sizes[1:], strict=True)
     params = [(random.normal(k, (n, m)) / math.sqrt(n), jnp.zeros(m)) for k, n, m in shapes]
-    optimizer = optim.adam(optim.exponential_decay(1e-2, steps, 0.05))
+    optimizer = optim.adam(optim.exponential_decay(1e-2, steps, 0.01))
     state = optimizer.init(params)
 
     @tj.jit
@@ -71,7 +74,7 @@ def main(small=False):
     rng = np.random.default_rng(0)
     for k in range(steps):
         params, state, value = step(params, state, rng.integers(0, count - window, 32))
-        if k % 250 == 0:
+        if k % 500 == 0:
             print(f"step {k}: {float(value):.4f}")
 
     found = solve(lambda y: net(params, y**3), start, times)

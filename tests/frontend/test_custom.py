@@ -7,6 +7,7 @@ import functools
 import numpy as np
 import pytest
 
+import tracejit as tj
 from tracejit import grad, hessian, jit, jvp, lax, value_and_grad, vjp, vmap
 from tracejit import numpy as jnp
 from tracejit.errors import ArgumentError, GradError
@@ -287,3 +288,60 @@ def test_closure_convert_and_zeros():
     close(grad(outer)(2.0), 4)
     zeros = zero_from_primal((np.float32(1), np.int32(2)))
     assert float(zeros[0]) == 0 and zeros[1].dtype.names == ("float0",)
+
+
+def test_arguments_named_as_not_differentiated() -> None:
+    @functools.partial(tj.custom_jvp, nondiff_argnames=("power",))
+    def raised(x, power):
+        return x**power
+
+    @raised.defjvp
+    def _(power, primals, tangents):
+        (x,), (dx,) = primals, tangents
+        return raised(x, power), 10.0 * power * dx
+
+    assert float(tj.grad(lambda x: raised(x, 3))(2.0)) == 30.0
+
+    @functools.partial(tj.custom_vjp, nondiff_argnames="scale")
+    def scaled(x, scale):
+        return x
+
+    scaled.defvjp(lambda x, scale: (x, None), lambda scale, _, ct: (scale * ct,))
+    assert float(tj.grad(lambda x: scaled(x, 5.0))(2.0)) == 5.0
+    with pytest.raises(tj.TracejitError, match="no argument `skale`"):
+        tj.custom_vjp(lambda x, scale: x, nondiff_argnames=("skale",))
+
+
+def test_checkpoint_with_static_names() -> None:
+    @functools.partial(tj.checkpoint, static_argnames=("mode",))
+    def f(x, mode):
+        return jnp.sin(x) if mode == "sin" else x
+
+    assert float(tj.grad(lambda x: f(x, mode="sin"))(0.0)) == 1.0
+    assert float(tj.jit(tj.grad(lambda x: f(x, "sin")))(0.0)) == 1.0
+
+
+def test_linearize_with_aux() -> None:
+    y, f_jvp, aux = tj.linearize(lambda x: (x**2, {"twice": 2 * x}), 3.0, has_aux=True)
+    assert (float(y), float(f_jvp(1.0)), float(aux["twice"])) == (9.0, 6.0, 6.0)
+
+
+@pytest.mark.parametrize("method", (None, "sequential", "expand_dims", "broadcast_all"))
+def test_how_callbacks_are_mapped(method) -> None:
+    shapes = []
+
+    def host(x, y):
+        shapes.append((x.shape, y.shape))
+        return x + y.sum(-1)
+
+    def f(x, y):
+        return tj.pure_callback(host, tj.ShapeDtypeStruct((), np.float64), x, y, vmap_method=method)
+
+    x, y = np.arange(3.0), np.ones(2)
+    found = tj.vmap(f, in_axes=(0, None))(x, y)
+    np.testing.assert_array_equal(found, x + 2)
+    expected = {
+        "expand_dims": {((3,), (1, 2))},
+        "broadcast_all": {((3,), (3, 2))},
+    }.get(method, {((), (2,))})
+    assert set(shapes) == expected

@@ -19,6 +19,9 @@ from tracejit.ir.types import TensorType
 from tracejit.ops import callback as ops
 from tracejit.record import dataclass
 
+#: how a callback is called under vmap
+METHODS = (None, "sequential", "sequential_unrolled", "expand_dims", "broadcast_all")
+
 
 @dataclass(frozen=True)
 class Flat:
@@ -28,6 +31,7 @@ class Flat:
 
     function: Callable[..., Any]
     treedef: Any
+    vmap_method: str | None = None
 
     @property
     def __name__(self) -> str:
@@ -42,15 +46,19 @@ def pure_callback(
     callback: Callable[..., Any],
     result_shape_dtypes: Any,
     *args: Any,
-    vmap_method: str | None = "sequential",
+    sharding: None = None,
+    vmap_method: str | None = None,
     **kwargs: Any,
 ) -> Any:
     """``callback(*args, **kwargs)`` on NumPy arrays, when the program runs.
 
     ``result_shape_dtypes``: a pytree of objects with ``shape`` and ``dtype``, as the results will
     have. The function must depend on its arguments only: it may run any number of times, or not at
-    all. Under vmap it is called for one example after the other. It has no derivative; wrap it in a
-    custom_jvp or custom_vjp.
+    all. It has no derivative; wrap it in a custom_jvp or custom_vjp.
+
+    ``vmap_method``: under vmap it is called for one example after the other ("sequential",
+    "sequential_unrolled", None), or once with all: arguments that are not mapped get a leading axis
+    of size 1 ("expand_dims") or of all examples ("broadcast_all"), and so do the results.
 
     Raises ArgumentError when a result has another shape than promised.
 
@@ -59,15 +67,17 @@ def pure_callback(
     [1. 2. 3.]
     """
     check_function("pure_callback", callback)
-    if vmap_method not in (None, "sequential"):
+    if vmap_method not in METHODS:
         raise ArgumentError(
-            f"pure_callback: vmap_method={vmap_method!r} is not supported",
+            f"pure_callback: there is no vmap_method {vmap_method!r}",
             at=source.here(),
-            hint='use vmap_method="sequential"',
+            hint=f"there are: {', '.join(map(str, METHODS))}",
         )
     promised, out_tree = flatten(result_shape_dtypes)
     types = tuple(TensorType(np.dtype(p.dtype), tuple(p.shape)) for p in promised)
     leaves, treedef = flatten((args, kwargs))
     arrays = [as_array(leaf) for leaf in leaves]
-    outs = apply(ops.pure_callback, *arrays, function=Flat(callback, treedef), types=types)
+    outs = apply(
+        ops.pure_callback, *arrays, function=Flat(callback, treedef, vmap_method), types=types
+    )
     return optree.tree_unflatten(out_tree, outs)

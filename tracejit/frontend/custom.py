@@ -35,7 +35,7 @@ from tracejit.frontend.call import (
     run_graph,
 )
 from tracejit.frontend.derivatives import match_type
-from tracejit.frontend.split import Split, inexact, placeholder, positional, with_float0
+from tracejit.frontend.split import Split, inexact, placeholder, places, positional, with_float0
 from tracejit.frontend.trace import Traced, current_trace
 from tracejit.frontend.vectorize import broadcast_prefix
 from tracejit.ir.build import full_like
@@ -106,9 +106,9 @@ class custom_jvp:  # noqa: N801 - a decorator
     """A function whose forward derivative the user gives: ``f.defjvp(rule)``.
 
     ``rule(primals, tangents) -> (output, tangent of the output)``, with the arguments at
-    ``nondiff_argnums`` in front. The rule must be linear in the tangents; reverse mode transposes
-    it. The rule's outputs have the types of the function's, else GradError. Calls without a rule
-    raise ArgumentError.
+    ``nondiff_argnums``, or of these ``nondiff_argnames``, in front. The rule must be linear in the
+    tangents; reverse mode transposes it. The rule's outputs have the types of the function's, else
+    GradError. Calls without a rule raise ArgumentError.
 
     >>> @tj.custom_jvp
     ... def log1pexp(x):
@@ -121,10 +121,15 @@ class custom_jvp:  # noqa: N801 - a decorator
     Array(1., dtype=float32)
     """
 
-    def __init__(self, fun: Function, nondiff_argnums: Sequence[int] = ()) -> None:
+    def __init__(
+        self,
+        fun: Function,
+        nondiff_argnums: Sequence[int] = (),
+        nondiff_argnames: Sequence[str] = (),
+    ) -> None:
         functools.update_wrapper(self, fun)
         self.fun = fun
-        self.nondiff_argnums = _argnums(nondiff_argnums)
+        self.nondiff_argnums = places(fun, nondiff_argnums, nondiff_argnames)
         self.jvp: Function | None = None
         self.nesting = Nesting()
 
@@ -188,10 +193,6 @@ def _emit_body(prim: Any, call: Split, body: Traced, **rules: None) -> Any:
     captured = body.captured
     outs = apply(prim, *captured, *call.leaves, body=body.graph, n_consts=len(captured), **rules)
     return body.outputs.build(outs)
-
-
-def _argnums(argnums: int | Sequence[int]) -> tuple[int, ...]:
-    return (argnums,) if isinstance(argnums, int) else tuple(argnums)
 
 
 def _trace_jvp_rule(call: Split, body: Traced, jvp: Function) -> Traced:
@@ -258,10 +259,15 @@ class custom_vjp:  # noqa: N801 - a decorator
     Array(1., dtype=float32)
     """
 
-    def __init__(self, fun: Function, nondiff_argnums: Sequence[int] = ()) -> None:
+    def __init__(
+        self,
+        fun: Function,
+        nondiff_argnums: Sequence[int] = (),
+        nondiff_argnames: Sequence[str] = (),
+    ) -> None:
         functools.update_wrapper(self, fun)
         self.fun = fun
-        self.nondiff_argnums = _argnums(nondiff_argnums)
+        self.nondiff_argnums = places(fun, nondiff_argnums, nondiff_argnames)
         self.fwd: Function | None = None
         self.bwd: Function | None = None
         self.nesting = Nesting()
@@ -488,11 +494,13 @@ def checkpoint(
     prevent_cse: bool = True,
     policy: Policy | None = None,
     static_argnums: int | Sequence[int] = (),
+    static_argnames: str | Sequence[str] = (),
 ) -> Callable[P, R]:
     """``fun``, whose intermediate values are computed again in the backward pass instead of being
     kept.
 
-    ``policy`` is one of ``checkpoint_policies``. ``prevent_cse`` is accepted for compatibility: the
+    ``policy`` is one of ``checkpoint_policies``. ``static_argnums``, ``static_argnames``: arguments
+    that are passed on as they are. ``prevent_cse`` is accepted for compatibility: the
     recomputation is never merged with the forward pass.
 
     Raises ArgumentError for another policy.
@@ -507,12 +515,20 @@ def checkpoint(
             at=here(),
             hint="use one of tracejit.checkpoint_policies",
         )
-    argnums = _argnums(static_argnums)
+    argnums = places(fun, static_argnums, static_argnames)
+    named = {static_argnames} if isinstance(static_argnames, str) else set(static_argnames)
 
     @functools.wraps(fun)
     def checkpointed(*args: Any, **kwargs: Any) -> Any:
         if current_trace() is None or (policy is not None and policy.keeps_all):
             return fun(*args, **kwargs)
+        if named & kwargs.keys():
+            fixed = {k: kwargs.pop(k) for k in named & kwargs.keys()}
+            return checkpoint(
+                functools.wraps(fun)(functools.partial(fun, **fixed)),
+                policy=policy,
+                static_argnums=static_argnums,
+            )(*args, **kwargs)
         call = Split.of(fun, (*args, kwargs), argnums)
         body = call.trace(lambda *given: fun(*given[:-1], **given[-1]), "checkpoint")
         outs = apply(custom.checkpoint, *body.captured, *call.leaves, body=body.graph)
@@ -575,8 +591,12 @@ def closure_convert(fun: Function, *example_args: Any) -> tuple[Function, list[A
     return converted, list(body.captured)
 
 
-def zero_from_primal(val: Any) -> Any:
-    """Zeros to be the tangent of ``val``: float0 for integers."""
+def zero_from_primal(val: Any, symbolic_zeros: bool = False) -> Any:
+    """Zeros to be the tangent of ``val``: float0 for integers. Raises ArgumentError where symbolic
+    ones are asked for, which are not provided.
+    """
+    if symbolic_zeros:
+        raise ArgumentError("zero_from_primal: zeros are arrays, not symbolic", at=here())
 
     def zero(leaf: Any) -> Any:
         array = as_array(leaf)

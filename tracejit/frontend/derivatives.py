@@ -420,22 +420,27 @@ def jvp(
 
 
 @user_traceback
-def linearize(fun: Function, *primals: Any) -> tuple[Any, Function]:
+def linearize(fun: Function, *primals: Any, has_aux: bool = False) -> Any:
     """``(fun(*primals), f_jvp)``: the linear map of tangents; all non-linear work is done once.
+    With ``has_aux`` aux comes third.
 
     >>> tj.linearize(jnp.square, 3.0)[1](1.0)
     Array(6., dtype=float32)
     """
     check_function("linearize", fun)
     call = FlatCall.of(fun, primals, {})
-    traced = trace_call(call, "linearize")
+    wrapped, notes = with_aux(call, has_aux, "linearize")
+    traced = trace_call(wrapped, "linearize")
     key_uses.consume_all(call.leaves, traced)
+    main: OutTree = notes[0] if has_aux else traced.outputs
+    n, n_main = len(traced.graph.outputs), len(main.weak)
     mask = tuple(is_inexact(leaf.dtype) for leaf in call.leaves)
-    wanted = tuple(is_inexact(y.type.dtype) for y in traced.graph.outputs)
+    wanted = tuple(
+        k < n_main and is_inexact(y.type.dtype) for k, y in enumerate(traced.graph.outputs)
+    )
     split = linearize_graph(traced.graph, (*(False for _ in traced.captured), *mask), wanted)
     outs = run_graph(split.forward, [*traced.captured, *call.leaves])
-    n = len(traced.graph.outputs)
-    residuals, values = outs[n:], outs[:n]
+    residuals, values = outs[n:], outs[:n_main]
 
     @user_traceback
     def f_jvp(*tangents: Any) -> Any:
@@ -445,11 +450,12 @@ def linearize(fun: Function, *primals: Any) -> tuple[Any, Function]:
         found = iter(run_graph(split.linear, [*residuals, *dxs]))
         dys = [
             next(found) if w else methods.float0_zeros(y)
-            for w, y in zip(wanted, values, strict=True)
+            for w, y in zip(wanted, values, strict=False)
         ]
-        return optree.tree_unflatten(traced.outputs.treedef, dys)
+        return optree.tree_unflatten(main.treedef, dys)
 
-    return traced.outputs.build(values), f_jvp
+    value = main.build(values)
+    return (value, f_jvp, notes[1].build(outs[n_main:n])) if has_aux else (value, f_jvp)
 
 
 def make_graph(fun: Function, *args: Any, **kwargs: Any) -> Graph:

@@ -227,14 +227,14 @@ def default_backend() -> str:
 
 
 @user_traceback
-def default_device(device: Any = None) -> AbstractContextManager[Settings]:
-    """A block in which calls run on ``device`` unless their arguments are bound to another.
+def default_device(new_val: Any = None) -> AbstractContextManager[Settings]:
+    """A block in which calls run on a device unless their arguments are bound to another.
 
-    ``device`` is a Device or a name; None is the CPU. Raises DeviceError where it is not there.
+    ``new_val`` is a Device or a name; None is the CPU. Raises DeviceError where it is not there.
     For the process: ``config.default_device = "cuda"`` or ``TRACEJIT_DEVICE=cuda``.
 
     >>> with tj.default_device("cpu"):
     ...     tj.default_backend()
     'cpu'
     """
-    return settings(default_device=CPU.name if device is None else find(device).name)
+    return settings(default_device=CPU.name if new_val is None else find(new_val).name)

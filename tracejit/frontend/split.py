@@ -11,6 +11,7 @@ import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from tracejit import hints
 from tracejit.errors import ArgumentError
 from tracejit.frontend import methods
 from tracejit.frontend.array import Array, carrying
@@ -24,6 +25,27 @@ from tracejit.source import here
 from tracejit.tree_util import tree_unflatten
 
 Function = Callable[..., Any]
+
+
+def places(
+    fun: Function, numbers: int | Sequence[int], names: str | Sequence[str]
+) -> tuple[int, ...]:
+    """Positions of arguments that are given by position and by name; ArgumentError for a name that
+    ``fun`` does not have.
+    """
+    found = (numbers,) if isinstance(numbers, int) else tuple(numbers)
+    words = (names,) if isinstance(names, str) else tuple(names)
+    if not words:
+        return found
+    known = list(inspect.signature(fun).parameters)
+    for word in words:
+        if word not in known:
+            raise ArgumentError(
+                f"`{function_name(fun)}` has no argument `{word}`",
+                at=here(),
+                hint=hints.name(word, known),
+            )
+    return (*found, *(known.index(word) for word in words if known.index(word) not in found))
 
 
 @dataclass(frozen=True)

@@ -1,12 +1,12 @@
 """Sound: WAV files to arrays (samples, channels) and back, through ``scipy.io.wavfile``.
 
-    >>> import io
-    >>> file = io.BytesIO()
-    >>> tone = jnp.sin(2 * np.pi * 440 * jnp.arange(800) / 8000)
-    >>> write_audio(file, tone, 8000)
-    >>> samples, rate = read_audio(file)
-    >>> samples.shape, rate
-    ((800, 1), 8000)
+>>> import io
+>>> file = io.BytesIO()
+>>> tone = jnp.sin(2 * np.pi * 440 * jnp.arange(800) / 8000)
+>>> write_audio(file, tone, 8000)
+>>> samples, rate = read_audio(file)
+>>> samples.shape, rate
+((800, 1), 8000)
 """
 
 from __future__ import annotations
@@ -21,8 +21,17 @@ import numpy as np
 from tracejit.errors import ArgumentError, DTypeError, ShapeError
 from tracejit.frontend.array import Array, from_numpy
 from tracejit.hints import name as name_hint
-from tracejit.io.files import held, is_path, not_installed, reading, unreadable, whole, writing
-from tracejit.ir.types import DTYPES, kind
+from tracejit.io.files import (
+    dtype_of,
+    held,
+    is_path,
+    not_installed,
+    reading,
+    unreadable,
+    whole,
+    writing,
+)
+from tracejit.ir.types import kind
 from tracejit.source import here
 
 _FORMATS = ("uint8", "int16", "int24", "int32", "float32", "float64")
@@ -80,10 +89,7 @@ def read_audio(path: Any, dtype: Any = "float32", *, scale: bool = True) -> Audi
 
 
 def _floating(what: str, dtype: Any) -> np.dtype:
-    try:
-        wanted = np.dtype(DTYPES["bf16"] if dtype == "bfloat16" else dtype)
-    except TypeError:
-        raise DTypeError(f"{what}: {dtype!r} is no dtype", at=here()) from None
+    wanted = dtype_of(what, dtype)
     if kind(wanted) != "f":
         raise DTypeError(
             f"{what}: dtype is floating, not {wanted}",

@@ -1,8 +1,8 @@
 """Arrays in portions: shuffled batches, padded sequences, windows of streams of tokens.
 
-    >>> data = {"x": np.arange(10.0), "y": np.arange(10)}
-    >>> [batch["y"].tolist() for batch in batches(data, 4)]
-    [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
+>>> data = {"x": np.arange(10.0), "y": np.arange(10)}
+>>> [batch["y"].tolist() for batch in batches(data, 4)]
+[[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
 """
 
 from __future__ import annotations
@@ -14,10 +14,9 @@ import numpy as np
 
 from tracejit import numpy as jnp
 from tracejit import random, tree_util
-from tracejit.errors import ArgumentError, DTypeError, ShapeError
+from tracejit.errors import ArgumentError, ShapeError
 from tracejit.frontend.array import Array, as_array, from_numpy
-from tracejit.io.files import Stream, array_like, held, whole
-from tracejit.io.images import _dtype
+from tracejit.io.files import Stream, array_like, dtype_of, held, whole
 from tracejit.random import PRNGKeyArray
 from tracejit.source import here
 from tracejit.tree_util import keystr
@@ -119,7 +118,7 @@ def pad_sequences(
                 notes=("only the first axis may differ",),
             )
     size = max(map(len, rows)) if length is None else whole(what, "length", length, 0)
-    wanted = _common(rows) if dtype is None else _dtype(what, dtype)
+    wanted = _common(rows) if dtype is None else dtype_of(what, dtype)
     rows = [row[:size] for row in rows]
     values = np.full((len(rows), size, *rows[0].shape[1:]), value, wanted)
     for target, row in zip(values, rows, strict=True):
@@ -267,9 +266,3 @@ def _stream(what: str, tokens: Any, length: int) -> tuple[Array, int]:
             f"{what}: a stream of shape {stream.shape} has no window of {size}", at=here()
         )
     return stream, size
-
-
-def check_integers(what: str, dtype: np.dtype) -> None:
-    """DTypeError unless ``dtype`` is one of integers."""
-    if dtype.kind not in "iu":
-        raise DTypeError(f"{what}: integers, not {dtype}", at=here())

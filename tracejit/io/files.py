@@ -20,6 +20,7 @@ import numpy as np
 
 from tracejit.errors import (
     ArgumentError,
+    DTypeError,
     FileError,
     MissingFileError,
     MissingPackageError,
@@ -27,6 +28,7 @@ from tracejit.errors import (
     user_methods,
 )
 from tracejit.frontend.array import Array, as_array
+from tracejit.ir.types import DTYPES
 from tracejit.source import here
 
 
@@ -150,6 +152,14 @@ def array_like(what: str, x: Any) -> Array:
         raise ArgumentError(
             f"{what}: an array is needed, not {type(x).__name__}", at=here(), notes=(str(error),)
         ) from None
+
+
+def dtype_of(what: str, dtype: Any) -> np.dtype:
+    """A dtype by anything that names one, "bfloat16" too."""
+    try:
+        return np.dtype(DTYPES["bf16"] if str(dtype) == "bfloat16" else dtype)
+    except TypeError:
+        raise DTypeError(f"{what}: {dtype!r} is no dtype", at=here()) from None
 
 
 def whole(what: str, name: str, value: Any, least: int) -> int:

@@ -24,6 +24,7 @@ from tracejit.frontend.array import Array, from_numpy
 from tracejit.hints import name as name_hint
 from tracejit.io.files import (
     array_like,
+    dtype_of,
     held,
     is_path,
     not_installed,
@@ -71,7 +72,7 @@ def to_float(x: Any, dtype: Any = "float32") -> Array:
     >>> to_float(np.array([0, 51, 255], np.uint8))
     Array([0. , 0.2, 1. ], dtype=float32)
     """
-    wanted = _dtype("io.to_float", dtype)
+    wanted = dtype_of("io.to_float", dtype)
     if kind(wanted) != "f":
         raise DTypeError(f"io.to_float: the result is floating, not {wanted}", at=here())
     array = array_like("io.to_float", x)
@@ -118,18 +119,11 @@ def _largest(what: str, dtype: np.dtype) -> int:
     return found
 
 
-def _dtype(what: str, dtype: Any) -> np.dtype:
-    try:
-        return np.dtype(jnp.bfloat16 if dtype == "bfloat16" else dtype)
-    except TypeError:
-        raise DTypeError(f"{what}: {dtype!r} is no dtype", at=here()) from None
-
-
 def as_pixels(what: str, array: Array, dtype: Any) -> Array:
     """Pixels in ``dtype``: uint8, uint16 or floating; None leaves them."""
     if dtype is None:
         return array
-    wanted = _dtype(what, dtype)
+    wanted = dtype_of(what, dtype)
     if kind(wanted) == "f":
         return to_float(array, wanted)
     if wanted in (np.uint8, np.uint16):
@@ -196,9 +190,7 @@ def image_grid(images: Any, columns: int | None = None, padding: int = 2, fill: 
         taken = taken.reshape(-1, *[1] * (array.ndim - 1))
         padded = jnp.where(taken, padded, jnp.asarray(fill, array.dtype))
     tiles = padded.reshape(down, across, height + gap, width + gap, *rest)
-    tiles = jnp.swapaxes(tiles, 1, 2).reshape(
-        down * (height + gap), across * (width + gap), *rest
-    )
+    tiles = jnp.swapaxes(tiles, 1, 2).reshape(down * (height + gap), across * (width + gap), *rest)
     return tiles[: down * (height + gap) - gap, : across * (width + gap) - gap]
 
 

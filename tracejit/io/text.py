@@ -1,10 +1,10 @@
 """Text to arrays of numbers and back: bytes, and vocabularies of characters or words.
 
-    >>> vocabulary = word_vocabulary(["the cat sat", "the dog sat down"])
-    >>> vocabulary.encode("the cat ran")
-    Array([4, 7, 1], dtype=int32)
-    >>> vocabulary.decode(vocabulary.encode("the dog sat"))
-    'the dog sat'
+>>> vocabulary = word_vocabulary(["the cat sat", "the dog sat down"])
+>>> vocabulary.encode("the cat ran")
+Array([4, 7, 1], dtype=int32)
+>>> vocabulary.decode(vocabulary.encode("the dog sat"))
+'the dog sat'
 """
 
 from __future__ import annotations
@@ -426,9 +426,7 @@ def word_vocabulary(
 
 def _roles(what: str, specials: Any) -> dict[str, str]:
     found = (
-        dict(specials)
-        if isinstance(specials, dict)
-        else dict(zip(_ROLES, specials, strict=False))
+        dict(specials) if isinstance(specials, dict) else dict(zip(_ROLES, specials, strict=False))
     )
     wrong = set(found) - set(_ROLES)
     if wrong or len(found) != len(specials) or isinstance(specials, str):
@@ -454,9 +452,7 @@ def _fitted(
 ) -> tuple[dict[str, str], list[str]]:
     """Special tokens by role, and the tokens of the texts, most frequent first."""
     if isinstance(texts, str):
-        raise ArgumentError(
-            f"{what}: a list of texts is needed, not one", at=here(), hint="[text]"
-        )
+        raise ArgumentError(f"{what}: a list of texts is needed, not one", at=here(), hint="[text]")
     max_size, min_count = limits
     least = whole(what, "min_count", min_count, 1)
     roles = _roles(what, specials)

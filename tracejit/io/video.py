@@ -63,9 +63,7 @@ def _imageio(what: str) -> tuple[Any, str]:
     try:
         import av  # noqa: F401
     except ImportError:
-        raise not_installed(
-            what, "ffmpeg (imageio-ffmpeg or PyAV)", '"imageio[ffmpeg]"'
-        ) from None
+        raise not_installed(what, "ffmpeg (imageio-ffmpeg or PyAV)", '"imageio[ffmpeg]"') from None
     return imageio.v3, "pyav"
 
 

@@ -260,6 +260,7 @@ def _gesdd(p: _Plan) -> Written:
     buffer = len(p.own)
     a = p.copy(buffer)
     if vectors:
+        outs: tuple[Argument, ...]
         outs = (Buffer(1), Int(rows), Buffer(2), Int(columns if full else k))
         least = 4 * k * k + 8 * k
     else:
@@ -291,7 +292,7 @@ def _syevd(p: _Plan) -> Written:
     if p.complex:
         work = p.sized((n * n + 2 * n if vectors else n + 1) + BLOCK * n, p.item)
         count = 1 + 5 * n + 2 * n * n if vectors else n
-        more = (*work, *p.sized(count, p.real), *whole)
+        more: tuple[Argument, ...] = (*work, *p.sized(count, p.real), *whole)
     else:
         more = (*p.sized(numbers + BLOCK * n, p.item), *whole)
     finite = Finite(0 if vectors else 1, n, n, part)

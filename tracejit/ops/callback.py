@@ -71,6 +71,11 @@ class OneByOne:
 
 def _batch_callback(size: int, mask: Any, xs: Any, *, function: Any, types: Any) -> Any:
     batched = tuple(t.with_shape((size, *t.shape)) for t in types)
+    method = getattr(function, "vmap_method", None)
+    if method in ("expand_dims", "broadcast_all"):  # once, with all examples
+        lead = 1 if method == "expand_dims" else size
+        full = [x if m else with_batch_axis(x, lead, False) for x, m in zip(xs, mask, strict=True)]
+        return pure_callback(*full, function=function, types=batched)
     return pure_callback(*xs, function=OneByOne(function, tuple(mask), size), types=batched)
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import ctypes
 import sys
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 
@@ -43,7 +44,7 @@ def lapack() -> Lapack | None:
 def _numpys() -> Lapack | None:
     for file, library in bundled(np.__path__[0]):
         for form, _ in forms():
-            found = [getattr(library, form.format(name), None) for name in ROUTINES]
+            found: list[Any] = [getattr(library, form.format(n), None) for n in ROUTINES]
             if all(f is not None for f in found):
                 addresses = [ctypes.cast(f, ctypes.c_void_p).value or 0 for f in found]
                 integers = 8 if form.endswith("64_") else 4
