@@ -6,10 +6,14 @@ What a block prints is compared with a block marked ``text`` right after it; ``p
 
 from __future__ import annotations
 
+import importlib
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+from tests.vocabulary.names import not_provided
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -64,3 +68,31 @@ def tidy(text: str) -> str:
 def test_links_lead_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#:]+)\)", re.sub(r"`[^`\n]*`", "", prose(page))):
         assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+#: what stands for what in the prose and tables of all pages
+KNOWN = {
+    **{"tj": "tracejit", "tracejit": "tracejit", "jnp": "tracejit.numpy", "np": "numpy"},
+    **{name: f"tracejit.{name}" for name in ("lax", "nn", "optim", "random", "debug")},
+}
+NAME = re.compile(rf"(?<![\w.])({'|'.join(KNOWN)})((?:\.[A-Za-z]\w*)+)(?![\w/])")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_names_exist(page: Path) -> None:
+    """Dotted names in inline code: so the rows of tables of correspondences are true."""
+    missing = []
+    for code in re.findall(r"`([^`\n]+)`", prose(page)):
+        for root, path in NAME.findall(code):
+            if f"{root}{path}" not in not_provided() and not found(KNOWN[root], path[1:]):
+                missing.append(f"{root}{path}")
+    assert not missing, f"{page.name} names {missing}"
+
+
+def found(module: str, path: str) -> bool:
+    value: Any = importlib.import_module(module)
+    for name in path.split("."):
+        if not hasattr(value, name):
+            return False
+        value = getattr(value, name)
+    return True

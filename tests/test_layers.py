@@ -37,7 +37,8 @@ NAMESPACES = len(COMPILER) + 1
 #: packages that only the modules that wrap them import, inside functions, on first need
 LAZY = {
     *("numba", "llvmlite", "scipy", "cupy", "cupyx", "cupy_backends", "cuda", "cudnn"),
-    *("sklearn", "tqdm", "matplotlib", "PIL", "imageio", "torch", "jax", "graphviz", "mpi4py"),
+    *("sklearn", "tqdm", "matplotlib", "PIL", "torch", "jax", "graphviz", "mpi4py"),
+    *("imageio", "imageio_ffmpeg", "av"),
 }
 #: packages whose modules may use each other at call time
 TOGETHER = ("tracejit.ops", "tracejit.transform", "tracejit.frontend")

@@ -27,8 +27,6 @@ from tracejit.frontend.contexts import (
     no_execution,
 )
 from tracejit.frontend.custom import (
-    checkpoint,
-    checkpoint_policies,
     closure_convert,
     custom_gradient,
     custom_jvp,
@@ -55,6 +53,7 @@ from tracejit.frontend.dispatch import ALL_JITTED, Jitted, jit
 from tracejit.frontend.jacobians import hessian, jacfwd, jacobian, jacrev
 from tracejit.frontend.on_device import clear_programs
 from tracejit.frontend.progress import progress
+from tracejit.frontend.remat import checkpoint, checkpoint_policies
 from tracejit.frontend.shapes import ShapeDtypeStruct, eval_shape
 from tracejit.frontend.trace import current_trace
 from tracejit.frontend.transposes import fwd_and_bwd, linear_transpose, make_jaxpr

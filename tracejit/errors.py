@@ -97,6 +97,10 @@ class TracedValueError(TracejitError, TypeError):
     """A traced value was used where a concrete one is needed (``if``, ``int()``, ``len()`` ...)."""
 
 
+class NonConcreteBooleanIndexError(TracedValueError, IndexError):
+    """A traced mask was used as an index: the shape of the result would depend on its values."""
+
+
 class LeakedTracerError(TracejitError):
     """A traced value was used after the trace that made it had ended."""
 
@@ -159,6 +163,14 @@ class MissingPackageError(TracejitError, ImportError):
 
 class InternalError(TracejitError):
     """A defect of tracejit itself; the message says what to report."""
+
+
+#: the names of ``jax.errors``, for programs that catch them
+ConcretizationTypeError = TracerBoolConversionError = TracedValueError
+TracerArrayConversionError = TracerIntegerConversionError = TracedValueError
+UnexpectedTracerError = LeakedTracerError
+JAXIndexError = NonConcreteBooleanIndexError
+JAXTypeError = JaxRuntimeError = TracejitError
 
 
 def locate(

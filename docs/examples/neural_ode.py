@@ -43,39 +43,40 @@ def solve(field, start, times):
 
 
 def loss(params, paths, times):
-    """How far the paths of the net are from ``paths`` (time, batch, 2), each in terms of how far
-    it moves: the spiral slows down on its way in.
-    """
+    """Distance between the paths (time, batch, 2) and those of the net from the same starts."""
     found = solve(lambda y: net(params, y**3), paths[0], times)
-    moved = jnp.mean(jnp.abs(paths - paths[0]), axis=(0, 2), keepdims=True)
-    return jnp.mean(jnp.abs(found - paths) / moved)
+    return jnp.mean(jnp.abs(found - paths))
 
 
 def main(small=False):
-    steps, count, window = (150, 400, 10) if small else (3000, 1000, 30)
+    # Short pieces of the path first, from anywhere on it; then long ones, for the last digits.
+    count, stages = (400, [(20, 32, 300)]) if small else (1000, [(30, 32, 2000), (400, 16, 2000)])
     times = jnp.linspace(0.0, 25.0, count)
     start = jnp.array([2.0, 0.0])
     path = tj.jit(solve, static_argnums=0)(spiral, start, times)
 
-    sizes = (2, 64, 2)
-    keys = random.split(random.key(0), len(sizes) - 1)
-    shapes = zip(keys, sizes[:-1], sizes[1:], strict=True)
+    keys = random.split(random.key(0), 2)
+    shapes = zip(keys, (2, 64), (64, 2), strict=True)
     params = [(random.normal(k, (n, m)) / math.sqrt(n), jnp.zeros(m)) for k, n, m in shapes]
-    optimizer = optim.adam(optim.exponential_decay(1e-2, steps, 0.01))
-    state = optimizer.init(params)
-
-    @tj.jit
-    def step(params, state, starts):
-        paths = path[starts + jnp.arange(window)[:, None]]
-        value, slope = tj.value_and_grad(loss)(params, paths, times[:window])
-        updates, state = optimizer.update(slope, state)
-        return optim.apply_updates(params, updates), state, value
-
     rng = np.random.default_rng(0)
-    for k in range(steps):
-        params, state, value = step(params, state, rng.integers(0, count - window, 32))
-        if k % 500 == 0:
-            print(f"step {k}: {float(value):.4f}")
+
+    for window, batch, steps in stages:
+        rate = optim.cosine_decay_schedule(1e-2 if window < 100 else 1e-3, steps)
+        optimizer = optim.chain(optim.clip_by_global_norm(1.0), optim.adam(rate))
+        state = optimizer.init(params)
+
+        @tj.jit
+        def step(params, state, paths, optimizer=optimizer):
+            value, slope = tj.value_and_grad(loss)(params, paths, times[: len(paths)])
+            updates, state = optimizer.update(slope, state)
+            return optim.apply_updates(params, updates), state, value
+
+        for k in range(steps):
+            starts = rng.integers(0, count - window, batch)
+            paths = path[starts + np.arange(window)[:, None]]
+            params, state, value = step(params, state, paths)
+            if k % 500 == 0:
+                print(f"pieces of {window}, step {k}: {float(value):.4f}")
 
     found = solve(lambda y: net(params, y**3), start, times)
     error = float(jnp.mean(jnp.abs(found - path)))

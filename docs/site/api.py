@@ -49,8 +49,8 @@ def _below(name: str) -> list[str]:
         package = importlib.import_module(path)
         found.append(path)
         if hasattr(package, "__path__") and module in ("cluster", "sparse"):
-            below = pkgutil.iter_modules(package.__path__)
-            found += [f"{path}.{sub.name}" for sub in below if not sub.name.startswith("_")]
+            below = [sub.name for sub in pkgutil.iter_modules(package.__path__)]
+            found += [f"{path}.{sub}" for sub in below if sub in package.__all__]
     return found
 
 
@@ -183,10 +183,8 @@ def signature(name: str, value: Any) -> str:
     for parameter in found.parameters.values():
         if previous is not None and previous.kind == kinds.POSITIONAL_ONLY != parameter.kind:
             items.append("/")
-        keyword = parameter.kind == kinds.KEYWORD_ONLY
-        if keyword and (previous is None or previous.kind not in (kinds.VAR_POSITIONAL, keyword)):
-            if "*" not in items and not any(item.startswith("*") for item in items):
-                items.append("*")
+        if parameter.kind == kinds.KEYWORD_ONLY and not any(item[0] == "*" for item in items):
+            items.append("*")
         items.append(_parameter(parameter))
         previous = parameter
     if previous is not None and previous.kind == kinds.POSITIONAL_ONLY:

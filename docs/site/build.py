@@ -3,7 +3,8 @@
 python -m docs.site.build FOLDER       the site; fails on any warning
 
 Comes in: README.md, docs/**/*.md, docs/images, docs/examples and the package's docstrings. Goes
-out: HTML files in FOLDER that need no server and fetch nothing.
+out: HTML files in FOLDER that fetch nothing from elsewhere; search needs a server, such as
+``python -m http.server --directory FOLDER``.
 """
 
 from __future__ import annotations

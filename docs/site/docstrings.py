@@ -33,7 +33,7 @@ def markdown(text: str | None) -> str:
             found.append(_definitions(block))
         else:
             block, at = _take(lines, at, _is_prose)
-            found.append(_paragraph(block))
+            found.append(_fence(block, "text") if _has_columns(block) else _paragraph(block))
     return "\n\n".join(found) + "\n" if found else ""
 
 
@@ -54,6 +54,11 @@ def _is_prose(line: str) -> bool:
 
 def _blank_before_prose(line: str) -> bool:
     return not line.strip()
+
+
+def _has_columns(block: list[str]) -> bool:
+    """Lines of code with what they give in a second column."""
+    return any(re.search(r"\S {3,}\S", line) for line in block)
 
 
 def _defines(lines: list[str], at: int) -> bool:

@@ -191,7 +191,9 @@ def rules() -> str:
     head = ("rule", "finds", "puts", "has a condition")
     parts = [f"{len(RULES)} rules are exact:\n", _rows(head, [_row(rule) for rule in RULES])]
     fast = rules_arith.FAST
-    parts.append(f"\n{len(fast)} more keep the value up to rounding; they are not used unless asked:\n")
+    parts.append(
+        f"\n{len(fast)} more keep the value up to rounding; they are not used unless asked:\n"
+    )
     parts.append(_rows(head, [_row(rule) for rule in fast]))
     return "\n".join(parts)
 

@@ -12,8 +12,6 @@ from tracejit import grad, hessian, jit, jvp, lax, value_and_grad, vjp, vmap
 from tracejit import numpy as jnp
 from tracejit.errors import ArgumentError, GradError
 from tracejit.frontend.custom import (
-    checkpoint,
-    checkpoint_policies,
     closure_convert,
     custom_gradient,
     custom_jvp,
@@ -21,6 +19,7 @@ from tracejit.frontend.custom import (
     stop_gradient,
     zero_from_primal,
 )
+from tracejit.frontend.remat import checkpoint, checkpoint_policies
 
 XS = np.array([0.5, 1.5, -2.0], np.float32)
 

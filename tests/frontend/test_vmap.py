@@ -14,7 +14,8 @@ import tracejit as tj
 import tracejit.numpy as jnp
 from tracejit import lax
 from tracejit.errors import ArgumentError, ShapeError, TreeError
-from tracejit.frontend.custom import checkpoint, custom_jvp, custom_vjp
+from tracejit.frontend.custom import custom_jvp, custom_vjp
+from tracejit.frontend.remat import checkpoint
 
 vmap = tj.vmap
 A = np.arange(24.0).reshape(2, 3, 4)

@@ -16,7 +16,8 @@ import numpy as np
 import tracejit as tj
 import tracejit.numpy as jnp
 from tracejit import lax
-from tracejit.frontend.custom import checkpoint, custom_jvp, custom_vjp
+from tracejit.frontend.custom import custom_jvp, custom_vjp
+from tracejit.frontend.remat import checkpoint
 
 Function = Callable[[Any], Any]
 X = np.array([0.4, 0.9, 0.6])

@@ -11,7 +11,7 @@ import numpy as np
 import tracejit as tj
 import tracejit.numpy as jnp
 from tracejit import lax
-from tracejit.frontend.custom import checkpoint
+from tracejit.frontend.remat import checkpoint
 from tracejit.ir.graph import Graph, Node, walk_nodes
 from tracejit.transform.backward import transpose_graph
 from tracejit.transform.forward import linearize_graph

@@ -15,7 +15,7 @@ import pytest
 import tracejit as tj
 import tracejit.numpy as jnp
 from tracejit import lax
-from tracejit.frontend.custom import checkpoint
+from tracejit.frontend.remat import checkpoint
 
 Function = Callable[[Any], Any]
 where = jnp.where

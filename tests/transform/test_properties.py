@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 import tracejit as tj
 import tracejit.numpy as jnp
 from tracejit import lax
-from tracejit.frontend.custom import checkpoint
+from tracejit.frontend.remat import checkpoint
 
 N = 3
 Binary = Callable[[Any, Any], Any]

@@ -22,6 +22,7 @@ from tracejit.errors import (
     ArgumentError,
     DeletedArrayError,
     DTypeError,
+    ShapeError,
     TracedValueError,
     TracejitError,
     operand_note,
@@ -238,14 +239,16 @@ class Array(user_methods()(Operators)):  # type: ignore[misc]
             return self._data
         raise self.traced_error(what)
 
-    def traced_error(self, what: str, hint: str = "") -> TracejitError:
+    def traced_error(
+        self, what: str, hint: str = "", kind: type[TracejitError] = TracedValueError
+    ) -> TracejitError:
         """The error for using a traced value where a concrete one is needed."""
         trace, at = self._trace, source.here()
         if not trace.alive:
             return leaked(self)
         made = self.origin()
         notes = (f"the value: {self.type}  {made}",) if made else (f"the value: {self.type}",)
-        return TracedValueError(
+        return kind(
             f"{what} needs a concrete value, but this one is traced by {trace.what} "
             f"of `{trace.function}`",
             at=at,
@@ -271,7 +274,7 @@ class Array(user_methods()(Operators)):  # type: ignore[misc]
     def __bool__(self) -> bool:
         data = self.concrete("bool()")
         if data.size != 1:
-            raise ArgumentError(
+            raise ShapeError(
                 f"the truth value of an array of shape {data.shape} is ambiguous",
                 at=source.here(),
                 hint="use .any() or .all()",

@@ -19,7 +19,14 @@ from typing import Any
 import numpy as np
 
 from tracejit import hints
-from tracejit.errors import ArgumentError, DTypeError, OutOfBoundsError, ShapeError, TracejitError
+from tracejit.errors import (
+    ArgumentError,
+    DTypeError,
+    NonConcreteBooleanIndexError,
+    OutOfBoundsError,
+    ShapeError,
+    TracejitError,
+)
 from tracejit.frontend import array as core
 from tracejit.frontend import elementwise, promotion
 from tracejit.frontend.promotion import operand_notes
@@ -185,7 +192,9 @@ def _masks_as_integers(parts: Sequence[Any], x: Any) -> list[Any]:
     for part in parts:
         if isinstance(part, core.Array) and part.dtype == np.bool_:
             if part._data is None or (part._trace is not None and not part._trace.eager):
-                raise part.traced_error("indexing with a boolean mask", _WHERE_HINT)
+                raise part.traced_error(
+                    "indexing with a boolean mask", _WHERE_HINT, NonConcreteBooleanIndexError
+                )
             covered = x.shape[axis : axis + part.ndim] if axis is not None else part.shape
             check_mask(part, covered, x)
             found.extend(core.Array(a) for a in np.nonzero(part._data))

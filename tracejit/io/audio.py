@@ -66,7 +66,8 @@ def read_audio(path: Any, dtype: Any = "float32", *, scale: bool = True) -> Audi
     >>> file = io.BytesIO()
     >>> write_audio(file, np.array([[0, -32768], [16384, 32767]], np.int16), 44100)
     >>> read_audio(file).samples
-    Array([[ 0.        , -1.        ], [ 0.5       ,  0.9999695 ]], dtype=float32)
+    Array([[ 0.       , -1.       ],
+           [ 0.5      ,  0.9999695]], dtype=float32)
     """
     what = "io.read_audio"
     wanted = _floating(what, dtype)

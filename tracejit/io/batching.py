@@ -102,7 +102,7 @@ def pad_sequences(
     further axes, ArgumentError for no sequences and an unknown side, DTypeError.
 
     >>> pad_sequences([[1, 2, 3], [4]], value=-1).values
-    Array([[ 1,  2,  3], [ 4, -1, -1]], dtype=int64)
+    Array([[ 1,  2,  3], [ 4, -1, -1]])
     """
     what = "io.pad_sequences"
     if side not in ("right", "left"):
@@ -150,7 +150,7 @@ def collate(examples: Iterable[Any], pad_value: Any = None) -> Any:
     for different structures.
 
     >>> examples = [{"x": [1.0, 2.0], "y": 0}, {"x": [3.0, 4.0], "y": 1}]
-    >>> [np.shape(leaf) for leaf in tree_util.tree_leaves(collate(examples))]
+    >>> [np.shape(leaf) for leaf in tj.tree.leaves(collate(examples))]
     [(2, 2), (2,)]
     """
     what = "io.collate"
@@ -195,7 +195,7 @@ def windows(tokens: Any, length: int, step: int | None = None) -> Array:
     Raises ShapeError for a stream that is shorter than a window.
 
     >>> windows(np.arange(7), 3, step=2)
-    Array([[0, 1, 2], [2, 3, 4], [4, 5, 6]], dtype=int64)
+    Array([[0, 1, 2], [2, 3, 4], [4, 5, 6]])
     """
     what = "io.windows"
     stream, size = _stream(what, tokens, length)

@@ -31,6 +31,9 @@ from tracejit.frontend.array import Array, as_array
 from tracejit.ir.types import DTYPES
 from tracejit.source import here
 
+#: characters of another package's message
+_LONGEST = 240
+
 
 def is_path(path: Any) -> bool:
     return isinstance(path, str | os.PathLike)
@@ -133,8 +136,14 @@ def not_installed(what: str, package: str, install: str) -> MissingPackageError:
 
 def unreadable(what: str, path: Any, why: Any) -> FileError:
     """The error for a file that cannot be decoded: what its reader said, on one line."""
-    text = " ".join(str(why).split()) or type(why).__name__
+    text = last_words(why)
     return FileError(f"{what}: cannot read {title(path)}", at=here(), notes=(text,))
+
+
+def last_words(why: Any) -> str:
+    """What a package said, on one line: of a long report the end, where the reason stands."""
+    text = " ".join(str(why).split()) or type(why).__name__
+    return text if len(text) <= _LONGEST else f"... {text[-_LONGEST:]}"
 
 
 def held(what: str, x: Any) -> np.ndarray:

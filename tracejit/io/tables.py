@@ -1,9 +1,9 @@
-"""Tables of numbers: CSV files to arrays, one for each column, and back.
+r"""Tables of numbers: CSV files to arrays, one for each column, and back.
 
 >>> import io
 >>> file = io.BytesIO(b"x,y\n1,0.5\n2,1.5\n")
 >>> read_csv(file)
-{'x': Array([1, 2], dtype=int64), 'y': Array([0.5, 1.5])}
+{'x': Array([1, 2]), 'y': Array([0.5, 1.5])}
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def read_csv(
     delimiter: str = ",",
     header: bool = True,
 ) -> dict[str, Array]:
-    """The columns of a CSV file as arrays (rows,) by name.
+    r"""The columns of a CSV file as arrays (rows,) by name.
 
     ``columns``: which, by default all. ``dtype``: of all of them; by default int64 where all fields
     are whole numbers, else float64, with nan for empty fields. ``header``: the first row has the
@@ -119,7 +119,7 @@ def _is_whole(value: float, dtype: np.dtype) -> bool:
 
 
 def write_csv(path: Any, table: dict[str, Any], *, delimiter: str = ",") -> None:
-    """Write columns (rows,) by name as a CSV file with a row of names, numbers in full.
+    r"""Write columns (rows,) by name as a CSV file with a row of names, numbers in full.
 
     Raises ShapeError for columns that differ in length or have other ranks, DTypeError for complex
     ones, ArgumentError for no columns.

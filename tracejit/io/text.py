@@ -2,7 +2,7 @@
 
 >>> vocabulary = word_vocabulary(["the cat sat", "the dog sat down"])
 >>> vocabulary.encode("the cat ran")
-Array([4, 7, 1], dtype=int32)
+Array([5, 6, 1], dtype=int32)
 >>> vocabulary.decode(vocabulary.encode("the dog sat"))
 'the dog sat'
 """

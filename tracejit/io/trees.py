@@ -9,8 +9,8 @@
     Array([0., 0., 0.], dtype=float32)
 
 A leaf's name in the file is its path with dots, as in PyTorch's state dicts. The file also says
-what the containers were, so that ``load(path)`` gives dicts, lists and tuples again; ``like=`` gives
-any registered class. No pickle: loading a file runs no code of it.
+what the containers were, so that ``load(path)`` gives dicts, lists and tuples again; ``like=``
+gives any registered class. No pickle: loading a file runs no code of it.
 """
 
 from __future__ import annotations
@@ -135,7 +135,7 @@ def save(
     >>> file = io.BytesIO()
     >>> save(file, {"w": np.ones(2), "step": 3}, format="npz")
     >>> load(file)
-    {'step': Array(3, dtype=int64), 'w': Array([1., 1.])}
+    {'step': Array(3), 'w': Array([1., 1.])}
     """
     what = "io.save"
     chosen = _format(what, path, format)

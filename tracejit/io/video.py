@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import os
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -25,6 +26,7 @@ from tracejit.io.files import (
     Stream,
     held,
     is_path,
+    last_words,
     missing_file,
     not_installed,
     replacing,
@@ -53,18 +55,18 @@ def _imageio(what: str) -> tuple[Any, str]:
     try:
         import imageio.v3
     except ImportError:
-        raise not_installed(what, "imageio", '"imageio[ffmpeg]"') from None
-    try:
-        import imageio_ffmpeg  # noqa: F401
-    except ImportError:
-        pass
-    else:
-        return imageio.v3, "FFMPEG"
+        raise not_installed(what, "imageio", '"imageio[pyav]"') from None
     try:
         import av  # noqa: F401
     except ImportError:
-        raise not_installed(what, "ffmpeg (imageio-ffmpeg or PyAV)", '"imageio[ffmpeg]"') from None
-    return imageio.v3, "pyav"
+        pass
+    else:
+        return imageio.v3, "pyav"
+    try:
+        import imageio_ffmpeg  # noqa: F401
+    except ImportError:
+        raise not_installed(what, "ffmpeg (PyAV or imageio-ffmpeg)", '"imageio[pyav]"') from None
+    return imageio.v3, "FFMPEG"
 
 
 def _check(what: str, path: Any) -> None:
@@ -225,29 +227,39 @@ def write_video(
     first = next(images, None)
     if first is None:
         raise ShapeError(f"{what}: no frames", at=here())
-    if plugin == "FFMPEG":
-        chosen = {"fps": rate, "macro_block_size": 1, **options}
-        chosen |= {} if codec is None else {"codec": codec}
+    failed: list[Exception] = []
+    taken = _noting(itertools.chain([first], images), failed)
     with replacing(path, what) as temporary:
         try:
             if plugin == "FFMPEG":
-                _by_ffmpeg(imageio, temporary, itertools.chain([first], images), chosen)
+                _by_ffmpeg(imageio, temporary, taken, rate, codec, options)
             else:
-                everything = itertools.chain([first], images)
-                _by_pyav(imageio, temporary, everything, rate, codec, options)
-        except (OSError, RuntimeError, KeyError) as error:
-            if isinstance(error, MemoryError):
-                raise
+                _by_pyav(imageio, temporary, taken, rate, codec, options)
+            if not os.path.exists(temporary):
+                raise OSError("ffmpeg wrote nothing")
+        except (OSError, RuntimeError, ValueError, KeyError, TypeError) as error:
+            if failed:
+                raise failed[0] from None
             raise ArgumentError(
-                f"{what}: ffmpeg cannot write {title(path)}",
-                at=here(),
-                notes=(" ".join(str(error).split())[:300],),
+                f"{what}: ffmpeg cannot write {title(path)}", at=here(), notes=(last_words(error),)
             ) from None
 
 
-def _by_ffmpeg(imageio: Any, name: str, frames: Any, chosen: dict[str, Any]) -> None:
+def _noting(frames: Iterator[np.ndarray], failed: list[Exception]) -> Iterator[np.ndarray]:
+    """The frames; what goes wrong in making them is noted, for it is no fault of ffmpeg."""
+    try:
+        yield from frames
+    except Exception as error:
+        failed.append(error)
+        raise
+
+
+def _by_ffmpeg(
+    imageio: Any, name: str, frames: Any, fps: float, codec: str | None, options: dict[str, Any]
+) -> None:
+    # blocks of 16 pixels, the default, would resize the frames
+    chosen = {"fps": fps, "macro_block_size": 1, **({"codec": codec} if codec else {}), **options}
     with imageio.imopen(name, "w", plugin="FFMPEG", legacy_mode=False) as file:
-        # imageio's function takes an iterable and writes it image by image
         file.write(frames, is_batch=True, **chosen)
 
 

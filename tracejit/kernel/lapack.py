@@ -24,8 +24,21 @@ from tracejit.record import dataclass
 PARALLEL_TIME = 20_000
 #: nanoseconds that a call takes beside its arithmetic, and operations in one of them
 CALL_TIME, SPEED = 500, 2
-#: operations on one matrix from which LAPACK itself may use all threads
-WHOLE = 5_000_000
+#: rows and columns of a single matrix from which a routine gains by all threads: below, its parts
+#: that do not share work wait for each other. By measurements on two cores
+WHOLE = {
+    "potrf": 400,
+    "getrf": 500,
+    "geqrf": 320,
+    "orgqr": 320,
+    "ungqr": 320,
+    "gesdd": 320,
+    "syevd": 300,
+    "heevd": 300,
+    "geev": 512,
+}
+#: the same for trsm, by multiplications
+WHOLE_TRSM = 1_000_000
 #: parts of a stack for each thread, where the memory they work in is small
 PIECES = 4
 SMALL_WORK = 1 << 18
@@ -172,6 +185,12 @@ class _Plan:
         self.saved.append((place.offset, buffer, nbytes))
         return place
 
+    def large(self, name: str) -> bool:
+        """Whether one call of the routine is worth all threads."""
+        if name == "trsm":
+            return self.flops >= WHOLE_TRSM
+        return min(self.x.shape[-2:]) >= WHOLE[name]
+
     def finish(
         self, routine: str, arguments: tuple[Argument, ...], threads: int, **more: Any
     ) -> LapackPlan:
@@ -188,7 +207,7 @@ class _Plan:
             tuple(self.saved),
             work=self.end,
             pieces=min(self.batch, threads * each) if split else 1,
-            whole=threads > 1 and self.batch == 1 and self.flops >= WHOLE,
+            whole=threads > 1 and self.batch == 1 and self.large(routine[1:]),
             **more,
         )
 

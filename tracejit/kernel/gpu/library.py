@@ -1,4 +1,5 @@
-"""What a GPU program asks of libraries, as data: matrix products, convolutions, attention.
+"""What a GPU program asks of libraries, as data: matrix products, convolutions, attention, Fourier
+transforms, linear algebra.
 
     spec = GemmSpec("f16", "f16", "f32", as_matmul(...), epilogue="bias_relu")
     plan = device.library(spec)                  runtime/gpu/device.py
@@ -8,6 +9,8 @@ Nothing here knows a library: a device picks one, or says that it has none for a
 """
 
 from __future__ import annotations
+
+from math import prod
 
 from tracejit.ops.dot import Matmul
 from tracejit.record import dataclass
@@ -128,4 +131,104 @@ class AttentionSpec:
         return ("q", "k", "v", *extra, "out", "stats", "dout", "dq", "dk", "dv")
 
 
-Spec = GemmSpec | ConvSpec | AttentionSpec
+@dataclass(frozen=True)
+class FftSpec:
+    """``batch`` Fourier transforms over one to three axes, none of them scaled.
+
+    ``kind``: "fft" and "ifft" (complex, exponents of either sign), "rfft" (real to the first half
+    of the spectrum along the last axis) and "irfft" (that spectrum to real; one axis only, its
+    first bin and the last of an even length are real). ``dtype``: of the real numbers, f32 or f64.
+    ``lengths``: of the signal. Where ``first``, these axes lie before that of the batch in memory,
+    else behind it. ``x`` may be written to while an "irfft" runs, and is what it was after it.
+    """
+
+    kind: str
+    dtype: str
+    lengths: Ints
+    batch: int
+    first: bool = False
+
+    @property
+    def extents(self) -> tuple[Ints, Ints]:
+        """Of the axes in ``x`` and in ``y``."""
+        half = (*self.lengths[:-1], self.lengths[-1] // 2 + 1)
+        return (
+            half if self.kind == "irfft" else self.lengths,
+            half if self.kind == "rfft" else self.lengths,
+        )
+
+    @property
+    def strides(self) -> tuple[int, int, int]:
+        """From an element to the next of the last axis, and from a transform to the next: in both
+        of ``x`` and ``y``, for the former; of each, in elements, for the latter.
+        """
+        x, y = self.extents
+        return (self.batch, 1, 1) if self.first else (1, prod(x), prod(y))
+
+    @property
+    def operands(self) -> tuple[str, ...]:
+        """Names of the addresses that ``run`` takes, in order."""
+        return ("x", "y")
+
+    @property
+    def recorded(self) -> bool:
+        """Whether the call can be part of a recording."""
+        return True
+
+
+@dataclass(frozen=True)
+class SolverSpec:
+    """A routine of LAPACK for each of ``batch`` matrices that lie one after the other, ``m`` rows
+    by ``n`` columns, column after column and with nothing between columns. What it means, and which
+    operands it has, ``ROUTINES`` says.
+
+    ``dtype``: f32 f64 c64 c128. ``count``: right hand sides, reflectors. ``options``: letters.
+    """
+
+    routine: str
+    dtype: str
+    m: int
+    n: int
+    batch: int = 1
+    count: int = 0
+    options: tuple[str, ...] = ()
+
+    @property
+    def operands(self) -> tuple[str, ...]:
+        """Names of the addresses that ``run`` takes, in order."""
+        names = ROUTINES[self.routine]
+        if self.options[:1] == ("N",) and "u" in names:
+            return tuple(name for name in names if name not in ("u", "v"))
+        return names
+
+    @property
+    def recorded(self) -> bool:
+        """Whether the call can be part of a recording: cuSOLVER's cannot, cuBLAS's can."""
+        return self.routine == "trsm"
+
+
+#: routine -> its operands. ``a`` is overwritten everywhere but in trsm, ``info`` has an i32 for each
+#: matrix: 0 where all went well.
+#:   potrf   the upper triangle of Hermitian a becomes U of a = U^H U; below it, a stays
+#:   getrf   L and U of P a = L U; pivots from 1: i64, or i32 where options are ("batched",)
+#:   geqrf   R and the reflectors of a = Q R; taus: min(m, n) of them
+#:   orgqr   the first n columns of Q from ``count`` reflectors
+#:   trsm    b := op(a)^-1 b, or b op(a)^-1; b has m rows and n columns. options: side "L" "R",
+#:           triangle "L" "U", op "N" "T" "C", diagonal "N" or "U" (ones)
+#:   syevd   options: "V" or "N" (no vectors), triangle "L" "U". values ascend, of the real dtype;
+#:           a becomes the eigenvectors
+#:   gesvd   m >= n. options: "A", "S" (n columns of u) or "N". values descend; u, and v = V^H
+#:   gesvdj  the same of small matrices of any shape ("A" or "N"), but v = V
+ROUTINES: dict[str, tuple[str, ...]] = {
+    "potrf": ("a", "info"),
+    "getrf": ("a", "pivots", "info"),
+    "geqrf": ("a", "taus", "info"),
+    "orgqr": ("taus", "a", "info"),
+    "trsm": ("a", "b"),
+    "syevd": ("a", "values", "info"),
+    "gesvd": ("a", "values", "u", "v", "info"),
+    "gesvdj": ("a", "values", "u", "v", "info"),
+}
+
+
+Spec = GemmSpec | ConvSpec | AttentionSpec | FftSpec | SolverSpec
