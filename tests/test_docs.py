@@ -33,12 +33,13 @@ def test_python_blocks_run(
     monkeypatch.chdir(tmp_path)
     text = updated = page.read_text(encoding="utf-8")
     namespace: dict[str, object] = {"__name__": page.stem}
+    file, program = tmp_path / f"{page.stem}.py", ""  # all blocks so far, each at its line
     for match in BLOCK.finditer(text):
         line = text[: match.start()].count("\n") + 1
-        file = tmp_path / f"{page.stem}.py"
-        file.write_text("\n" * line + match.group(1), encoding="utf-8")
-        code = compile(file.read_text(encoding="utf-8"), str(file), "exec", dont_inherit=True)
-        exec(code, namespace)
+        program += "\n" * (line - program.count("\n")) + match.group(1)
+        file.write_text(program, encoding="utf-8")
+        block = "\n" * line + match.group(1)
+        exec(compile(block, str(file), "exec", dont_inherit=True), namespace)
         printed, expected = tidy(capsys.readouterr().out), match.group(2)
         # a machine with narrower vectors prints another width
         if page.name != "gpu.md":
@@ -75,7 +76,7 @@ KNOWN = {
     **{"tj": "tracejit", "tracejit": "tracejit", "jnp": "tracejit.numpy", "np": "numpy"},
     **{name: f"tracejit.{name}" for name in ("lax", "nn", "optim", "random", "debug")},
 }
-NAME = re.compile(rf"(?<![\w.])({'|'.join(KNOWN)})((?:\.[A-Za-z]\w*)+)(?![\w/])")
+NAME = re.compile(rf"(?<![\w.])({'|'.join(KNOWN)})((?:\.[A-Za-z]\w*)+)(?![\w/])(?<!\.cuh)")
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

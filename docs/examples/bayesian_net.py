@@ -70,7 +70,7 @@ def split_rhat(draws):
 
 
 def main(small=False):
-    chains, samples = (4, 150) if small else (8, 1000)
+    chains, samples = (4, 500) if small else (8, 1000)
     rng = np.random.default_rng(0)
     curve = lambda x: np.sin(2.5 * x)  # noqa: E731
     x = np.concatenate([rng.uniform(-2, -0.7, 25), rng.uniform(0.3, 1.5, 25)]).astype(np.float32)

@@ -50,7 +50,7 @@ def loss(params, paths, times):
 
 def main(small=False):
     # Short pieces of the path first, from anywhere on it; then long ones, for the last digits.
-    count, stages = (400, [(20, 32, 300)]) if small else (1000, [(30, 32, 2000), (400, 16, 2000)])
+    count, stages = (400, [(20, 32, 800)]) if small else (1000, [(30, 32, 2000), (400, 16, 2000)])
     times = jnp.linspace(0.0, 25.0, count)
     start = jnp.array([2.0, 0.0])
     path = tj.jit(solve, static_argnums=0)(spiral, start, times)

@@ -66,6 +66,9 @@ def page(name: str) -> str:
     for member, value in members.items():
         kinds[_kind(value)].append(member)
     parts = [f"# {name}\n", markdown(module.__doc__)]
+    below = [other for other in namespaces() if other.rpartition(".")[0] == name]
+    if below and name != "tracejit":
+        parts.append("See also " + ", ".join(f"[`{other}`]({other}.md)" for other in below) + ".\n")
     for title, names in kinds.items():
         if not names:
             continue
@@ -98,7 +101,7 @@ def public(name: str) -> dict[str, Any]:
             continue
         if name == "tracejit.errors" and not isinstance(value, type):
             continue  # what the package itself uses
-        if home.startswith("tracejit") if name == "tracejit" else home == module.__name__:
+        if name == "tracejit" or home == module.__name__:
             found[member] = value
     return found
 
@@ -130,19 +133,21 @@ def _table(name: str, members: dict[str, Any], names: list[str]) -> str:
 def _values(members: dict[str, Any], names: list[str]) -> str:
     def shown(member: str) -> str:
         text = " ".join(repr(members[member]).split())
+        if len(text) > 80:
+            text = type(members[member]).__name__
         return re.sub(r" at 0x[0-9a-f]+", "", text).replace("|", "\\|").replace("`", "'")
 
     rows = [f"| `{member}` | `{shown(member)}` |" for member in names]
     return "\n".join(["| name | value |", "|---|---|", *rows]) + "\n"
 
 
-def _entry(path: str, member: str, value: Any) -> str:
+def _entry(path: str, member: str, value: Any, level: str = "###") -> str:
     """The heading, the signature and the docstring of one name."""
-    parts = [f"### `{member}` {{ #{path} }}\n"]
+    parts = [f"{level} `{member}` {{ #{path} }}\n"]
     if isinstance(value, ModuleType):
         parts.append(markdown(value.__doc__))
         for inner, function in public(value.__name__).items():
-            parts.append(_entry(f"{path}.{inner}", f"{member}.{inner}", function)[1:])
+            parts.append(_entry(f"{path}.{inner}", f"{member}.{inner}", function, "####"))
         return "\n".join(parts)
     parts.append(f"```python\n{signature(member, value)}\n```\n")
     parts.append(markdown(value.__doc__))

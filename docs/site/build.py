@@ -10,6 +10,7 @@ out: HTML files in FOLDER that fetch nothing from elsewhere; search needs a serv
 from __future__ import annotations
 
 import ast
+import os
 import re
 import shutil
 import subprocess
@@ -103,7 +104,9 @@ def build(site: Path) -> int:
         gather(pages)
         config.write_text(configuration(pages, site.resolve()), encoding="utf-8")
         command = [sys.executable, "-m", "mkdocs", "build", "--strict"]
-        return subprocess.run([*command, "--config-file", str(config)], check=False).returncode
+        without_news = {**os.environ, "NO_MKDOCS_2_WARNING": "1"}
+        run = subprocess.run([*command, "--config-file", str(config)], env=without_news)
+        return run.returncode
 
 
 if __name__ == "__main__":

@@ -15,13 +15,23 @@ from collections.abc import Callable
 from io import StringIO
 from typing import Any
 
-from docs.site.docstrings import cell, inline, markdown, summary
+from docs.site.docstrings import cell, inline, markdown
 from tracejit.config import _READ, FROM_ENVIRONMENT, Settings
 from tracejit.ir import expr
 from tracejit.ir.types import DTYPES
 from tracejit.kernel import nodes
 from tracejit.kernel.text import show, show_expr, show_param, show_statement
-from tracejit.passes import libraries, rules_arith
+from tracejit.passes import (
+    attention,
+    conv_library,
+    epilogue,
+    group,
+    libraries,
+    loops,
+    place,
+    rules_arith,
+    stencils,
+)
 from tracejit.passes.pipeline import PREPARE, REDUCE
 from tracejit.passes.rule import Const, Family, Hole, P, Rest, Rule
 from tracejit.passes.simplify import RULES
@@ -139,8 +149,6 @@ def passes() -> str:
             parts.append(_module_text(inspect.getmodule(step)))
     parts.append("## For the libraries of a GPU\n")
     parts.append(markdown(libraries.for_libraries.__doc__))
-    from tracejit.passes import attention, conv_library, epilogue
-
     for module in (attention, conv_library, epilogue):
         parts.append(f"### `{module.__name__.removeprefix('tracejit.')}`\n")
         parts.append(_module_text(module))
@@ -149,8 +157,6 @@ def passes() -> str:
 
 def planning() -> str:
     """The steps behind the passes."""
-    from tracejit.passes import group, loops, place, stencils
-
     parts = []
     for module in (group, loops, stencils, place):
         parts.append(f"### `{module.__name__.removeprefix('tracejit.')}`\n")
@@ -202,7 +208,7 @@ def rules() -> str:
 
 
 def settings() -> str:
-    """Every setting with its variable, its default and what stands behind it in the source."""
+    """Every setting with its variable, its values and what stands behind it in the source."""
     said = _comments(inspect.getsource(Settings))
     rows = []
     for knob in dataclasses.fields(Settings):
@@ -211,8 +217,17 @@ def settings() -> str:
         variable = f"`TRACEJIT_{knob.name.upper()}`" if knob.name in FROM_ENVIRONMENT else ""
         if knob.name == "default_device":
             variable = "`TRACEJIT_DEVICE`"
-        rows.append((f"`{knob.name}`", variable, said.get(knob.name, "")))
-    return _rows(("setting", "environment", ""), rows)
+        rows.append((f"`{knob.name}`", variable, _legal(knob.name), said.get(knob.name, "")))
+    return _rows(("setting", "environment", "values", ""), rows)
+
+
+def _legal(name: str) -> str:
+    """What a setting may be: what its reader says of a value that is not legal."""
+    try:
+        _READ[name](3.5)
+    except ValueError as legal:
+        return str(legal).replace("|", "\\|")
+    return ""
 
 
 def _comments(text: str) -> dict[str, str]:
@@ -223,18 +238,6 @@ def _comments(text: str) -> dict[str, str]:
             name = token.line.split(":")[0].strip()
             found[name] = inline(token.string.lstrip("# "))
     return found
-
-
-def errors() -> str:
-    """Every class of errors with its first sentence."""
-    from tracejit import errors as module
-
-    rows = [
-        (f"`{name}`", summary(value.__doc__))
-        for name, value in vars(module).items()
-        if isinstance(value, type) and value.__module__ == "tracejit.errors"
-    ]
-    return _rows(("class", ""), rows)
 
 
 PARTS: dict[str, Callable[[], str]] = {

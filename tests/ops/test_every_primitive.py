@@ -52,6 +52,11 @@ MISSING = (
         "pivots".split()
         for rule in ("jvp", "batch", "transpose")
     ),
+    *(  # written after differentiation and batching, for libraries of GPUs
+        f"raw_{name} {rule}"
+        for name in "fft potrf getrf geqrf orgqr trsm syevd gesvd gesvdj".split()
+        for rule in ("jvp", "batch", "transpose")
+    ),
     "geqrf jvp",  # LAPACK's own forms of factors: qr and the functions built on them have one
     "schur jvp",
     "hessenberg jvp",

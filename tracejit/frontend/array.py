@@ -388,10 +388,10 @@ class Array(user_methods()(Operators)):  # type: ignore[misc]
         return (from_numpy, (self.concrete("pickling"),))
 
     def __copy__(self) -> Array:
-        return self
+        return placement.twin(self)  # type: ignore[no-any-return]
 
     def __deepcopy__(self, memo: Any) -> Array:
-        return self
+        return placement.twin(self)  # type: ignore[no-any-return]
 
     def is_deleted(self) -> bool:
         """Whether its memory has been donated: ``jit(f, donate_argnums=0)``."""

@@ -15,7 +15,7 @@ import numpy as np
 from tracejit import source
 from tracejit.errors import ArgumentError, DTypeError
 from tracejit.frontend import array as core
-from tracejit.frontend import promotion
+from tracejit.frontend import placement, promotion
 from tracejit.frontend.promotion import BOOL, convert, filled, prepared, to_inexact
 from tracejit.ir.prim import Primitive
 from tracejit.ir.types import DTYPES, kind, real_dtype
@@ -53,7 +53,7 @@ def unary_real(name: str, prim: Primitive, doc: str) -> Function:
 
     def function(x: Any, /) -> Any:
         x = core.as_array(x)
-        return x if kind(x.dtype) in "biu" else run(prim, x)
+        return placement.twin(x) if kind(x.dtype) in "biu" else run(prim, x)
 
     return named(function, name, doc)
 
@@ -113,14 +113,14 @@ minimum = extreme("minimum", arith.min_, logic.le, "The smaller of x1 and x2; na
 
 
 def positive(x: Any, /) -> Any:
-    """+x: x itself."""
-    return core.as_array(x)
+    """+x: a copy of x."""
+    return placement.own(core.as_array(x), x)
 
 
 def absolute(x: Any, /) -> Any:
     """|x|; the modulus of complex numbers."""
     x = core.as_array(x)
-    return x if kind(x.dtype) in "bu" else run(arith.abs_, x)
+    return placement.twin(x) if kind(x.dtype) in "bu" else run(arith.abs_, x)
 
 
 def sign(x: Any, /) -> Any:
@@ -234,7 +234,7 @@ def float_power(x1: Any, x2: Any, /) -> Any:
 def square(x: Any, /) -> Any:
     """x * x."""
     x = core.as_array(x)
-    return x if x.dtype == BOOL else run(powers.square, x)
+    return placement.twin(x) if x.dtype == BOOL else run(powers.square, x)
 
 
 def reciprocal(x: Any, /) -> Any:
@@ -282,7 +282,7 @@ ceil = unary_real("ceil", arith.ceil, "The smallest integer not below x.")
 def trunc(x: Any) -> Any:
     """x without its fraction."""
     x = core.as_array(x)
-    return x if kind(x.dtype) in "biu" else run(arith.trunc, x)
+    return placement.twin(x) if kind(x.dtype) in "biu" else run(arith.trunc, x)
 
 
 def by_parts(function: Function, x: Any) -> Any:
@@ -309,7 +309,7 @@ def round(a: Any, decimals: int = 0, out: None = None) -> Any:
         return by_parts(lambda part: round(part, decimals), a)
     if kind(a.dtype) in "biu":
         if decimals >= 0 or a.dtype == BOOL:
-            return a
+            return placement.twin(a)
         scaled = round(convert(a, DTYPES["f64"]), decimals)
         return convert(scaled, a.dtype)
     if decimals == 0:
@@ -509,7 +509,7 @@ def imag(val: Any, /) -> Any:
 def conjugate(x: Any, /) -> Any:
     """The complex conjugate."""
     x = core.as_array(x)
-    return run(parts.conj, x) if kind(x.dtype) == "c" else x
+    return run(parts.conj, x) if kind(x.dtype) == "c" else placement.twin(x)
 
 
 def angle(z: Any, deg: bool = False) -> Any:
@@ -568,4 +568,4 @@ def clip(
         found = maximum(found, low)
     if high is not None:
         found = minimum(found, high)
-    return found
+    return placement.own(found, arr)

@@ -211,7 +211,14 @@ def astype(x: Any, dtype: Any, /, *, copy: bool = True, device: Any = None) -> A
     Array([ 1, -1])
     """
     found = convert(core.as_array(x), canonical(float if dtype is None else dtype))
-    return found if device is None else placement.settled(found, device)
+    if device is not None:
+        found = placement.settled(found, device)
+    return placement.own(found, x) if copy else found
+
+
+def flattened(x: Any, order: str = "C") -> Any:
+    """A copy of ``x`` with one axis."""
+    return placement.own(ravel(x, order), x)
 
 
 def view(x: Any, dtype: Any = None) -> Any:

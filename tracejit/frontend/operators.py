@@ -137,7 +137,7 @@ class Operators:
         return methods.ravel(self, order)
 
     def flatten(self, order: str = "C") -> Any:
-        return methods.ravel(self, order)
+        return methods.flattened(self, order)
 
     def transpose(self, *axes: Any) -> Any:
         return methods.transpose(self, methods.sizes_of(axes) if axes and axes != (None,) else None)

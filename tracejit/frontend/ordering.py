@@ -15,7 +15,15 @@ import numpy as np
 
 from tracejit.errors import ArgumentError, ShapeError
 from tracejit.frontend import array as core
-from tracejit.frontend import creation, elementwise, indexing, promotion, reductions, shaping
+from tracejit.frontend import (
+    creation,
+    elementwise,
+    indexing,
+    placement,
+    promotion,
+    reductions,
+    shaping,
+)
 from tracejit.frontend.axes import axis_number, by_numpy, integer
 from tracejit.frontend.promotion import constant_of, convert, promoted, reshaped
 from tracejit.ir.types import DTYPES, kind
@@ -252,7 +260,7 @@ def _repeat_evenly(a: Any, count: int, axis: int) -> Any:
     if count < 0:
         raise ArgumentError(f"repeat: {count} repeats", at=here())
     if count == 1 or constant_of(a) is not None and a.ndim == 0:
-        return a
+        return placement.twin(a)
     thin = reshaped(a, (*a.shape[: axis + 1], 1, *a.shape[axis + 1 :]))
     wide = promotion.broadcast_to(thin, (*a.shape[: axis + 1], count, *a.shape[axis + 1 :]))
     return reshaped(wide, (*a.shape[:axis], a.shape[axis] * count, *a.shape[axis + 1 :]))

@@ -183,6 +183,13 @@ def twin(array: Any) -> Any:
     return found
 
 
+def own(found: Any, given: Any) -> Any:
+    """``found``, as another object where it is ``given`` itself: ``x[i] = v`` changes the object,
+    and what NumPy makes a copy must not change with it.
+    """
+    return twin(found) if found is given else found
+
+
 def put(array: Any, device: Device | None, *, bound: bool = True) -> Any:
     """A concrete Array on ``device``, and bound to it. With None: where it is, or on the default
     device if it is bound to none.

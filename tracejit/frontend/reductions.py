@@ -17,7 +17,7 @@ from tracejit import source
 from tracejit.config import config
 from tracejit.errors import ArgumentError, ShapeError
 from tracejit.frontend import array as core
-from tracejit.frontend import elementwise, promotion, shaping
+from tracejit.frontend import elementwise, placement, promotion, shaping
 from tracejit.frontend.axes import axes_tuple, axis_number
 from tracejit.frontend.elementwise import no_out, truth
 from tracejit.frontend.promotion import canonical, convert, filled, reshaped
@@ -30,7 +30,7 @@ I64 = DTYPES["i64"]
 
 def fold(prim: Primitive, a: Any, axes: tuple[int, ...], keepdims: bool) -> Any:
     """A reduction primitive over ``axes``, which stay with size 1 when ``keepdims``."""
-    found = core.apply(prim, a, axes=axes) if axes else a
+    found = core.apply(prim, a, axes=axes) if axes else placement.twin(a)
     if keepdims:
         return reshaped(found, tuple(1 if k in axes else n for k, n in enumerate(a.shape)))
     return found

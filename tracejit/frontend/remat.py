@@ -46,6 +46,54 @@ class checkpoint_policies:  # noqa: N801 - a namespace
         "dots_with_no_batch_dims_saveable"
     )
 
+    @staticmethod
+    def save_only_these_names(*names_which_can_be_saved: str) -> Policy:
+        """Of values that ``checkpoint_name`` names."""
+        return Policy(f"save_only_these_names{names_which_can_be_saved}")
+
+    @staticmethod
+    def save_any_names_but_these(*names_not_to_save: str) -> Policy:
+        """Of values that ``checkpoint_name`` names."""
+        return Policy(f"save_any_names_but_these{names_not_to_save}")
+
+    @staticmethod
+    def save_anything_except_these_names(*names_not_to_save: str) -> Policy:
+        """Of values that ``checkpoint_name`` names, and all others."""
+        return Policy(f"save_anything_except_these_names{names_not_to_save}")
+
+    @staticmethod
+    def save_from_both_policies(policy_1: Policy, policy_2: Policy) -> Policy:
+        """What either of two keeps."""
+        both = f"save_from_both_policies({policy_1.name}, {policy_2.name})"
+        return Policy(both, policy_1.keeps_all or policy_2.keeps_all)
+
+    @staticmethod
+    def offload_dot_with_no_batch_dims(offload_src: str, offload_dst: str) -> Policy:
+        """Nothing moves to another memory."""
+        return Policy("offload_dot_with_no_batch_dims")
+
+    @staticmethod
+    def save_and_offload_only_these_names(
+        *,
+        names_which_can_be_saved: Sequence[str],
+        names_which_can_be_offloaded: Sequence[str],
+        offload_src: str,
+        offload_dst: str,
+    ) -> Policy:
+        """Nothing moves to another memory."""
+        return Policy(f"save_and_offload_only_these_names{tuple(names_which_can_be_saved)}")
+
+
+def checkpoint_name(x: Any, name: str) -> Any:
+    """``x``, a pytree. Its name is for policies that keep values by name; as those here keep the
+    arguments only, it changes nothing.
+
+    >>> from tracejit.ad_checkpoint import checkpoint_name
+    >>> checkpoint_name(jnp.ones(2), "hidden")
+    Array([1., 1.], dtype=float32)
+    """
+    return x
+
 
 def checkpoint(
     fun: Callable[P, R],

@@ -15,7 +15,7 @@ import numpy as np
 from tracejit import hints
 from tracejit.errors import ArgumentError, ShapeError
 from tracejit.frontend import array as core
-from tracejit.frontend import promotion
+from tracejit.frontend import placement, promotion
 from tracejit.frontend.axes import axes_list, axis_number, integer, shape_tuple
 from tracejit.frontend.promotion import constant_of, reshaped, spread
 from tracejit.ops import layout
@@ -228,7 +228,7 @@ def concatenate(arrays: Any, axis: int | None = 0, dtype: Any = None) -> Any:
         )
     number = axis_number("concatenate", axis, xs[0].ndim)
     if len(xs) == 1:
-        return xs[0]
+        return placement.twin(xs[0])
     return core.apply(layout.concatenate, *xs, dimension=number)
 
 
@@ -272,7 +272,7 @@ def tile(A: Any, reps: Any) -> Any:
     counts = (1,) * (rank - len(counts)) + counts
     sizes = (1,) * (rank - a.ndim) + a.shape
     if all(c == 1 for c in counts):
-        return reshaped(a, sizes)
+        return placement.own(reshaped(a, sizes), a)
     pairs = [m for c, n in zip(counts, sizes, strict=True) for m in (c, n)]
     thin = reshaped(a, tuple(m for n in sizes for m in (1, n)))
     wide = promotion.broadcast_to(thin, tuple(pairs))

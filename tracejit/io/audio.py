@@ -24,7 +24,6 @@ from tracejit.hints import name as name_hint
 from tracejit.io.files import (
     dtype_of,
     held,
-    is_path,
     not_installed,
     reading,
     unreadable,
@@ -73,8 +72,6 @@ def read_audio(path: Any, dtype: Any = "float32", *, scale: bool = True) -> Audi
     wanted = _floating(what, dtype)
     wavfile = _wavfile(what)
     with reading(path, what) as file:
-        if not is_path(path) and hasattr(file, "seek"):
-            file.seek(0)
         with warnings.catch_warnings(record=True) as told:
             warnings.simplefilter("always")
             try:
@@ -85,7 +82,7 @@ def read_audio(path: Any, dtype: Any = "float32", *, scale: bool = True) -> Audi
         # other warnings are of chunks with titles and the like, which are no sound
         if "EOF" in str(warning.message):
             raise unreadable(what, path, warning.message)
-    samples = data.reshape(len(data), -1)
+    samples = data[:, None] if data.ndim == 1 else data
     return Audio(from_numpy(_scaled(samples, wanted) if scale else _native(samples)), int(rate))
 
 
@@ -148,8 +145,6 @@ def write_audio(path: Any, samples: Any, rate: int, format: str | None = None) -
             _write_24(file, stored, number)
         else:
             _wavfile(what).write(file, number, np.ascontiguousarray(stored))
-        if not is_path(path) and hasattr(file, "seek"):
-            file.seek(0)
 
 
 def _chosen(what: str, data: np.ndarray, format: str | None) -> str:

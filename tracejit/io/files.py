@@ -13,6 +13,7 @@ import os
 import secrets
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from io import BytesIO, TextIOBase
 from pathlib import Path
 from typing import IO, Any, NoReturn
 
@@ -55,18 +56,26 @@ def suffix(path: Any) -> str:
 
 def check_file(what: str, path: Any, method: str) -> None:
     """ArgumentError unless ``path`` is a path or has the method of a file object."""
-    if not is_path(path) and not hasattr(path, method):
+    if not is_path(path) and (not hasattr(path, method) or isinstance(path, TextIOBase)):
         raise ArgumentError(
             f"{what}: a path or a binary file object is needed, not {type(path).__name__}",
             at=here(),
         )
 
 
+def _seekable(file: Any) -> bool:
+    return hasattr(file, "seekable") and bool(file.seekable())
+
+
 @contextmanager
 def reading(path: Any, what: str) -> Iterator[IO[bytes]]:
-    """The file opened for reading; a file object is used as it is and stays open."""
+    """The file opened for reading; a file object is read from its start and stays open."""
     check_file(what, path, "read")
     if not is_path(path):
+        if not _seekable(path):  # a pipe: decoders go back and forth
+            yield BytesIO(path.read())
+            return
+        path.seek(0)
         yield path
         return
     try:
@@ -94,10 +103,20 @@ def _no_folder(what: str, path: Any) -> MissingFileError:
 
 @contextmanager
 def writing(path: Any, what: str) -> Iterator[IO[bytes]]:
-    """A file to write to, which takes its name when the block has ended without an error."""
+    """A file to write to, which takes its name when the block has ended without an error. A file
+    object gets new contents, and stays open at its start.
+    """
     check_file(what, path, "write")
     if not is_path(path):
-        yield path
+        # encoders go back to fill in lengths, and a failed one should leave nothing
+        made = BytesIO()
+        yield made
+        if _seekable(path):
+            path.seek(0)
+            path.truncate()
+        path.write(made.getbuffer())
+        if _seekable(path):
+            path.seek(0)
         return
     with replacing(path, what) as temporary, open(temporary, "xb") as file:
         yield file

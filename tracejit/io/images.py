@@ -276,8 +276,6 @@ def _decoded(
     pil = _pillow(what)
     _check_mode(what, pil, mode)
     with reading(path, what) as file:
-        if not is_path(path) and hasattr(file, "seek"):
-            file.seek(0)
         try:
             with pil.Image.open(file) as image:
                 image.load()
@@ -361,8 +359,6 @@ def _save(what: str, path: Any, image: Any, chosen: str, options: dict[str, Any]
                 at=here(),
                 notes=(" ".join(str(error).split()),),
             ) from None
-        if not is_path(path) and hasattr(file, "seek"):
-            file.seek(0)
 
 
 def _as_image(what: str, pil: Any, array: np.ndarray) -> Any:
@@ -432,8 +428,6 @@ def read_animation(path: Any, mode: str = "RGB", dtype: Any = None) -> Animation
     _check_mode(what, pil, mode)
     frames, durations = [], []
     with reading(path, what) as file:
-        if not is_path(path) and hasattr(file, "seek"):
-            file.seek(0)
         try:
             with pil.Image.open(file) as image:
                 for frame in pil.ImageSequence.Iterator(image):

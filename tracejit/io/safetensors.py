@@ -121,6 +121,8 @@ def _place(entry: Any, data: int) -> Place:
     shape, (start, stop) = tuple(entry["shape"]), entry["data_offsets"]
     if not all(type(n) is int and n >= 0 for n in (*shape, start, stop)):
         raise ValueError("shapes and offsets are whole numbers")
+    if not isinstance(entry["dtype"], str):
+        raise ValueError("dtypes are names")
     dtype = _DTYPES.get(entry["dtype"])
     if stop < start:
         raise ValueError("a tensor ends before it starts")

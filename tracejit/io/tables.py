@@ -18,7 +18,7 @@ import numpy as np
 from tracejit.errors import ArgumentError, DTypeError, FileError, ShapeError
 from tracejit.frontend.array import Array, from_numpy
 from tracejit.hints import name as name_hint
-from tracejit.io.files import dtype_of, held, is_path, reading, title, unreadable, writing
+from tracejit.io.files import dtype_of, held, reading, title, unreadable, writing
 from tracejit.source import here
 
 
@@ -45,11 +45,9 @@ def read_csv(
     """
     what = "io.read_csv"
     with reading(path, what) as file:
-        if not is_path(path) and hasattr(file, "seek"):
-            file.seek(0)
         raw = file.read()
     try:
-        text = raw if isinstance(raw, str) else raw.decode("utf-8-sig")
+        text = raw.decode("utf-8-sig")
         read = csv.reader(python_io.StringIO(text, newline=""), delimiter=delimiter)
         rows = [(read.line_num, row) for row in read if row]
     except (UnicodeDecodeError, csv.Error) as error:
@@ -149,5 +147,3 @@ def write_csv(path: Any, table: dict[str, Any], *, delimiter: str = ",") -> None
     out.writerows(zip(*([str(v) for v in column] for column in columns.values()), strict=True))
     with writing(path, what) as file:
         file.write(text.getvalue().encode())
-        if not is_path(path) and hasattr(file, "seek"):
-            file.seek(0)

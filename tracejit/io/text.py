@@ -339,15 +339,18 @@ def load_vocabulary(path: Any) -> Vocabulary:
     if not isinstance(state, dict) or state.get("format") != "tracejit vocabulary 1":
         raise FileError(f"{what}: {title(path)} is not a vocabulary", at=here())
     try:
+        tokens, level = state["tokens"], state["level"]
+        if level not in _LEVELS or not all(isinstance(token, str) for token in tokens):
+            raise TypeError("level or tokens")
         return Vocabulary(
-            state["tokens"],
-            state["level"],
+            tokens,
+            level,
             state["specials"],
             lowercase=state["lowercase"],
             pattern=state["pattern"],
         )
     except (KeyError, TypeError, AttributeError, re.error) as error:
-        raise unreadable(what, path, f"no valid entry: {error}") from None
+        raise unreadable(what, path, f"a wrong or missing entry: {error}") from None
 
 
 def _split(text: str, level: str, pattern: re.Pattern[str], lowercase: bool) -> list[str]:

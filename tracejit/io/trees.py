@@ -156,8 +156,6 @@ def save(
                 arrays[name] = np.stack([parts.real, parts.imag], -1)
             note = {"tree": structure, "complex128": wide}
             safetensors.write(file, arrays, {**noted, _NOTE: json.dumps(note)})
-        if not is_path(path) and hasattr(file, "seek"):
-            file.seek(0)
 
 
 def _format(what: str, path: Any, format: str | None) -> str:
@@ -260,8 +258,6 @@ def load(path: Any, like: Any = None, *, format: str | None = None, mmap: bool =
 def _opened(what: str, path: Any, format: str | None) -> Iterator[tuple[str, Any]]:
     """The format of a file, by its first bytes where no name says it, and the open file."""
     with reading(path, what) as file:
-        if not is_path(path) and hasattr(file, "seek"):
-            file.seek(0)
         if format is None and suffix(path) not in _FORMATS:
             start = file.read(4)
             file.seek(0)

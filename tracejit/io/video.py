@@ -235,14 +235,14 @@ def write_video(
                 _by_ffmpeg(imageio, temporary, taken, rate, codec, options)
             else:
                 _by_pyav(imageio, temporary, taken, rate, codec, options)
-            if not os.path.exists(temporary):
+            if not failed and not os.path.exists(temporary):
                 raise OSError("ffmpeg wrote nothing")
         except (OSError, RuntimeError, ValueError, KeyError, TypeError) as error:
-            if failed:
-                raise failed[0] from None
             raise ArgumentError(
                 f"{what}: ffmpeg cannot write {title(path)}", at=here(), notes=(last_words(error),)
             ) from None
+        if failed:
+            raise failed[0]
 
 
 def _noting(frames: Iterator[np.ndarray], failed: list[Exception]) -> Iterator[np.ndarray]:
@@ -250,8 +250,8 @@ def _noting(frames: Iterator[np.ndarray], failed: list[Exception]) -> Iterator[n
     try:
         yield from frames
     except Exception as error:
+        # the stream ends here: imageio would leave its ffmpeg running after an exception
         failed.append(error)
-        raise
 
 
 def _by_ffmpeg(

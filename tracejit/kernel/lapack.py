@@ -22,8 +22,9 @@ from tracejit.record import dataclass
 
 #: nanoseconds of work from which threads share a stack
 PARALLEL_TIME = 20_000
-#: nanoseconds that a call takes beside its arithmetic, and operations in one of them
-CALL_TIME, SPEED = 500, 2
+#: nanoseconds that a call takes beside its arithmetic, those of BLAS less, and operations in one of
+#: them
+CALL_TIME, BLAS_TIME, SPEED = 400, 150, 2
 #: rows and columns of a single matrix from which a routine gains by all threads: below, its parts
 #: that do not share work wait for each other. By measurements on two cores
 WHOLE = {
@@ -187,14 +188,15 @@ class _Plan:
 
     def large(self, name: str) -> bool:
         """Whether one call of the routine is worth all threads."""
-        if name == "trsm":
+        if name in ("trsm", "trsv"):
             return self.flops >= WHOLE_TRSM
         return min(self.x.shape[-2:]) >= WHOLE[name]
 
     def finish(
         self, routine: str, arguments: tuple[Argument, ...], threads: int, **more: Any
     ) -> LapackPlan:
-        time = self.batch * (CALL_TIME + self.flops / SPEED)
+        call = BLAS_TIME if routine[1:] in ("trsm", "trsv") else CALL_TIME
+        time = self.batch * (call + self.flops / SPEED)
         split = self.batch > 1 and threads > 1 and time >= PARALLEL_TIME
         each = PIECES if self.end <= SMALL_WORK else 1
         return LapackPlan(
@@ -260,13 +262,17 @@ def _trsm(p: _Plan) -> Written:
     rows, columns = p.x.shape[-2:]
     n = p.steps[1].shape[-1]
     p.flops = rows * columns * n
-    way = "N" if not p.params["transpose_a"] else "C" if p.params["conjugate_a"] else "T"
-    letters = (
-        Char("R" if p.params["left_side"] else "L"),
-        Char("U" if p.params["lower"] else "L"),
-        Char(way),
-        Char("U" if p.params["unit_diagonal"] else "N"),
-    )
+    left, transposed = p.params["left_side"], p.params["transpose_a"]
+    adjoint = transposed and p.params["conjugate_a"]
+    part = Char("U" if p.params["lower"] else "L")
+    unit = Char("U" if p.params["unit_diagonal"] else "N")
+    if p.x.size == p.batch * n and not (adjoint and left and p.complex):
+        # a vector lies alike in both orders; from the right, its equation is the transposed one
+        way = "C" if adjoint else "T" if transposed != left else "N"
+        arguments = (part, Char(way), unit, Int(n), Buffer(1), Int(n), Buffer(0), Int(1))
+        return "trsv", arguments, {}
+    way = "C" if adjoint else "T" if transposed else "N"
+    letters = (Char("R" if left else "L"), part, Char(way), unit)
     matrices = (Buffer(1), Int(n), Buffer(0), Int(columns))
     return "trsm", (*letters, Int(columns), Int(rows), One(), *matrices), {}
 

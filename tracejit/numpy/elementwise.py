@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from tracejit.errors import ArgumentError, DTypeError
-from tracejit.frontend import creation, ordering, promotion, reductions, shaping
+from tracejit.frontend import creation, ordering, placement, promotion, reductions, shaping
 from tracejit.frontend import elementwise as ew
 from tracejit.frontend.array import as_array
 from tracejit.frontend.promotion import convert, filled, to_inexact
@@ -217,7 +217,7 @@ def nan_to_num(
             nan_to_num(ew.imag(x), copy, nan, posinf, neginf),
         )
     if kind(x.dtype) in "biu":
-        return x
+        return placement.twin(x)
     largest = float(np.finfo(np.float32).max) if x.dtype.itemsize == 4 else None
     if largest is None:
         largest = (

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from tracejit.errors import ArgumentError, OutOfBoundsError, ShapeError
-from tracejit.frontend import creation, indexing, promotion, reductions, shaping
+from tracejit.frontend import creation, indexing, placement, promotion, reductions, shaping
 from tracejit.frontend import elementwise as ew
 from tracejit.frontend import ordering as order_of
 from tracejit.frontend.array import Array, as_array
@@ -289,12 +289,12 @@ def roll(a: Any, shift: Any, axis: Any = None) -> Any:
     >>> jnp.roll(jnp.arange(4), 1)
     Array([3, 0, 1, 2])
     """
-    a = as_array(a)
+    a = given = as_array(a)
     if axis is None:
         return reshaped(roll(shaping.ravel(a), shift, 0), a.shape)
     # an axis may be named more than once, each time with a shift of its own
-    given = axis if isinstance(axis, tuple | list) else (axis,)
-    axes = tuple(axis_number("roll", k, a.ndim) for k in given)
+    named = axis if isinstance(axis, tuple | list) else (axis,)
+    axes = tuple(axis_number("roll", k, a.ndim) for k in named)
     shift = tuple(shift) if isinstance(shift, tuple | list) else shift
     if isinstance(shift, Array) and (shift._data is None or shift._trace is not None):
         return _roll_traced(a, shift, axes)
@@ -308,7 +308,7 @@ def roll(a: Any, shift: Any, axis: Any = None) -> Any:
         if n and s % n:
             s %= n
             a = concatenate([cut(a, number, n - s, n), cut(a, number, 0, n - s)], number)
-    return a
+    return placement.own(a, given)
 
 
 def _roll_traced(a: Any, shift: Any, axes: tuple[int, ...]) -> Any:

@@ -21,7 +21,7 @@ from tracejit.errors import (
     OutOfBoundsError,
     ShapeError,
 )
-from tracejit.frontend import creation, methods, promotion, shaping
+from tracejit.frontend import creation, methods, placement, promotion, shaping
 from tracejit.frontend import elementwise as ew
 from tracejit.frontend.array import Array, as_array
 from tracejit.frontend.axes import by_numpy, integer, shape_tuple
@@ -197,7 +197,8 @@ def meshgrid(
     found = []
     for k, x in enumerate(xs):
         thin = reshaped(x, tuple(x.size if d == place[k] else 1 for d in range(rank)))
-        found.append(thin if sparse else promotion.broadcast_to(thin, tuple(shape)))
+        wide = thin if sparse else promotion.broadcast_to(thin, tuple(shape))
+        found.append(placement.own(wide, xi[k]))
     return tuple(found)
 
 

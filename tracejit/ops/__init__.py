@@ -39,6 +39,8 @@ from tracejit.ops import (
     parts,
     powers,
     random_bits,
+    raw_fft,
+    raw_solver,
     reduce,
     sort,
     special,
@@ -65,6 +67,7 @@ MODULES += (callback, collective, dynamic, indexing, cumulative, sort, window, r
 MODULES += (special_beta, special_logs, special_more, special_slopes)
 
 MODULES += (linalg, linalg_solve, linalg_spectral, linalg_scalars, lapack)
+MODULES += (raw_fft, raw_solver)
 
 
 def collect(modules: tuple[ModuleType, ...]) -> dict[str, Primitive]:

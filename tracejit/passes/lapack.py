@@ -151,7 +151,7 @@ class _Writer:
 
     def slogdet(self, a: Any) -> Any:
         factors, pivots, _ = lapack.lapack_getrf(self.swapped(a))
-        d = m.diagonal(factors)
+        d = _diagonal(factors)
         axis = d.type.ndim - 1
         place = layout.iota(dtype=pivots.type.dtype, shape=pivots.type.shape, dimension=axis)
         moved = logic.ne(pivots, place)
@@ -163,7 +163,7 @@ class _Writer:
             signs = arith.mul(arith.div(d, m.like(ones, d)), turned)
         else:
             signs = arith.mul(_select(logic.lt(d, full_like(d, 0)), d, -1, 1), turned)
-        sign = reduce.reduce_prod(signs, axes=(axis,))
+        sign = _product(signs)
         logarithm = reduce_sum(math.log(modulus), axes=(axis,))
         singular = reduce.reduce_or(zero, axes=(axis,))
         return (
@@ -209,6 +209,39 @@ class _Writer:
         inverse = arith.div(full_like(values, 1), safe)
         inverse = logic.select(large, inverse, full_like(values, 0))
         return m.matmul(m.times_columns(v, inverse), m.adjoint(u))
+
+
+def _diagonal(x: Any) -> Any:
+    """The diagonals of square matrices, read as they lie: every (n + 1)-th element."""
+    *stack, n, _ = x.type.shape
+    flat = layout.reshape(x, new_sizes=(*stack, n * n))
+    zeros, ones = (0,) * len(stack), (1,) * len(stack)
+    return layout.slice_(flat, start=(*zeros, 0), limit=(*stack, n * n), strides=(*ones, n + 1))
+
+
+def _product(x: Any) -> Any:
+    """The product along the last axis; complex numbers, which kernels do not fold, half of them
+    with the other half.
+    """
+    axis = x.type.ndim - 1
+    if kind(x.type.dtype) != "c":
+        return reduce.reduce_prod(x, axes=(axis,))
+    stack = x.type.shape[:-1]
+    while (n := x.type.shape[-1]) > 1:
+        half = n // 2
+        first, second, rest = (
+            _part(x, low, high) for low, high in ((0, half), (half, 2 * half), (2 * half, n))
+        )
+        both = arith.mul(first, second)
+        x = layout.concatenate(both, rest, dimension=axis) if n % 2 else both
+    return layout.reshape(x, new_sizes=stack)
+
+
+def _part(x: Any, low: int, high: int) -> Any:
+    """Elements of the last axis."""
+    stack = x.type.shape[:-1]
+    zeros, ones = (0,) * len(stack), (1,) * len(stack)
+    return layout.slice_(x, start=(*zeros, low), limit=(*stack, high), strides=(*ones, 1))
 
 
 def _swaps(node: Node) -> bool:

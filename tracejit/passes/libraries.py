@@ -19,6 +19,8 @@ from tracejit.passes.dead import drop_dead
 from tracejit.passes.epilogue import fuse_epilogues, narrow_products
 from tracejit.passes.pipeline import PREPARE, REDUCE, Pass
 from tracejit.passes.simplify import simplify
+from tracejit.passes.solver import call_solvers
+from tracejit.passes.spectra import call_transforms
 
 Takes = Callable[[Node], bool]
 
@@ -46,11 +48,19 @@ def for_libraries(
     def find_convolutions(graph: Graph) -> Graph:
         return with_convolutions(graph, takes, features_last)
 
+    def find_transforms(graph: Graph) -> Graph:
+        return call_transforms(graph, takes)
+
+    def find_solvers(graph: Graph) -> Graph:
+        return call_solvers(graph, takes)
+
     def find_epilogues(graph: Graph) -> Graph:
         return fuse_epilogues(graph, takes)
 
     return (
         *REDUCE,
+        find_transforms,  # after the rules, which see more in one node than in several
+        find_solvers,
         find_attention,  # after the rules, which bring softmax and its gradient to fewer forms
         find_convolutions,
         simplify,  # the transposes around both meet others

@@ -55,7 +55,10 @@ OPTIMISE: tuple[Pass, ...] = (
 )
 
 #: those of ``libraries.py``, for GPUs
-FOR_LIBRARIES = ("find_attention", "find_convolutions", "narrow_products", "find_epilogues")
+FOR_LIBRARIES = (
+    *("find_transforms", "find_solvers", "find_attention", "find_convolutions"),
+    *("narrow_products", "find_epilogues"),
+)
 
 #: passes made of named parts that ``off`` may name one by one
 HAS_PARTS: frozenset[Pass] = frozenset((simplify, call_lapack))

@@ -18,7 +18,7 @@ from typing import Any
 from tracejit.ir.build import Builder, building, full_like
 from tracejit.ir.graph import Atom, Graph, Node, Value, walk_nodes
 from tracejit.ir.types import DTYPES, TensorType, kind
-from tracejit.ops import arith, lapack, layout, logic, parts, reduce
+from tracejit.ops import arith, lapack, logic, parts, reduce
 from tracejit.ops import linalg_parts as m
 from tracejit.ops import raw_solver as raw
 from tracejit.ops.broadcast import broadcast_in_dim, reduce_sum
@@ -37,7 +37,7 @@ SMALL = 32
 ROWS_EACH = 128
 
 
-def find_solvers(graph: Graph, takes: Takes) -> Graph:
+def call_solvers(graph: Graph, takes: Takes) -> Graph:
     """``graph`` with its linear algebra, that of inner graphs too, in calls of libraries."""
     if not takes(_probe()):
         return graph
@@ -119,7 +119,7 @@ def _potrf(a: Any) -> Any:
     on = logic.select(m.inside(a.type.shape, logic.eq, 0), found, full_like(found, 0))
     # a sum of positive numbers, or nan: libraries need not call that a failure
     total = reduce_sum(m.real(on), axes=(rank - 2, rank - 1))
-    bad = logic.or_(_failed(info), logic.ne(total, total))
+    bad = logic.or_(_failed(info), logic.is_nan(total))
     return _nan_where(bad, logic.select(below, found, full_like(found, 0)))
 
 

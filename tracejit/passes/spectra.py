@@ -35,7 +35,7 @@ Ints = tuple[int, ...]
 FORWARD = ("fft", "rfft")
 
 
-def find_transforms(graph: Graph, takes: Takes) -> Graph:
+def call_transforms(graph: Graph, takes: Takes) -> Graph:
     """``graph`` with its transforms, those of inner graphs too, in calls of a library."""
     if not any(node.prim in (fft.fft, fft.dct) for node in walk_nodes(graph)):
         return graph

@@ -18,8 +18,9 @@ from tracejit.record import dataclass
 from tracejit.runtime.blas import bundled, capsules, forms
 
 #: the real routines, without their letter, and the complex ones
-_REAL = ("potrf", "getrf", "geqrf", "orgqr", "gesdd", "syevd", "geev", "trsm")
-_COMPLEX = ("potrf", "getrf", "geqrf", "ungqr", "gesdd", "heevd", "geev", "trsm")
+_REAL = ("potrf", "getrf", "geqrf", "orgqr", "gesdd", "syevd", "geev", "trsm", "trsv")
+_COMPLEX = ("potrf", "getrf", "geqrf", "ungqr", "gesdd", "heevd", "geev", "trsm", "trsv")
+_BLAS = ("trsm", "trsv")
 ROUTINES = (
     *(letter + name for letter in "sd" for name in _REAL),
     *(letter + name for letter in "cz" for name in _COMPLEX),
@@ -57,8 +58,8 @@ def _scipys() -> Lapack | None:
         return None
     try:
         found = {
-            **capsules("linalg/cython_lapack", [n for n in ROUTINES if not n.endswith("trsm")]),
-            **capsules("linalg/cython_blas", [n for n in ROUTINES if n.endswith("trsm")]),
+            **capsules("linalg/cython_lapack", [n for n in ROUTINES if n[1:] not in _BLAS]),
+            **capsules("linalg/cython_blas", [n for n in ROUTINES if n[1:] in _BLAS]),
         }
     except (ImportError, KeyError):
         return None

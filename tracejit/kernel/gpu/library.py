@@ -207,8 +207,8 @@ class SolverSpec:
         return self.routine == "trsm"
 
 
-#: routine -> its operands. ``a`` is overwritten everywhere but in trsm, ``info`` has an i32 for each
-#: matrix: 0 where all went well.
+#: routine -> its operands. ``a`` is overwritten everywhere but in trsm, ``info`` has an i32 for
+#: each matrix: 0 where all went well.
 #:   potrf   the upper triangle of Hermitian a becomes U of a = U^H U; below it, a stays
 #:   getrf   L and U of P a = L U; pivots from 1: i64, or i32 where options are ("batched",)
 #:   geqrf   R and the reflectors of a = Q R; taus: min(m, n) of them

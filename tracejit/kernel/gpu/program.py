@@ -118,7 +118,9 @@ class _Lowering:
     def library(self, run: Run, target: GpuTarget) -> Call:
         """A library's call, or a kernel of ours where no library has it."""
         node = run.group.node
-        slot = dict(zip(run.group.inputs, run.reads, strict=True))
+        slot = dict(zip(run.group.reads, run.reads, strict=True))
+        if run.group.updates:  # it is in the result's memory already
+            slot.setdefault(run.group.inputs[0], run.writes[0])
         operands = tuple(slot[x] for x in node.inputs if isinstance(x, Value))
         slots = (*operands, *run.writes)
         found = spec_of(node, target.compute)
@@ -127,7 +129,8 @@ class _Lowering:
             spec, order = found
             return self.library_call(spec, tuple(slots[k] for k in order), workspace, run)
         if node.prim not in (dot_general, conv_general_dilated):  # only libraries know the others
-            return HostCall(node, run.group.inputs, run.reads, run.writes)
+            inputs = tuple(x for x in node.inputs if isinstance(x, Value))
+            return HostCall(node, inputs, operands, run.writes)
         (lhs, rhs), out = (x.type for x in node.inputs), node.outputs[0].type
         key = (node.prim, lhs, rhs, out, params_key(node.params))
         if key not in self.known:
@@ -144,13 +147,14 @@ class _Lowering:
         more = [types[slot] for slot in odd] + ([_bytes(workspace)] if workspace else [])
         own = self.scratch.slots(tuple(more)) if more else ()
         place = dict(zip(odd, own, strict=False))
+        updated = run.writes[0] if run.group.updates else None
         copies = [(place[slot], slot, types[slot].nbytes) for slot in odd]
         return LibraryCall(
             spec,
             tuple(place.get(slot, slot) for slot in slots),
             own[-1] if workspace else None,
             run.group.node.at,
-            tuple(copy for copy in copies if copy[1] not in run.writes),
+            tuple(copy for copy in copies if copy[1] not in run.writes or copy[1] == updated),
             tuple((slot, mine, n) for mine, slot, n in copies if slot in run.writes),
         )
 

@@ -11,6 +11,8 @@ from tracejit.ops.fused_conv import fused_conv
 
 #: what passes write only where a library has it
 FUSED = frozenset((fused_matmul, fused_conv, fused_attention, fused_attention_grad))
+#: the same, for all records of a library
+CALLS = ("fft", "solver")
 
 
 class _Ability:
@@ -21,7 +23,7 @@ class _Ability:
     stencils = False
 
     def __call__(self, node: Node) -> bool:
-        return node.prim in FUSED or has_rule(node) or cuda.can_fuse(node)
+        return node.prim in FUSED or node.prim.library in CALLS or has_rule(node) or cuda.can_fuse(node)
 
     def lowers(self, node: Node) -> bool:
         """Whether a node gets kernels of its own though it has an element rule."""

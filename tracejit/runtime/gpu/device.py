@@ -54,9 +54,12 @@ class Memory:
 
 
 class LibraryPlan(ABC):
-    """A library call made ready. ``workspace``: bytes it needs while it runs."""
+    """A library call made ready. ``workspace``: bytes it needs while it runs. ``recorded``: whether
+    it can be part of a recording.
+    """
 
     workspace: int = 0
+    recorded: bool = True
 
     @abstractmethod
     def run(self, addresses: Sequence[int], workspace: int) -> None:

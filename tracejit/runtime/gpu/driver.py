@@ -3,9 +3,10 @@
     driver = Driver(program, device, functions, libraries, flags)
     driver.run(table)                  table[slot]: the address of each slot
 
-Steps that need no answer from the device are a *segment*. A segment that runs a second time on the
-same addresses is recorded (a CUDA graph) and replayed from then on, its loops unrolled. Between
-segments the host reads what decides: the condition of a loop, the index of a branch.
+Steps that need no answer from the device, and that it can record, are a *segment*. A segment that
+runs a second time on the same addresses is recorded (a CUDA graph) and replayed from then on, its
+loops unrolled. Between segments the host reads what decides: the condition of a loop, the index of
+a branch.
 """
 
 from __future__ import annotations
@@ -153,6 +154,8 @@ class Driver:
             case Run():
                 call = self.call_of[id(step)]
                 if isinstance(call, HostCall):
+                    return MOST + 1
+                if isinstance(call, LibraryCall) and not self.libraries[call.spec].recorded:
                     return MOST + 1
                 if isinstance(call, MergedCall):
                     return 0

@@ -19,11 +19,20 @@ import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
 from tracejit.ir.types import DTYPES
-from tracejit.kernel.gpu.library import AttentionSpec, ConvSpec, GemmSpec, Ints, Spec
+from tracejit.kernel.gpu.library import (
+    AttentionSpec,
+    ConvSpec,
+    FftSpec,
+    GemmSpec,
+    Ints,
+    SolverSpec,
+    Spec,
+)
 from tracejit.ops.dot import Matmul, MatrixView
 from tracejit.ops.fused import gelu, gelu_slope
 from tracejit.record import dataclass
 from tracejit.runtime.gpu.device import LibraryPlan
+from tracejit.runtime.gpu.host_solver import solver_plan
 
 Arrays = dict[str, np.ndarray]
 #: puts work on the device's stream
@@ -105,6 +114,8 @@ def host_plan(spec: Spec, put: Put, within: Within) -> LibraryPlan | None:
     """A plan for ``spec``; None for a product of operands that are no matrices in memory, and for
     attention on other dtypes than f16 and bf16.
     """
+    if isinstance(spec, FftSpec | SolverSpec):
+        return solver_plan(spec, put, within)
     if isinstance(spec, GemmSpec):
         operands = _gemm_operands(spec)
         return None if operands is None else HostPlan(spec, operands, _gemm, put, within)
