@@ -124,8 +124,6 @@ def test_page_shows_the_program(name: str, request: pytest.FixtureRequest) -> No
     text = page.read_text(encoding="utf-8")
     (shown,) = PROGRAM.finditer(text)
     if request.config.getoption("--update-golden"):
-        page.write_text(
-            text[: shown.start(1)] + program + text[shown.end(1) :], encoding="utf-8"
-        )
+        page.write_text(text[: shown.start(1)] + program + text[shown.end(1) :], encoding="utf-8")
     else:
         assert shown.group(1) == program, f"pytest --update-golden writes {page.name}"

@@ -81,8 +81,10 @@ def run():
     print(f"{int(taken)} steps taken, {int(refused)} refused")
 
     start = [0, 0, 30 * np.cos(angle), 30 * np.sin(angle)]
-    field = lambda t, y: np.append(  # noqa: E731
-        y[2:], np.array([0, -GRAVITY]) - DRAG * np.hypot(y[2], y[3]) * y[2:]
+    field = (
+        lambda t, y: np.append(  # noqa: E731
+            y[2:], np.array([0, -GRAVITY]) - DRAG * np.hypot(y[2], y[3]) * y[2:]
+        )
     )
     exact = solve_ivp(field, (0, 2), start, rtol=1e-12, atol=1e-12).y[:, -1]
     difference = float(np.abs(np.asarray(state) - exact).max())

@@ -70,7 +70,9 @@ def main(small=False):
         ("planets", planets(), 2 if small else 50),
     ):
         positions, velocities, masses, period = system
-        path = simulate(positions, velocities, masses, np.float64(period / steps), periods * steps, 50)
+        path = simulate(
+            positions, velocities, masses, np.float64(period / steps), periods * steps, 50
+        )
         energies = tj.vmap(energy, in_axes=(0, 0, None))(*path, masses)
         start = energy(positions, velocities, masses)
         drift = float(jnp.max(jnp.abs(energies / start - 1)))

@@ -10,6 +10,7 @@ import inspect
 import pkgutil
 import re
 import sys
+import typing
 from types import ModuleType
 from typing import Any
 
@@ -115,6 +116,8 @@ def _kind(value: Any) -> str:
         return "Modules"
     if isinstance(value, type):
         return "Classes"
+    if typing.get_origin(value) is not None:  # the name of a type, for annotations
+        return "Values"
     return "Functions" if callable(value) and not _is_dtype(value) else "Values"
 
 
@@ -150,6 +153,10 @@ def _entry(path: str, member: str, value: Any, level: str = "###") -> str:
             parts.append(_entry(f"{path}.{inner}", f"{member}.{inner}", function, "####"))
         return "\n".join(parts)
     parts.append(f"```python\n{signature(member, value)}\n```\n")
+    home = getattr(value, "__module__", None) or ""
+    if not home.startswith("tracejit") and home.partition(".")[0] in ("numpy", "optree"):
+        parts.append(f"{summary(value.__doc__)}\n\nThis is `{home}.{value.__name__}`.\n")
+        return "\n".join(parts)
     parts.append(markdown(value.__doc__))
     if isinstance(value, type):
         parts.append(_methods(path, value))
