@@ -50,7 +50,7 @@ def test_links_and_anchors_exist(pages: Path) -> None:
                 continue
             file, _, anchor = target.partition("#")
             place = (path.parent / file).resolve() if file else path
-            if not place.exists() or (anchor and anchor not in ids[place]):
+            if not place.is_file() or (anchor and anchor not in ids[place]):
                 broken.append(f"{path.relative_to(pages)}: {target}")
     assert not broken
 

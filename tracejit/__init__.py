@@ -39,6 +39,7 @@ from tracejit.api import devices as devices
 from tracejit.api import disable_jit as disable_jit
 from tracejit.api import ds as ds
 from tracejit.api import effects_barrier as effects_barrier
+from tracejit.api import enable_x64 as enable_x64
 from tracejit.api import ensure_compile_time_eval as ensure_compile_time_eval
 from tracejit.api import eval_shape as eval_shape
 from tracejit.api import float0 as float0
@@ -52,6 +53,7 @@ from tracejit.api import jit as jit
 from tracejit.api import jvp as jvp
 from tracejit.api import linear_transpose as linear_transpose
 from tracejit.api import linearize as linearize
+from tracejit.api import local_device_count as local_device_count
 from tracejit.api import local_devices as local_devices
 from tracejit.api import log_compiles as log_compiles
 from tracejit.api import make_graph as make_graph
@@ -60,9 +62,14 @@ from tracejit.api import named_call as named_call
 from tracejit.api import named_scope as named_scope
 from tracejit.api import no_execution as no_execution
 from tracejit.api import print_environment_info as print_environment_info
+from tracejit.api import process_count as process_count
+from tracejit.api import process_index as process_index
+from tracejit.api import process_indices as process_indices
 from tracejit.api import progress as progress
 from tracejit.api import pure_callback as pure_callback
 from tracejit.api import remat as remat
+from tracejit.api import transfer_guard as transfer_guard
+from tracejit.api import typeof as typeof
 from tracejit.api import value_and_grad as value_and_grad
 from tracejit.api import vjp as vjp
 from tracejit.api import vmap as vmap
@@ -74,9 +81,9 @@ __version__ = "0.1.0"
 
 #: modules that ``tj.name`` loads when they are first used
 _MODULES = (
-    *("custom_derivatives", "debug", "extend", "fft", "flatten_util", "image", "io", "lax"),
-    *("linalg", "nn", "numpy", "ops", "optim", "random", "scipy", "test_util", "testing"),
-    *("tree", "tree_util"),
+    *("ad_checkpoint", "custom_derivatives", "debug", "dtypes", "extend", "fft", "flatten_util"),
+    *("image", "io", "lax", "linalg", "nn", "numpy", "ops", "optim", "random", "scipy"),
+    *("test_util", "testing", "tree", "tree_util", "typing"),
 )
 
 

@@ -20,11 +20,13 @@ from tracejit.frontend.contexts import (
     debug_nans,
     default_matmul_precision,
     disable_jit,
+    enable_x64,
     ensure_compile_time_eval,
     log_compiles,
     named_call,
     named_scope,
     no_execution,
+    transfer_guard,
 )
 from tracejit.frontend.custom import (
     closure_convert,
@@ -47,14 +49,18 @@ from tracejit.frontend.devices import (
     default_device,
     device_count,
     devices,
+    local_device_count,
     local_devices,
+    process_count,
+    process_index,
+    process_indices,
 )
 from tracejit.frontend.dispatch import ALL_JITTED, Jitted, jit
 from tracejit.frontend.jacobians import hessian, jacfwd, jacobian, jacrev
 from tracejit.frontend.on_device import clear_programs
 from tracejit.frontend.progress import progress
 from tracejit.frontend.remat import checkpoint, checkpoint_policies
-from tracejit.frontend.shapes import ShapeDtypeStruct, eval_shape
+from tracejit.frontend.shapes import ShapeDtypeStruct, eval_shape, typeof
 from tracejit.frontend.trace import current_trace
 from tracejit.frontend.transposes import fwd_and_bwd, linear_transpose, make_jaxpr
 from tracejit.frontend.vectorize import vmap
@@ -205,6 +211,7 @@ __all__ = [
     "disable_jit",
     "ds",
     "effects_barrier",
+    "enable_x64",
     "ensure_compile_time_eval",
     "eval_shape",
     "float0",
@@ -218,6 +225,7 @@ __all__ = [
     "jvp",
     "linear_transpose",
     "linearize",
+    "local_device_count",
     "local_devices",
     "log_compiles",
     "make_graph",
@@ -226,9 +234,14 @@ __all__ = [
     "named_scope",
     "no_execution",
     "print_environment_info",
+    "process_count",
+    "process_index",
+    "process_indices",
     "progress",
     "pure_callback",
     "remat",
+    "transfer_guard",
+    "typeof",
     "value_and_grad",
     "vjp",
     "vmap",

@@ -46,13 +46,14 @@ class Settings:
     dump: str | None = None  # folder that receives every stage as a file
     check: int = 0  # 1: verify after every pass; 2: replay every pass on the real inputs too
     off: tuple[str, ...] = ()  # passes and rules that are skipped
-    backend: str = "llvm"
+    backend: str = "llvm"  # which printer writes the kernels; "numpy" runs without kernels
     cache: str | None = None  # folder of compiled kernels
     cache_limit: int = 512 << 20  # bytes of compiled kernels that are kept there
     tiers: bool = True  # kernels are compiled quickly first and well behind the caller's back
     time: bool = False  # print how long each stage took
     threads: int = 1  # of our kernels and of BLAS
-    mode: str = "default"
+    mode: str = "default"  # fast_compile: no fusion; debug: replays every pass on the inputs
+    # dtypes of new arrays and of Python numbers
     default_float: np.dtype = field(default_factory=lambda: np.dtype(np.float32))
     default_int: np.dtype = field(default_factory=lambda: np.dtype(np.int64))
     const_limit: int = 1 << 20  # constants up to this many bytes are folded
@@ -227,6 +228,44 @@ _FROM_JAX: dict[str, tuple[str, Callable[[Any], Any]]] = {
     "jax_platform_name": ("default_device", lambda name: name),
     "jax_default_matmul_precision": ("precision", lambda name: matmul_precision(name)),
 }
+#: settings of JAX that have no meaning here: they choose how XLA compiles, where it keeps programs,
+#: what is logged and how tracebacks look. ``config.update`` takes them and changes nothing.
+_OF_XLA = frozenset(
+    {
+        *("jax_array", "jax_compilation_cache_dir", "jax_compiler_enable_remat_pass"),
+        *(
+            "jax_cpu_enable_async_dispatch",
+            "jax_default_dtype_bits",
+            "jax_disable_most_optimizations",
+        ),
+        *("jax_enable_checks", "jax_enable_compilation_cache", "jax_enable_custom_prng"),
+        *("jax_explain_cache_misses", "jax_include_full_tracebacks_in_locations"),
+        *("jax_legacy_prng_key", "jax_logging_level", "jax_numpy_rank_promotion"),
+        *("jax_persistent_cache_enable_xla_caches", "jax_persistent_cache_min_compile_time_secs"),
+        *("jax_persistent_cache_min_entry_size_bytes", "jax_raise_persistent_cache_errors"),
+        *("jax_remat3", "jax_softmax_custom_jvp", "jax_traceback_filtering", "jax_transfer_guard"),
+        *("jax_threefry_partitionable", "jax_use_direct_linearize", "jax_log_checkpoint_residuals"),
+        *("jax_dump_ir_to", "jax_dump_ir_modes"),
+        *("xla_python_client_mem_fraction", "jax_captured_constants_warn_bytes"),
+    }
+)
+#: settings of JAX with the one value that is so here
+_FIXED: dict[str, tuple[Any, ...]] = {
+    "jax_default_prng_impl": ("threefry2x32",),
+    "jax_num_cpu_devices": (1, -1),
+    "jax_numpy_dtype_promotion": ("standard",),
+}
+#: what ``config.<name>`` is for JAX's names
+_AS_JAX: dict[str, Callable[[Settings], Any]] = {
+    "jax_enable_x64": lambda now: now.default_float == np.float64,
+    "x64_enabled": lambda now: now.default_float == np.float64,
+    "jax_platforms": lambda now: now.default_device.partition(":")[0],
+    "jax_platform_name": lambda now: now.default_device.partition(":")[0],
+    "jax_default_matmul_precision": lambda now: {"f32": None}.get(now.precision, "tensorfloat32"),
+    "jax_compilation_cache_dir": lambda now: now.cache,
+    "jax_enable_compilation_cache": lambda now: now.cache is not None,
+    "jax_threefry_partitionable": lambda now: True,
+}
 #: how JAX names what products of float32 round their operands to
 _EXACT = ("highest", "float32", "F32_F32_F32", None)
 _ROUNDED = (
@@ -341,13 +380,33 @@ class Config:
         """Set one knob for the process. A ``settings`` block that names it still overrides it.
 
         JAX's names work where there is such a knob: ``config.update("jax_debug_nans", True)``;
-        ``jax_enable_x64`` sets the default float.
+        ``jax_enable_x64`` sets the default float. Those about XLA's work change nothing.
         """
+        if name in _OF_XLA:
+            return
+        if name in _FIXED and value not in _FIXED[name]:
+            raise ArgumentError(
+                f"config: {name}={value!r} is not a legal value",
+                at=source.here(),
+                hint=f"it is always {_FIXED[name][0]!r}",
+            )
+        if name in _FIXED:
+            return
         if name in _FROM_JAX:
             name, read = _FROM_JAX[name]
             value = read(value)
         changed = replace(self._base, **{name: _validated(name, value)})
         object.__setattr__(self, "_base", _interned(changed))
+
+    def read(self, name: str) -> Any:
+        """``config.<name>`` of a name in a string."""
+        return getattr(self, name)
+
+    def config_with_absl(self) -> None:
+        """Command lines are not read: for programs that call it."""
+
+    def parse_flags_with_absl(self) -> None:
+        """Command lines are not read: for programs that call it."""
 
     def __setattr__(self, name: str, value: Any) -> None:
         self.update(name, value)
@@ -355,6 +414,12 @@ class Config:
     def __getattr__(self, name: str) -> Any:
         if name in _READ:
             return getattr(self.current(), name)
+        if name in _AS_JAX:
+            return _AS_JAX[name](self.current())
+        if name in _FROM_JAX:
+            return getattr(self.current(), _FROM_JAX[name][0])
+        if name in _FIXED:
+            return _FIXED[name][0]
         raise AttributeError(f"config has no setting {name!r}; {_suggest(name, _NAMES)}")
 
     def __dir__(self) -> list[str]:

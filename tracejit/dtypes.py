@@ -18,19 +18,11 @@ from tracejit.frontend.array import as_array
 from tracejit.frontend.derivatives import FLOAT0
 from tracejit.frontend.promotion import canonical
 from tracejit.ir.types import kind
-from tracejit.numpy.dtypes import finfo, iinfo, issubdtype
+from tracejit.numpy.dtypes import extended, finfo, iinfo, issubdtype, prng_key
 
 #: the dtype of tangents of integers, which have no data
 float0 = FLOAT0
 bfloat16 = ml_dtypes.bfloat16
-
-
-class extended(np.generic):  # noqa: N801 - JAX's name
-    """The kind of dtypes that NumPy does not have. There are none here: keys have uint32."""
-
-
-class prng_key(extended):  # noqa: N801 - JAX's name
-    """The dtype of new-style keys in JAX. Here keys are arrays of uint32, of no such dtype."""
 
 
 def canonicalize_dtype(dtype: Any, allow_extended_dtype: bool = False) -> np.dtype:

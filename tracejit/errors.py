@@ -73,7 +73,7 @@ def _unpickled(
     return cls(what, notes=notes, hint=hint)
 
 
-class ShapeError(TracejitError, ValueError):
+class ShapeError(TracejitError, ValueError, TypeError):
     """Shapes of operands do not fit an operation."""
 
 

@@ -59,7 +59,10 @@ def flight(angle, speed, tolerance=1e-8):
 def aim(height, speed):
     """The angle at which the ball is at ``height`` after two seconds: Newton's method."""
     angle = 0.5
-    miss = lambda angle: flight(angle, speed)[0][1] - height  # noqa: E731
+
+    def miss(angle):
+        return flight(angle, speed)[0][1] - height
+
     for _ in range(10):
         value, slope = tj.value_and_grad(miss)(angle)
         angle = angle - value / slope
@@ -81,11 +84,10 @@ def run():
     print(f"{int(taken)} steps taken, {int(refused)} refused")
 
     start = [0, 0, 30 * np.cos(angle), 30 * np.sin(angle)]
-    field = (
-        lambda t, y: np.append(  # noqa: E731
-            y[2:], np.array([0, -GRAVITY]) - DRAG * np.hypot(y[2], y[3]) * y[2:]
-        )
-    )
+
+    def field(t, y):  # for SciPy
+        return np.append(y[2:], [0, -GRAVITY] - DRAG * np.hypot(y[2], y[3]) * y[2:])
+
     exact = solve_ivp(field, (0, 2), start, rtol=1e-12, atol=1e-12).y[:, -1]
     difference = float(np.abs(np.asarray(state) - exact).max())
 

@@ -69,23 +69,28 @@ def split_rhat(draws):
     return jnp.sqrt(((count - 1) / count * within + between / count) / within)
 
 
+def curve(x):
+    return np.sin(2.5 * x)
+
+
 def main(small=False):
     chains, samples = (4, 500) if small else (8, 1000)
     rng = np.random.default_rng(0)
-    curve = lambda x: np.sin(2.5 * x)  # noqa: E731
     x = np.concatenate([rng.uniform(-2, -0.7, 25), rng.uniform(0.3, 1.5, 25)]).astype(np.float32)
     y = (curve(x) + NOISE * rng.standard_normal(50)).astype(np.float32)
 
     zeros = {name: jnp.zeros(HIDDEN) for name in ("in", "shift", "out")}
     flat, unravel = ravel_pytree({**zeros, "bias": jnp.zeros(())})  # HMC moves one long vector
-    log_density = lambda position: log_posterior(unravel(position), x, y)  # noqa: E731
+
+    def log_density(position):
+        return log_posterior(unravel(position), x, y)
 
     @tj.jit
     def run(key):
         key_start, key_chains = random.split(key)
         starts = random.normal(key_start, (chains, len(flat)))
-        one = lambda start, key: sample(log_density, start, key, samples)  # noqa: E731
-        return tj.vmap(one)(starts, random.split(key_chains, chains))
+        chain = tj.vmap(sample, in_axes=(None, 0, 0, None))
+        return chain(log_density, starts, random.split(key_chains, chains), samples)
 
     positions, accepted = run(random.key(0))
     kept = positions[:, samples // 3 :]  # the first third is on its way
@@ -97,11 +102,11 @@ def main(small=False):
     error = float(np.sqrt(np.mean((curves.mean((0, 1)) - curve(grid))[seen] ** 2)))
     print(f"accepted {float(accepted.mean()):.2f}, R-hat {rhat:.3f}, error {error:.3f}")
     if not small:
-        draw(x, y, np.asarray(grid), np.asarray(curves).reshape(-1, 120), curve)
+        draw(x, y, np.asarray(grid), np.asarray(curves).reshape(-1, 120))
     return {"accepted": float(accepted.mean()), "rhat": rhat, "error": error}
 
 
-def draw(x, y, grid, curves, curve):
+def draw(x, y, grid, curves):
     import matplotlib.pyplot as plt
 
     figure, panel = plt.subplots(figsize=(8, 4), layout="constrained")

@@ -58,7 +58,10 @@ def unrolled(params, x, steps=200):
 
 def init(key, inputs, hidden, dtype):
     keys = random.split(key, 4)
-    draw = lambda key, *shape: random.normal(key, shape, dtype)  # noqa: E731
+
+    def draw(key, *shape):
+        return random.normal(key, shape, dtype)
+
     return {
         "W": draw(keys[0], hidden, hidden) / math.sqrt(hidden),
         "U": 2 * draw(keys[1], hidden, inputs),

@@ -57,9 +57,12 @@ def train(params, x, y, steps):
     return params, float(value)
 
 
+def curve(x):
+    return np.sin(3 * x) + 0.5 * x
+
+
 def main(small=False):
     rng = np.random.default_rng(0)
-    curve = lambda x: np.sin(3 * x) + 0.5 * x  # noqa: E731
     x = np.sort(np.concatenate([rng.uniform(-3, 0.5, 40), rng.uniform(1.8, 3, 20)]))
     y = curve(x) + 0.2 * rng.standard_normal(60)
     params = {name: np.zeros(()) for name in ("length", "amplitude", "noise")}

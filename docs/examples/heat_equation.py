@@ -34,7 +34,10 @@ def check_mode(n, steps):
 def sources(n):
     """Two hot discs on a cold plate."""
     y, x = np.mgrid[:n, :n] / (n - 1)
-    disc = lambda cx, cy, r: (x - cx) ** 2 + (y - cy) ** 2 < r**2  # noqa: E731
+
+    def disc(cx, cy, radius):
+        return (x - cx) ** 2 + (y - cy) ** 2 < radius**2
+
     return (disc(0.35, 0.4, 0.12) | disc(0.7, 0.65, 0.08)).astype(np.float32)
 
 

@@ -61,7 +61,7 @@ def draw(whole, valley, limit):
         shade = np.log(np.asarray(times))
         panel.imshow(np.where(times == limit, np.nan, shade), cmap=colours)
         panel.set_axis_off()
-    figure.savefig("mandelbrot.png", dpi=80, facecolor="white")
+    figure.savefig("mandelbrot.png", dpi=56, facecolor="white")
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ CONTEXT, WIDTH, HEADS, LAYERS = 64, 96, 4, 2
 def read():
     """Source code as numbers, and the characters they stand for."""
     text = "".join(inspect.getsource(module) for module in (argparse, ast, inspect, textwrap))
+    text = text.replace("    ", "\t")
     alphabet = sorted(set(text))
     index = {c: k for k, c in enumerate(alphabet)}
     return np.array([index[c] for c in text], np.int32), alphabet
@@ -79,7 +80,7 @@ def loss(params, tokens):
 
 
 @functools.partial(tj.jit, static_argnums=3)
-def sample(params, key, prompt, length, temperature=0.6):
+def sample(params, key, prompt, length, temperature=0.5):
     """The prompt (CONTEXT,) moved on by ``length`` characters, which are returned."""
 
     def body(window, key):
@@ -91,7 +92,7 @@ def sample(params, key, prompt, length, temperature=0.6):
 
 
 def main(small=False):
-    batch, steps = (8, 120) if small else (16, 900)
+    batch, steps = (8, 120) if small else (16, 1400)
     text, alphabet = read()
     shares = np.bincount(text) / len(text)
     unigram = float(-np.sum(shares * np.log(shares)))
@@ -119,8 +120,8 @@ def main(small=False):
     print(f"loss {last:.3f}; frequencies alone: {unigram:.3f}")
     start = text[5000 : 5000 + CONTEXT]
     drawn = sample(params, random.key(1), start, 20 if small else 400)
-    print("".join(alphabet[k] for k in start), end="|")
-    print("".join(alphabet[k] for k in np.asarray(drawn)))
+    shown = "".join(alphabet[k] for k in start) + "|" + "".join(alphabet[k] for k in drawn)
+    print(shown.expandtabs(4))
     return {"loss": last, "unigram": unigram}
 
 

@@ -193,6 +193,8 @@ def signature(name: str, value: Any) -> str:
     kinds = inspect.Parameter
     previous: inspect.Parameter | None = None
     for parameter in found.parameters.values():
+        if parameter.name == "self":
+            continue
         if previous is not None and previous.kind == kinds.POSITIONAL_ONLY != parameter.kind:
             items.append("/")
         if parameter.kind == kinds.KEYWORD_ONLY and not any(item[0] == "*" for item in items):
@@ -201,7 +203,7 @@ def signature(name: str, value: Any) -> str:
         previous = parameter
     if previous is not None and previous.kind == kinds.POSITIONAL_ONLY:
         items.append("/")
-    result = _annotation(found.return_annotation)
+    result = "" if isinstance(value, type) else _annotation(found.return_annotation)
     ending = f") -> {result}" if result else ")"
     line = f"{name}({', '.join(items)}{ending}"
     if len(line) <= _WIDTH:

@@ -19,6 +19,7 @@ import tempfile
 from pathlib import Path
 
 from docs.site import api, reference
+from docs.site.docstrings import markdown
 
 DOCS = Path(__file__).parent.parent
 ROOT = DOCS.parent
@@ -37,9 +38,12 @@ def gather(target: Path) -> None:
             shutil.copyfile(path, place)
     _write(target / "index.md", _from_readme((ROOT / "README.md").read_text(encoding="utf-8")))
     shutil.copyfile(DOCS / "site" / "site.css", target / "site.css")
-    for path in sorted((DOCS / "examples").glob("*.py")):
-        if not path.stem.startswith("_") and not path.with_suffix(".md").exists():
+    examples = [p for p in sorted((DOCS / "examples").glob("*.py")) if p.stem[0] != "_"]
+    for path in examples:
+        if not path.with_suffix(".md").exists():
             _write(target / "examples" / f"{path.stem}.md", example_page(path))
+    if not (target / "examples" / "index.md").exists():
+        _write(target / "examples" / "index.md", gallery(examples))
     for name, text in api.pages().items():
         _write(target / name, text)
 
@@ -51,25 +55,40 @@ def _write(path: Path, text: str) -> None:
 
 def _from_readme(text: str) -> str:
     """The front page: links that lead into docs/ from the README lead beside it here."""
-    return re.sub(r"\]\(docs/", "](", text)
+    return re.sub(r"\]\(docs/", "](", text.replace("](docs/examples)", "](docs/examples/index.md)"))
 
 
 def example_page(path: Path) -> str:
     """The page of an example: its docstring, its pictures, its text."""
     source = path.read_text(encoding="utf-8")
-    tree = ast.parse(source)
-    said = ast.get_docstring(tree) or path.stem
-    code = "\n".join(source.splitlines()[tree.body[0].end_lineno :]).strip()
-    title, _, rest = said.partition("\n\n")
-    title = " ".join(title.split())
-    head, _, more = title.partition(": ")
-    parts = [f"# {head.rstrip('.')}\n"]
-    if more:
-        parts.append(f"{more[0].upper()}{more[1:]}\n")
-    parts.append(api.markdown(rest))
-    pictures = sorted((DOCS / "images" / "examples").glob(f"{path.stem}*"))
-    parts += [f"![{head}](../images/examples/{p.name})\n" for p in pictures if p.suffix in IMAGES]
+    code = "\n".join(source.splitlines()[ast.parse(source).body[0].end_lineno :]).strip()
+    title, subtitle, rest = _said(path)
+    parts = [f"# {title}\n", subtitle, markdown(rest), *_pictures(path, title)]
     parts.append(f"`docs/examples/{path.name}`:\n\n```python\n{code}\n```\n")
+    return "\n".join(parts)
+
+
+def _said(path: Path) -> tuple[str, str, str]:
+    """Title, subtitle and text of an example, from its docstring ``Title: subtitle.``"""
+    said = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or path.stem
+    first, _, rest = said.partition("\n\n")
+    title, _, more = " ".join(first.split()).partition(": ")
+    return title.rstrip("."), markdown(more[:1].upper() + more[1:]), rest
+
+
+def _pictures(path: Path, title: str) -> list[str]:
+    folder = DOCS / "images" / "examples"
+    found = [p for p in sorted(folder.glob(f"{path.stem}*")) if p.suffix in IMAGES]
+    return [f"![{title}](../images/examples/{picture.name})\n" for picture in found]
+
+
+def gallery(examples: list[Path]) -> str:
+    """All examples, each with what it says of itself and its first picture."""
+    parts = ["# Examples\n", "Each is one file, and runs in the tests at a small size.\n"]
+    for path in examples:
+        title, subtitle, rest = _said(path)
+        parts += [f"## [{title}]({path.stem}.md)\n", subtitle or markdown(rest)]
+        parts += _pictures(path, title)[:1]
     return "\n".join(parts)
 
 

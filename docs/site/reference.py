@@ -10,9 +10,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import re
-import tokenize
 from collections.abc import Callable
-from io import StringIO
 from typing import Any
 
 from docs.site.docstrings import cell, inline, markdown
@@ -231,12 +229,17 @@ def _legal(name: str) -> str:
 
 
 def _comments(text: str) -> dict[str, str]:
-    """The comments behind the fields of a class."""
+    """What is said of the fields of a class: behind them, or above those without a comment."""
     found: dict[str, str] = {}
-    for token in tokenize.generate_tokens(StringIO(text).readline):
-        if token.type == tokenize.COMMENT and ":" in token.line:
-            name = token.line.split(":")[0].strip()
-            found[name] = inline(token.string.lstrip("# "))
+    above = ""
+    for line in text.splitlines():
+        code, _, comment = line.partition("#")
+        name = re.match(r" +(\w+): ", code)
+        if name is None:
+            above = comment.strip()
+            continue
+        above = "" if comment else above
+        found[name.group(1)] = inline(comment.strip() or above)
     return found
 
 

@@ -113,6 +113,22 @@ def test_settings_change_between_calls() -> None:
     assert f.cache_size() == 5
 
 
+def test_debug_mode_knows_what_was_rounded() -> None:
+    """A product of float32 that is read as float64 is no more exact for that, and what cancels no
+    more than what it came from.
+    """
+    random = np.random.default_rng(0)
+    a, b = random.standard_normal((2, 5, 64)).astype(np.float32)
+    c = random.standard_normal((64, 5)) + 1j
+
+    def f(a, b, c):
+        rows = jnp.real(a) @ jnp.sum(b.T, axis=1, keepdims=True)
+        total = jnp.sum(a * 1000) - jnp.sum(a * 1000, axis=0).sum()
+        return (rows[:, 0] - c), total, (a @ b.T).astype("bfloat16")
+
+    jit(f, mode="debug")(a, b, c)
+
+
 def test_clear_cache_forgets_all() -> None:
     f = jit(lambda x: x + 1)
     assert float(often(f, 1.0)) == 2

@@ -272,3 +272,21 @@ def test_linear_algebra_of_derivatives() -> None:
         np.eye(4)
     )
     close(hvp, tj.hessian(lambda x: jnp.sum(jnp.sin(x) * x[::-1]))(x))
+
+
+def test_arguments_that_are_neither_mapped_nor_arrays_stay_what_they_are() -> None:
+    x = np.arange(3.0)
+
+    def sample(f: Any, x: Any, n: int, scale: float, options: dict[str, Any]) -> Any:
+        assert type(n) is int and type(scale) is float
+        return f(x) + jnp.zeros(n) * scale if options["add"] == "yes" else x
+
+    mapped = tj.vmap(sample, in_axes=(None, 0, None, None, None))
+    np.testing.assert_allclose(
+        mapped(jnp.sin, x, 2, 0.5, {"add": "yes"}), np.stack([np.sin(x)] * 2, 1)
+    )
+    # 0.1 meets float64 as it is, not rounded to float32 before
+    assert np.all(np.asarray(tj.vmap(lambda x, a: x * a, (0, None))(x, 0.1)) == x * 0.1)
+    assert tj.vmap(lambda a: a * 2, in_axes=None, axis_size=2)(1.5).shape == (2,)
+    with pytest.raises(ArgumentError, match="argument `f` of `sample` is not an array"):
+        tj.vmap(sample, in_axes=(0, 0, None, None, None))(jnp.sin, x, 2, 0.5, {})

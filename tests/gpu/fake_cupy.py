@@ -27,6 +27,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.gpu.fake_solver import Fake, fake_libraries
 from tracejit.errors import DeviceError
 from tracejit.errors import OutOfMemoryError as HostOutOfMemory
 from tracejit.frontend import on_device
@@ -260,6 +261,11 @@ class Cuda:
         self.allowed: dict[int, int] = {}
         self.pinned: set[int] = set()
         self.more_properties: dict[str, Any] = {}
+        #: cuFFT, cuSOLVER and cuBLAS
+        self.libraries: Fake | None = None
+
+    def recording(self) -> bool:
+        return any(stream.capturing is not None for stream in self.streams.values())
 
     # ---- failures ----
 
@@ -439,7 +445,7 @@ CUDA: list[Cuda] = []
 def fake_cuda(
     devices: int = 1, *, memory: int = 1 << 30, arch: int = 90, libraries: bool = True
 ) -> Iterator[Cuda]:
-    """CuPy is the one of this file inside. Without ``libraries`` cuBLASLt and cuDNN are missing."""
+    """CuPy is the one of this file inside. Without ``libraries`` all are missing."""
     cuda = Cuda(devices, memory, arch)
     CUDA.append(cuda)
     with pytest.MonkeyPatch.context() as patch:
@@ -452,7 +458,9 @@ def fake_cuda(
         patch.setattr(shared, "why_missing", missing.format)
         cupy_device._say_unused.cache_clear()
         try:
-            yield cuda
+            with fake_libraries(lambda stream, work: cuda.streams[stream].put(work)) as fake:
+                cuda.libraries, fake.recording = fake, cuda.recording
+                yield cuda
         finally:
             on_device.clear_programs()
             CUDA.pop()

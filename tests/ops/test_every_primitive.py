@@ -48,8 +48,8 @@ MISSING = (
     "fused_attention_grad batch",
     *(  # written after differentiation and batching, for CPUs
         f"lapack_{name} {rule}"
-        for name in "potrf getrf geqrf orgqr trsm gesdd syevd syevd_values geev inverse_order "
-        "pivots".split()
+        for name in "potrf getrf geqrf orgqr trsm gesdd syevd syevd_values geev geqp3 gtsv "
+        "gees gehrd sytrd inverse_order pivots".split()
         for rule in ("jvp", "batch", "transpose")
     ),
     *(  # written after differentiation and batching, for libraries of GPUs

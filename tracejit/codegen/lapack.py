@@ -146,6 +146,9 @@ class _Printer:
                 f"call void @llvm.memcpy.p0.p0.i64(ptr {self.at(space, offset)}, "
                 f"ptr {own[buffer]}, i64 {nbytes}, i1 false)"
             )
+        if plan.pivots is not None and plan.pivots.order is None:
+            places = self.at(space, plan.pivots.work)
+            self.zero(places, str(8 * plan.pivots.count))
         self.call(own, space, routine)
         if plan.pivots is not None:
             self.permutation(plan.pivots, own, self.at(space, plan.pivots.work), width)
@@ -157,7 +160,9 @@ class _Printer:
         self.emit(f"br label %{done}")
         self.label(failed)
         for place, type in enumerate(plan.results):
-            if kind(type.dtype) in "fc":
+            if kind(type.dtype) == "i":
+                self.zero(own[place], str(type.nbytes))
+            else:
                 self.fill(own[place], type.size * (2 if kind(type.dtype) == "c" else 1))
         self.emit(f"br label %{done}")
         self.label(done)
@@ -225,11 +230,12 @@ class _Printer:
         """The exchanges from 0, and what order of rows they lead to. Among nan there is no largest
         element: whatever LAPACK took for one stays a row.
         """
-        out, order = own[pivots.out], own[pivots.order]
-        with self.loop(0, pivots.rows) as k:
-            self.emit(
-                f"store i32 {self.value(f'trunc i64 {k} to i32')}, ptr {self.at(order, k, 'i32')}"
-            )
+        out, order = own[pivots.out], ""
+        if pivots.order is not None:
+            order = own[pivots.order]
+            with self.loop(0, pivots.rows) as k:
+                place = self.at(order, k, "i32")
+                self.emit(f"store i32 {self.value(f'trunc i64 {k} to i32')}, ptr {place}")
         with self.loop(0, pivots.count) as k:
             given = self.load("i32", self.at(found, self.value(f"mul i64 {k}, {width}")), 0)
             row = self.value(f"add i32 {given}, -1")
@@ -237,11 +243,12 @@ class _Printer:
                 outside = self.value(f"icmp {test} i32 {row}, {limit}")
                 row = self.value(f"select i1 {outside}, i32 {limit}, i32 {row}")
             self.emit(f"store i32 {row}, ptr {self.at(out, k, 'i32')}")
-            a = self.at(order, k, "i32")
-            b = self.at(order, self.value(f"sext i32 {row} to i64"), "i32")
-            first, second = (self.value(f"load i32, ptr {place}") for place in (a, b))
-            self.emit(f"store i32 {second}, ptr {a}")
-            self.emit(f"store i32 {first}, ptr {b}")
+            if order:
+                a = self.at(order, k, "i32")
+                b = self.at(order, self.value(f"sext i32 {row} to i64"), "i32")
+                first, second = (self.value(f"load i32, ptr {place}") for place in (a, b))
+                self.emit(f"store i32 {second}, ptr {a}")
+                self.emit(f"store i32 {first}, ptr {b}")
 
     def clear(self, base: str, n: int) -> None:
         """Zeros behind the diagonal of each row."""
@@ -249,10 +256,11 @@ class _Printer:
         with self.loop(0, n) as row:
             place = self.value(f"mul i64 {self.value(f'mul i64 {row}, {n + 1}')}, {item}")
             count = self.value(f"sub i64 {n - 1}, {row}")
-            self.emit(
-                f"call void @llvm.memset.p0.i64(ptr {self.at(self.at(base, place), item)}, i8 0, "
-                f"i64 {self.value(f'mul i64 {count}, {item}')}, i1 false)"
-            )
+            target = self.at(self.at(base, place), item)
+            self.zero(target, self.value(f"mul i64 {count}, {item}"))
+
+    def zero(self, base: str, nbytes: str) -> None:
+        self.emit(f"call void @llvm.memset.p0.i64(ptr {base}, i8 0, i64 {nbytes}, i1 false)")
 
     def fill(self, base: str, count: int) -> None:
         """Nan in ``count`` real numbers."""

@@ -380,9 +380,11 @@ class Array(user_methods()(Operators)):  # type: ignore[misc]
         return format(self._scalar("format()").item(), spec)
 
     def __hash__(self) -> int:
-        raise ArgumentError(
-            "Arrays are not hashable: == compares element by element", at=source.here()
-        )
+        if self.shape or self._data is None:
+            raise ArgumentError(
+                "Arrays are not hashable: == compares element by element", at=source.here()
+            )
+        return hash(self._data.item())  # a NumPy program counts, and looks up, its numbers
 
     def __reduce__(self) -> Any:
         return (from_numpy, (self.concrete("pickling"),))

@@ -124,6 +124,28 @@ def default_matmul_precision(new_val: str | None) -> Block:
     return settings(precision=matmul_precision(new_val))
 
 
+@user_traceback
+def enable_x64(new_val: bool = True) -> Block:
+    """A block in which new floating arrays are float64, or float32.
+
+    >>> with tj.enable_x64():
+    ...     jnp.ones(2).dtype
+    dtype('float64')
+    """
+    return settings(default_float="float64" if new_val else "float32")
+
+
+@contextmanager
+def transfer_guard(new_val: str) -> Iterator[None]:
+    """A block of no consequence: moves of arrays between devices are not watched.
+
+    >>> with tj.transfer_guard("allow"):
+    ...     jnp.ones(1)
+    Array([1.], dtype=float32)
+    """
+    yield
+
+
 # ---- leaks ---------------------------------------------------------------------------------------
 
 

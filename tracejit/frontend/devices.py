@@ -67,6 +67,44 @@ class Device:
             pending.drain(self.runtime)
 
 
+class SingleDeviceSharding:
+    """Where an Array lies, in JAX's words: ``x.sharding``. It names the device for ``device_put``.
+
+    >>> jnp.ones(2).sharding
+    SingleDeviceSharding(device=CpuDevice(id=0))
+    """
+
+    __slots__ = ("_device",)
+
+    is_fully_addressable = is_fully_replicated = True
+    memory_kind = "device"
+
+    def __init__(self, device: Device, *, memory_kind: str | None = None) -> None:
+        self._device = device
+
+    @property
+    def name(self) -> str:
+        """What names the device."""
+        return self._device.name
+
+    @property
+    def device_set(self) -> set[Device]:
+        return {self._device}
+
+    @property
+    def num_devices(self) -> int:
+        return 1
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, SingleDeviceSharding) and self._device is other._device
+
+    def __hash__(self) -> int:
+        return hash(self._device)
+
+    def __repr__(self) -> str:
+        return f"SingleDeviceSharding(device={self._device!r})"
+
+
 def processor_name() -> str:
     """What the processor calls itself."""
     try:
@@ -214,6 +252,35 @@ def device_count(backend: str | None = None) -> int:
     1
     """
     return len(devices(backend))
+
+
+@user_traceback
+def local_device_count(backend: str | None = None) -> int:
+    """``device_count(backend)``: there is one process, so all are local.
+
+    >>> tj.local_device_count("cpu")
+    1
+    """
+    return len(devices(backend))
+
+
+def process_index(backend: str | None = None) -> int:
+    """The number of this process: there is one.
+
+    >>> tj.process_index(), tj.process_count(), tj.process_indices()
+    (0, 1, [0])
+    """
+    return 0
+
+
+def process_count(backend: str | None = None) -> int:
+    """How many processes there are: one."""
+    return 1
+
+
+def process_indices(backend: str | None = None) -> list[int]:
+    """The numbers of all processes: [0]."""
+    return [0]
 
 
 @user_traceback

@@ -45,6 +45,7 @@ from tracejit.frontend.call import (
 from tracejit.frontend.compiled import Compiled, kind_of
 from tracejit.frontend.devices import CPU, name_of
 from tracejit.frontend.lowered import Lowered
+from tracejit.frontend.lowered import Traced as AheadOfTime
 from tracejit.frontend.named_axes import in_scope
 from tracejit.frontend.on_device import OnDevice, choose, compile_on, stages_on
 from tracejit.frontend.placement import snapshot
@@ -345,6 +346,16 @@ class Jitted(Generic[P, R]):
         traced = trace_call(call, "jit")
         device, _ = choose(call, traced.captured, self._device, self._backend)
         return stages_on(traced.graph, device, self._threads)  # type: ignore[no-any-return]
+
+    @user_traceback
+    def trace(self, *args: Any, **kwargs: Any) -> AheadOfTime:
+        """What ``jax.jit(f).trace`` gives: ``.graph`` (also ``.jaxpr``) and ``.lower()``. Arguments
+        may be arrays or ShapeDtypeStructs.
+        """
+        call = self._call_of(args, kwargs)
+        return AheadOfTime(
+            call, trace_call(call, "jit").graph, lambda: self.lower(*args, **kwargs)
+        )
 
     @user_traceback
     def lower(self, *args: Any, **kwargs: Any) -> Lowered:

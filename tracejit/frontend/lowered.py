@@ -19,6 +19,34 @@ if TYPE_CHECKING:
     from tracejit.runtime.executable import Stages
 
 
+class Traced:
+    """A function traced for some types of arguments: ``jit(f).trace(*args)``."""
+
+    def __init__(self, call: FlatCall, graph: Any, lower: Callable[[], Lowered]) -> None:
+        self._call = call
+        #: the graph, which ``make_jaxpr`` gives
+        self.jaxpr = self.graph = graph
+        #: the Lowered of the same call
+        self.lower = lower
+
+    def __repr__(self) -> str:
+        return f"<{self.fun_name} traced for {', '.join(map(str, self._call.types))}>"
+
+    @property
+    def fun_name(self) -> str:
+        return str(self._call.name)
+
+    @property
+    def in_tree(self) -> Any:
+        """The structure of ``(args, kwargs)``."""
+        return self._call.treedef
+
+    @property
+    def out_info(self) -> Any:
+        """A ShapeDtypeStruct for each result, in a list."""
+        return [ShapeDtypeStruct(t.shape, t.dtype) for t in self.graph.output_types]
+
+
 class Lowered:
     """A function traced for some types of arguments."""
 

@@ -17,7 +17,7 @@ from tracejit.errors import ArgumentError, DTypeError
 from tracejit.frontend import array as core
 from tracejit.frontend import placement
 from tracejit.frontend.creation import eye, float0_zeros, full, ones_like, to_numpy, zeros_like
-from tracejit.frontend.devices import CPU, default, find
+from tracejit.frontend.devices import CPU, SingleDeviceSharding, default, find
 from tracejit.frontend.elementwise import (
     absolute,
     add,
@@ -260,6 +260,21 @@ def device_of(x: Any) -> Any:
     if x._trace is None or x._has_value:
         return placement.home(x)
     return default()
+
+
+def sharding_of(x: Any) -> Any:
+    """``x.sharding``."""
+    return SingleDeviceSharding(device_of(x))
+
+
+def is_bound(x: Any) -> bool:
+    """Whether an Array is bound to its device."""
+    return x._trace is None and placement.binding(x) is not None
+
+
+def to_bytes(x: Any, order: str = "C") -> bytes:
+    """The bytes of an Array's elements."""
+    return bytes(x.concrete("tobytes()").tobytes(order))
 
 
 def immutable(what: str, hint: str) -> ArgumentError:

@@ -7,7 +7,7 @@ class Array(Operators): ...      (frontend/array.py)
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tracejit.frontend import methods
 
@@ -36,6 +36,10 @@ class Operators:
     """Arithmetic, comparison, indexing and NumPy's array methods."""
 
     __slots__ = ()
+    if TYPE_CHECKING:
+        type: Any
+        nbytes: int
+        block_until_ready: Any
 
     __add__, __radd__ = binary("add"), reflected("add")
     __sub__, __rsub__ = binary("subtract"), reflected("subtract")
@@ -123,6 +127,53 @@ class Operators:
     def devices(self) -> set[Any]:
         """The device it lies on, as a set."""
         return {methods.device_of(self)}
+
+    @property
+    def sharding(self) -> Any:
+        """Where it lies: on one device."""
+        return methods.sharding_of(self)
+
+    @property
+    def aval(self) -> Any:
+        """Its type: dtype and shape."""
+        return self.type
+
+    @property
+    def is_fully_addressable(self) -> bool:
+        return True
+
+    @property
+    def is_fully_replicated(self) -> bool:
+        return True
+
+    @property
+    def committed(self) -> bool:
+        """Whether it is bound to its device."""
+        return methods.is_bound(self)
+
+    def addressable_data(self, index: int) -> Any:
+        """The part of it on device ``index``: all of it."""
+        return self
+
+    def platform(self) -> str:
+        return str(methods.device_of(self).platform)
+
+    def is_ready(self) -> bool:
+        """Whether its value is there; on a GPU this waits."""
+        self.block_until_ready()
+        return True
+
+    def copy_to_host_async(self) -> None:
+        """Nothing: a copy to the host is made when its value is asked for."""
+
+    def on_device_size_in_bytes(self) -> int:
+        return int(self.nbytes)
+
+    def clone(self) -> Any:
+        return methods.copy(self)
+
+    def tobytes(self, order: str = "C") -> bytes:
+        return methods.to_bytes(self, order)
 
     def to_device(self, device: Any, *, stream: Any = None) -> Any:
         """The same value on a device, bound to it: ``tracejit.device_put``."""
@@ -354,7 +405,8 @@ class Operators:
     # ---- what NumPy does in place ----
 
     def fill(self, value: Any) -> None:
-        raise methods.immutable("fill()", "use numpy.full_like(x, value)")
+        """``x[...] = value``."""
+        methods.setitem(self, ..., value)
 
     def put(self, *args: Any, **kwargs: Any) -> None:
         raise methods.immutable("put()", "use x.at[indices].set(values)")

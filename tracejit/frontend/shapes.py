@@ -13,6 +13,7 @@ import numpy as np
 import optree
 
 from tracejit.errors import user_traceback
+from tracejit.frontend.array import as_array
 from tracejit.frontend.call import FlatCall, check_function, flatten, trace_call
 
 
@@ -25,9 +26,30 @@ class ShapeDtypeStruct:
 
     __slots__ = ("shape", "dtype")
 
-    def __init__(self, shape: Sequence[int], dtype: Any) -> None:
+    def __init__(
+        self,
+        shape: Sequence[int],
+        dtype: Any,
+        *,
+        sharding: Any = None,
+        weak_type: bool = False,
+        vma: Any = None,
+    ) -> None:
         self.shape = tuple(shape)
         self.dtype = np.dtype(dtype)
+
+    @classmethod
+    def like(cls, x: Any) -> ShapeDtypeStruct:
+        """Those of an array.
+
+        >>> tj.ShapeDtypeStruct.like(jnp.ones(2))
+        ShapeDtypeStruct(shape=(2,), dtype=float32)
+        """
+        return cls(np.shape(x), as_array(x).dtype)
+
+    def update(self, **changed: Any) -> ShapeDtypeStruct:
+        """A copy with another ``shape=`` or ``dtype=``."""
+        return ShapeDtypeStruct(**{"shape": self.shape, "dtype": self.dtype, **changed})
 
     @property
     def ndim(self) -> int:
@@ -48,6 +70,16 @@ class ShapeDtypeStruct:
 
     def __repr__(self) -> str:
         return f"ShapeDtypeStruct(shape={self.shape}, dtype={self.dtype.name})"
+
+
+@user_traceback
+def typeof(x: Any) -> Any:
+    """The type of an array, number or traced value: ``dtype``, ``shape``, ``ndim``, ``size``.
+
+    >>> tj.typeof(jnp.ones((2, 3)))
+    f32[2,3]
+    """
+    return getattr(x, "aval", None) or as_array(x).type
 
 
 @user_traceback

@@ -20,12 +20,13 @@ from tracejit.errors import ArgumentError, ShapeError, TreeError, user_traceback
 from tracejit.frontend import key_uses, methods, named_axes, promotion, shaping
 from tracejit.frontend.array import Array, apply
 from tracejit.frontend.call import FlatCall, check_function, function_name, run_graph, trace_call
+from tracejit.frontend.statics import Bound
 from tracejit.ir.graph import Graph
 from tracejit.ops import collective
 from tracejit.record import dataclass
 from tracejit.transform.batch import batch_graph
 from tracejit.transform.loops import scan
-from tracejit.tree_util import NAMESPACE
+from tracejit.tree_util import NAMESPACE, tree_leaves
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -54,7 +55,8 @@ def vmap(
     """Map ``fun`` over an axis of its arguments, in one vectorised computation.
 
     ``in_axes``: an int or None for all positional arguments, or a tuple of such or of pytrees of
-    them, one per argument; None does not map. Keyword arguments are mapped over axis 0.
+    them, one per argument; None does not map, and what is no array (a function, a Python number)
+    stays what it is. Keyword arguments are mapped over axis 0.
     ``out_axes`` likewise for results. ``axis_name``: what collectives inside (``lax.psum`` ...)
     call the mapped axis. ``chunk``: how many examples are computed together, one chunk after the
     other in a loop, which bounds the memory that a large batch takes.
@@ -85,6 +87,11 @@ def vmap(
 
 def _mapped(fun: Callable[..., Any], spec: _Spec, args: tuple[Any, ...], kwargs: Any) -> Any:
     """One call of ``fun`` mapped as ``spec`` says."""
+    if plain := _plain(spec.in_axes, args):
+        kept = [k for k in range(len(args)) if k not in plain]
+        if spec.in_axes is not None:
+            spec = replace(spec, in_axes=tuple(spec.in_axes[k] for k in kept))
+        fun, args = Bound(fun, args, plain, {}), tuple(args[k] for k in kept)
     call = FlatCall.of(fun, args, kwargs)
     axes = _leaf_axes(spec.in_axes, args, kwargs, call)
     size = _batch_size(call, axes, spec.axis_size)
@@ -115,6 +122,20 @@ def _mapped(fun: Callable[..., Any], spec: _Spec, args: tuple[Any, ...], kwargs:
         for y, m, axis in zip(outs, found, out_wanted, strict=True)
     ]
     return traced.outputs.build(placed)
+
+
+def _plain(in_axes: Any, args: tuple[Any, ...]) -> tuple[int, ...]:
+    """Arguments that are not mapped and not arrays: functions, sizes, names. They stay what they
+    are.
+    """
+    each = (None,) * len(args) if in_axes is None else in_axes
+    if not isinstance(each, tuple | list) or len(each) != len(args):
+        return ()
+    return tuple(
+        k
+        for k, (axis, arg) in enumerate(zip(each, args, strict=True))
+        if axis is None and any(not hasattr(leaf, "dtype") for leaf in tree_leaves(arg))
+    )
 
 
 def _check_chunk(chunk: int | None, axis_name: Any) -> None:

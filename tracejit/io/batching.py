@@ -38,8 +38,8 @@ def batches(arrays: Any, size: int, *, key: Any = None, drop_last: bool = False)
 
     ``arrays``: a tree of arrays with one number of rows, their first axis. ``key``: a random key,
     by which rows are shuffled: the same order for the same key; None keeps the order. The last
-    batch may be shorter; with ``drop_last`` it is left out. Returns an iterator with a length,
-    which starts again when it is iterated again. For epochs: ``random.fold_in(key, epoch)``.
+    batch may be shorter; with ``drop_last`` it is left out. Returns an iterator with a length;
+    a loop over one that has ended starts it again. For epochs: ``random.fold_in(key, epoch)``.
 
     Raises ShapeError for arrays without rows or with different numbers of them, ArgumentError.
 
@@ -228,7 +228,7 @@ def stream_batches(tokens: Any, size: int, length: int, *, targets: bool = True)
     The stream is cut into ``size`` tracks of equal length; each batch is the next ``length`` tokens
     of all tracks, (size, length). With ``targets`` it is a pair of inputs and of targets, the same
     one token later. Tokens that do not fill the last batch are dropped. Returns an iterator with a
-    length, which can be iterated again. Raises ShapeError for a stream too short for one batch.
+    length, as ``batches``. Raises ShapeError for a stream too short for one batch.
 
     >>> inputs, targets = next(stream_batches(np.arange(13), size=2, length=3))
     >>> inputs.tolist(), targets.tolist()

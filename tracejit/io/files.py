@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 import secrets
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from io import BytesIO, TextIOBase
 from pathlib import Path
 from typing import IO, Any, NoReturn
@@ -67,25 +67,20 @@ def _seekable(file: Any) -> bool:
     return hasattr(file, "seekable") and bool(file.seekable())
 
 
-@contextmanager
-def reading(path: Any, what: str) -> Iterator[IO[bytes]]:
+def reading(path: Any, what: str) -> AbstractContextManager[IO[bytes]]:
     """The file opened for reading; a file object is read from its start and stays open."""
     check_file(what, path, "read")
     if not is_path(path):
         if not _seekable(path):  # a pipe: decoders go back and forth
-            yield BytesIO(path.read())
-            return
+            return BytesIO(path.read())
         path.seek(0)
-        yield path
-        return
+        return nullcontext(path)
     try:
-        file = open(path, "rb")
+        return open(path, "rb")
     except FileNotFoundError:
         missing_file(what, path)
     except IsADirectoryError:
         raise FileError(f"{what}: {title(path)} is a folder", at=here()) from None
-    with file:
-        yield file
 
 
 def missing_file(what: str, path: Any) -> NoReturn:
@@ -101,13 +96,18 @@ def _no_folder(what: str, path: Any) -> MissingFileError:
     return MissingFileError(f"{what}: there is no folder {folder!r}", at=here(), hint=hint)
 
 
-@contextmanager
-def writing(path: Any, what: str) -> Iterator[IO[bytes]]:
+def writing(path: Any, what: str) -> AbstractContextManager[IO[bytes]]:
     """A file to write to, which takes its name when the block has ended without an error. A file
     object gets new contents, and stays open at its start.
     """
     check_file(what, path, "write")
-    if not is_path(path):
+    # not a generator itself: its errors would show contextlib's frames
+    return _writing(path, _target(path, what) if is_path(path) else None)
+
+
+@contextmanager
+def _writing(path: Any, target: Path | None) -> Iterator[IO[bytes]]:
+    if target is None:
         # encoders go back to fill in lengths, and a failed one should leave nothing
         made = BytesIO()
         yield made
@@ -118,21 +118,30 @@ def writing(path: Any, what: str) -> Iterator[IO[bytes]]:
         if _seekable(path):
             path.seek(0)
         return
-    with replacing(path, what) as temporary, open(temporary, "xb") as file:
+    with _replacing(target) as temporary, open(temporary, "xb") as file:
         yield file
         file.flush()
         os.fsync(file.fileno())
 
 
-@contextmanager
-def replacing(path: Any, what: str) -> Iterator[str]:
+def replacing(path: Any, what: str) -> AbstractContextManager[str]:
     """The name of a file beside ``path`` that takes its place after the block."""
+    return _replacing(_target(path, what))
+
+
+def _target(path: Any, what: str) -> Path:
+    """The file that is to be replaced."""
     # a link stays a link: what it leads to is replaced
     target = Path(os.path.realpath(path))
     if not target.parent.is_dir():
         raise _no_folder(what, path)
     if target.is_dir():
         raise FileError(f"{what}: {title(path)} is a folder", at=here())
+    return target
+
+
+@contextmanager
+def _replacing(target: Path) -> Iterator[str]:
     temporary = str(target.with_name(f".{target.stem}.{secrets.token_hex(6)}{target.suffix}"))
     try:
         yield temporary
@@ -205,21 +214,28 @@ def whole(what: str, name: str, value: Any, least: int) -> int:
 class Stream:
     """An iterator whose errors show the user's lines only; ``make()`` starts it.
 
-    Iterating again starts again, if ``make`` can.
+    A loop over one that has ended starts it again.
     """
 
     def __init__(self, make: Callable[[], Iterator[Any]], length: int | None = None) -> None:
         self._make = make
         self._length = length
         self._iterator: Iterator[Any] | None = None
+        self._ended = False
 
     def __iter__(self) -> Iterator[Any]:
-        return Stream(self._make, self._length) if self._iterator is not None else self
+        if self._ended:
+            self._iterator, self._ended = None, False
+        return self
 
     def __next__(self) -> Any:
         if self._iterator is None:
             self._iterator = self._make()
-        return next(self._iterator)
+        try:
+            return next(self._iterator)
+        except StopIteration:
+            self._ended = True
+            raise
 
     def __len__(self) -> int:
         if self._length is None:

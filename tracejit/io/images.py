@@ -12,8 +12,9 @@ arrays is ``tracejit.image``.
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -424,19 +425,34 @@ def read_animation(path: Any, mode: str = "RGB", dtype: Any = None) -> Animation
     Array([0.1, 0.1, 0.1], dtype=float32)
     """
     what = "io.read_animation"
+    frames, seconds = zip(*animation_frames(what, path, mode), strict=True)
+    stacked = as_pixels(what, from_numpy(np.stack(frames)), dtype)
+    return Animation(stacked, from_numpy(np.array(seconds, np.float32)))
+
+
+def animation_frames(what: str, path: Any, mode: str) -> Iterator[tuple[np.ndarray, float]]:
+    """The frames of an animation, each as it is seen, and how many seconds it stays."""
     pil = _pillow(what)
     _check_mode(what, pil, mode)
-    frames, durations = [], []
+    broken = (OSError, ValueError, SyntaxError, EOFError, pil.Image.DecompressionBombError)
     with reading(path, what) as file:
         try:
-            with pil.Image.open(file) as image:
-                for frame in pil.ImageSequence.Iterator(image):
-                    frames.append(_pixels(_converted(pil, frame, mode)))
-                    durations.append(float(frame.info.get("duration", 0)) / 1000)
-        except (OSError, ValueError, SyntaxError, EOFError, pil.Image.DecompressionBombError) as e:
-            raise unreadable(what, path, e) from None
-    stacked = as_pixels(what, from_numpy(np.stack(frames)), dtype)
-    return Animation(stacked, from_numpy(np.array(durations, np.float32)))
+            image = pil.Image.open(file)
+        except broken as error:
+            raise unreadable(what, path, error) from None
+        with image:
+            for number in itertools.count():
+                try:
+                    image.seek(number)
+                except EOFError:
+                    return
+                except broken as error:
+                    raise unreadable(what, path, error) from None
+                try:
+                    pixels = _pixels(_converted(pil, image, mode))
+                except broken as error:
+                    raise unreadable(what, path, error) from None
+                yield pixels, float(image.info.get("duration", 0)) / 1000
 
 
 def write_animation(

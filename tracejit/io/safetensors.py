@@ -16,6 +16,7 @@ import json
 import math
 import mmap
 import sys
+from io import BufferedIOBase
 from typing import IO, Any, NamedTuple
 
 import numpy as np
@@ -135,12 +136,16 @@ def read(file: IO[bytes], path: Any, what: str, name: str, place: Place) -> np.n
     """One tensor, copied into memory."""
     empty = _empty(what, path, name, place)
     file.seek(place.start)
-    target = memoryview(_bytes(empty)) if empty.size else memoryview(b"")
     if empty.size:
-        raw = file.read(place.stop - place.start)
-        if len(raw) != len(target):
+        target = memoryview(_bytes(empty))
+        if isinstance(file, BufferedIOBase):
+            count = file.readinto(target)
+        else:
+            raw = file.read(len(target))
+            count = len(raw)
+            target[:count] = raw
+        if count != len(target):
             raise _broken(what, path, f"tensor {name!r} is truncated")
-        target[:] = raw
     return empty.byteswap() if sys.byteorder == "big" else empty
 
 

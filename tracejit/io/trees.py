@@ -18,7 +18,6 @@ from __future__ import annotations
 import json
 from collections import deque
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -236,8 +235,8 @@ def load(path: Any, like: Any = None, *, format: str | None = None, mmap: bool =
     what = "io.load"
     if mmap and not is_path(path):
         raise ArgumentError(f"{what}: a file object is not mapped: give its path", at=here())
-    with _opened(what, path, format) as (chosen, file):
-        if chosen == "npz":
+    with reading(path, what) as file:
+        if _format_of(what, path, file, format) == "npz":
             if mmap:
                 raise ArgumentError(f"{what}: only .safetensors files are mapped", at=here())
             values, note = npz.read(file, path, what)
@@ -254,16 +253,13 @@ def load(path: Any, like: Any = None, *, format: str | None = None, mmap: bool =
         raise unreadable(what, path, f"its note of the structure is broken: {error}") from None
 
 
-@contextmanager
-def _opened(what: str, path: Any, format: str | None) -> Iterator[tuple[str, Any]]:
-    """The format of a file, by its first bytes where no name says it, and the open file."""
-    with reading(path, what) as file:
-        if format is None and suffix(path) not in _FORMATS:
-            start = file.read(4)
-            file.seek(0)
-            yield ("npz" if start[:2] == b"PK" else "safetensors"), file
-        else:
-            yield _format(what, path, format), file
+def _format_of(what: str, path: Any, file: Any, format: str | None) -> str:
+    """The format of an open file, by its first bytes where no name says it."""
+    if format is not None or suffix(path) in _FORMATS:
+        return _format(what, path, format)
+    start = file.read(2)
+    file.seek(0)
+    return "npz" if start == b"PK" else "safetensors"
 
 
 def _tensors(
@@ -363,8 +359,8 @@ def describe(path: Any, *, format: str | None = None) -> Contents:
     Contents(arrays={'0': ShapeDtypeStruct(shape=(2,), dtype=float32)}, metadata={'epoch': '3'})
     """
     what = "io.describe"
-    with _opened(what, path, format) as (chosen, file):
-        if chosen == "npz":
+    with reading(path, what) as file:
+        if _format_of(what, path, file, format) == "npz":
             values, note = npz.read(file, path, what)
             shapes = {name: ShapeDtypeStruct(x.shape, x.dtype) for name, x in values.items()}
             return Contents(shapes, dict(note.get("metadata", {})))

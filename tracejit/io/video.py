@@ -35,7 +35,7 @@ from tracejit.io.files import (
     unreadable,
     whole,
 )
-from tracejit.io.images import as_pixels, read_animation, to_uint8_frame, write_animation
+from tracejit.io.images import animation_frames, as_pixels, to_uint8_frame, write_animation
 from tracejit.source import here
 
 _ANIMATIONS = (".gif", ".png", ".apng", ".webp")
@@ -102,10 +102,11 @@ def video_info(path: Any) -> VideoInfo:
     what = "io.video_info"
     name = _existing(what, path)
     if suffix(path) in _ANIMATIONS:
-        frames, durations = read_animation(name)
-        total = float(np.asarray(durations).sum())
-        count, height, width = frames.shape[:3]
-        return VideoInfo(count, height, width, count / total if total else 0.0)
+        count, total = 0, 0.0
+        for count, (frame, seconds) in enumerate(animation_frames(what, name, "RGB"), 1):  # noqa: B007
+            total += seconds
+        # durations are whole milliseconds: their sum is off in the last digits
+        return VideoInfo(count, *frame.shape[:2], round(count / total, 6) if total else 0.0)
     imageio, plugin = _imageio(what)
     try:
         with imageio.imopen(name, "r", plugin=plugin) as file:
@@ -153,8 +154,8 @@ def iterate_video(
     """The frames of ``read_video`` one after the other, each (H, W, 3); with ``batch`` in arrays
     (batch, H, W, 3), of which the last may be shorter.
 
-    Memory is that of one item (animations are decoded by Pillow as a whole). Raises as
-    ``read_video`` where it is called, FileError later for a file that breaks off.
+    Memory is that of one item. Raises as ``read_video`` where it is called, FileError later for a
+    file that breaks off.
 
     >>> import os, tempfile
     >>> path = os.path.join(tempfile.mkdtemp(), "clip.gif")
@@ -182,7 +183,8 @@ def iterate_video(
 def _decoded(what: str, name: str, window: tuple[int, int | None, int]) -> Iterator[np.ndarray]:
     """Frames of a video as uint8 (H, W, 3)."""
     if suffix(name) in _ANIMATIONS:
-        yield from itertools.islice(np.asarray(read_animation(name).frames), *window)
+        frames = (frame for frame, _ in animation_frames(what, name, "RGB"))
+        yield from itertools.islice(frames, *window)
         return
     imageio, plugin = _imageio(what)
     frames = imageio.imiter(name, plugin=plugin)
@@ -238,6 +240,8 @@ def write_video(
             if not failed and not os.path.exists(temporary):
                 raise OSError("ffmpeg wrote nothing")
         except (OSError, RuntimeError, ValueError, KeyError, TypeError) as error:
+            if failed:
+                raise failed[0] from None
             raise ArgumentError(
                 f"{what}: ffmpeg cannot write {title(path)}", at=here(), notes=(last_words(error),)
             ) from None

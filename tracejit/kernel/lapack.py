@@ -37,6 +37,12 @@ WHOLE = {
     "syevd": 300,
     "heevd": 300,
     "geev": 512,
+    "geqp3": 320,
+    "gtsv": 1 << 62,
+    "gees": 512,
+    "gehrd": 512,
+    "sytrd": 300,
+    "hetrd": 300,
 }
 #: the same for trsm, by multiplications
 WHOLE_TRSM = 1_000_000
@@ -100,14 +106,15 @@ class Finite:
 @dataclass(frozen=True)
 class Pivots:
     """``count`` row exchanges, from 1, at ``work`` as LAPACK writes them: to be written to buffer
-    ``out`` from 0, and as a permutation of ``rows`` rows to buffer ``order``.
+    ``out`` from 0, and as a permutation of ``rows`` rows to buffer ``order``. Without that they are
+    places that LAPACK is free to choose, which it is told by zeros.
     """
 
     work: int
     count: int
     rows: int
     out: int
-    order: int
+    order: int | None
 
 
 @dataclass(frozen=True)
@@ -338,7 +345,7 @@ def _geev(p: _Plan) -> Written:
     for wanted in (left, right):
         vectors += [Buffer(count), Int(n)] if wanted else [none, Int(1)]
         count += wanted
-    work, size = p.sized((4 + BLOCK) * n, p.item)
+    work, size = p.sized((4 + 2 * BLOCK) * n, p.item)
     real = (p.work(2 * n * p.real),) if p.complex else ()
     letters = (Char("V" if left else "N"), Char("V" if right else "N"))
     head = (*letters, Int(n), a, Int(n), *values, *vectors)
@@ -351,6 +358,59 @@ def _all_finite(p: _Plan, buffer: int) -> Finite:
     return Finite(buffer, rows, columns, "all")
 
 
+def _geqp3(p: _Plan) -> Written:
+    columns, rows = p.x.shape[-2:]
+    p.flops = 2 * rows * columns * min(rows, columns)
+    places = p.work(8 * columns)
+    work, size = p.sized(2 * columns + (columns + 1) * BLOCK, p.item)
+    real = (p.work(2 * columns * p.real),) if p.complex else ()
+    head = (Int(rows), Int(columns), Buffer(0), Int(rows), places, Buffer(1))
+    more = {"finite": _all_finite(p, 0), "pivots": Pivots(places.offset, columns, columns, 2, None)}
+    return "geqp3", (*head, work, size, *real, Info()), more
+
+
+def _gtsv(p: _Plan) -> Written:
+    """Of the band below, the first element counts for nothing."""
+    count, n = p.x.shape[-2:]
+    p.flops = 8 * n * count
+    below, middle, above = (p.copy(k) for k in (1, 2, 3))
+    bands = (Work(below.offset + p.item), middle, above)
+    return "gtsv", (Int(n), Int(count), *bands, Buffer(0), Int(n), Info()), {}
+
+
+def _gees(p: _Plan) -> Written:
+    n = p.x.shape[-1]
+    p.flops = 25 * n**3
+    none = p.work(max(p.item, 8))
+    values = tuple(p.work(n * p.item) for _ in range(1 if p.complex else 2))
+    vectors = (Buffer(1), Int(n)) if p.params["vectors"] else (none, Int(1))
+    work, size = p.sized((3 + BLOCK) * n, p.item)
+    real = (p.work(n * p.real),) if p.complex else ()
+    letters = (Char("V" if p.params["vectors"] else "N"), Char("N"))
+    # nothing is selected: neither the function that would say so is called, nor its answers kept
+    head = (*letters, none, Int(n), Buffer(0), Int(n), none, *values, *vectors)
+    return "gees", (*head, work, size, *real, none, Info()), {"finite": _all_finite(p, 0)}
+
+
+def _gehrd(p: _Plan) -> Written:
+    n = p.x.shape[-1]
+    p.flops = 10 * n**3 / 3
+    # with room for the triangular factors of blocks
+    work, size = p.sized(BLOCK * n + (BLOCK + 1) * BLOCK, p.item)
+    sizes = (Int(n), Int(1), Int(n))
+    return "gehrd", (*sizes, Buffer(0), Int(n), Buffer(1), work, size, Info()), {}
+
+
+def _sytrd(p: _Plan) -> Written:
+    n = p.x.shape[-1]
+    p.flops = 4 * n**3 / 3
+    work, size = p.sized(BLOCK * n, p.item)
+    letter = Char("L" if p.params["lower"] else "U")
+    outs = (Buffer(1), Buffer(2), Buffer(3))
+    name = "hetrd" if p.complex else "sytrd"
+    return name, (letter, Int(n), Buffer(0), Int(n), *outs, work, size, Info()), {}
+
+
 _WRITERS: dict[str, Callable[[_Plan], Written]] = {
     "lapack_potrf": _potrf,
     "lapack_getrf": _getrf,
@@ -361,4 +421,9 @@ _WRITERS: dict[str, Callable[[_Plan], Written]] = {
     "lapack_syevd": _syevd,
     "lapack_syevd_values": _syevd,
     "lapack_geev": _geev,
+    "lapack_geqp3": _geqp3,
+    "lapack_gtsv": _gtsv,
+    "lapack_gees": _gees,
+    "lapack_gehrd": _gehrd,
+    "lapack_sytrd": _sytrd,
 }

@@ -135,8 +135,19 @@ def can_cast(from_: Any, to: Any, casting: str = "safe") -> bool:
     return False
 
 
+class extended(np.generic):  # noqa: N801 - JAX's name
+    """The family of the dtypes that NumPy does not have."""
+
+
+class prng_key(extended):  # noqa: N801 - JAX's name
+    """The family of the dtypes of keys."""
+
+
 def issubdtype(arg1: Any, arg2: Any) -> bool:
     """Whether a dtype belongs to another or to a family such as ``floating``."""
+    family = arg1 if isinstance(arg1, type) else getattr(arg1, "type", None)
+    if any(isinstance(t, type) and issubclass(t, extended) for t in (family, arg2)):
+        return isinstance(family, type) and isinstance(arg2, type) and issubclass(family, arg2)
     if isinstance(arg1, type) and arg1 in _ABSTRACT:
         return isinstance(arg2, type) and issubclass(arg1, arg2)
     first = canonical(arg1)

@@ -20,6 +20,7 @@ from tracejit.frontend.array import Array, as_array
 from tracejit.frontend.axes import axes_list, axis_number, by_numpy, integer, shape_tuple
 from tracejit.frontend.promotion import reshaped
 from tracejit.frontend.shaping import concatenate, cut, moveaxis
+from tracejit.numpy.host import write
 from tracejit.source import here
 
 # ---- ranks ---------------------------------------------------------------------------------------
@@ -515,15 +516,16 @@ def diagflat(v: Any, k: int = 0) -> Any:
 
 
 def fill_diagonal(a: Any, val: Any, wrap: bool = False, *, inplace: bool = True) -> Any:
-    """A copy of ``a`` with ``val`` on its main diagonal; pass inplace=False, arrays are
-    immutable.
+    """``val`` on the main diagonal of ``a`` itself, or with inplace=False of a copy.
+
+    >>> a = jnp.zeros((2, 2))
+    >>> jnp.fill_diagonal(a, 1.0)
+    >>> a
+    Array([[1., 0.],
+           [0., 1.]], dtype=float32)
     """
     if inplace:
-        raise ArgumentError(
-            "fill_diagonal: arrays are immutable",
-            at=here(),
-            hint="pass inplace=False and use the result",
-        )
+        return write("fill_diagonal", a, fill_diagonal(a, val, wrap, inplace=False))
     a = as_array(a)
     if a.ndim < 2:
         raise ShapeError(f"fill_diagonal: takes at least two axes, not {a.type}", at=here())

@@ -18,23 +18,23 @@ from tracejit.frontend.array import Array, as_array
 from tracejit.frontend.axes import axis_number, integer
 from tracejit.frontend.promotion import convert, reshaped
 from tracejit.ir.types import DTYPES, kind
+from tracejit.numpy.host import write
 from tracejit.source import here
 
 U8, I64 = DTYPES["u8"], DTYPES["i64"]
 
 
-def _copies(name: str, inplace: bool) -> None:
-    if inplace:
-        raise ArgumentError(
-            f"{name}: arrays are immutable", at=here(), hint="pass inplace=False and use the result"
-        )
-
-
 def put(a: Any, ind: Any, v: Any, mode: str | None = None, *, inplace: bool = True) -> Any:
-    """A copy of ``a`` with elements of the flattened array replaced; ``v`` is repeated as
-    needed.
+    """Elements of the flattened array replaced, in ``a`` itself or with inplace=False in a copy;
+    ``v`` is repeated as needed.
+
+    >>> a = jnp.zeros(3)
+    >>> jnp.put(a, 1, 5.0)
+    >>> a
+    Array([0., 5., 0.], dtype=float32)
     """
-    _copies("put", inplace)
+    if inplace:
+        return write("put", a, put(a, ind, v, mode, inplace=False))
     a, places, values = as_array(a), shaping.ravel(ind), shaping.ravel(v)
     if places.size == 0:
         return a
@@ -55,10 +55,12 @@ def put_along_axis(
     *,
     mode: str | None = None,
 ) -> Any:
-    """A copy of ``arr`` with ``values`` at ``indices`` along ``axis``: what take_along_axis reads,
-    written.
+    """``arr`` with ``values`` at ``indices`` along ``axis``: what take_along_axis reads, written
+    into ``arr`` itself or with inplace=False into a copy.
     """
-    _copies("put_along_axis", inplace)
+    if inplace:
+        found = put_along_axis(arr, indices, values, axis, False, mode=mode)
+        return write("put_along_axis", arr, found)
     arr, index = as_array(arr), as_array(indices)
     if axis is None:
         flat = shaping.ravel(arr)
@@ -69,10 +71,11 @@ def put_along_axis(
 
 
 def place(arr: Any, mask: Any, vals: Any, *, inplace: bool = True) -> Any:
-    """A copy of ``arr`` with the elements where ``mask`` holds replaced by ``vals`` in turn,
-    repeated as needed.
+    """``vals`` in turn, repeated as needed, for the elements of ``arr`` where ``mask`` holds: in
+    ``arr`` itself, or with inplace=False in a copy.
     """
-    _copies("place", inplace)
+    if inplace:
+        return write("place", arr, place(arr, mask, vals, inplace=False))
     a, values = as_array(arr), shaping.ravel(vals)
     flags = shaping.ravel(ew.truth(mask))
     number = ew.subtract(reductions.cumsum(flags), 1)

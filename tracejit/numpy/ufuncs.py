@@ -22,6 +22,7 @@ from tracejit.frontend.promotion import canonical, convert, reshaped
 from tracejit.ir.types import DTYPES
 from tracejit.lax.loops import scan
 from tracejit.numpy.functional import vectorize
+from tracejit.numpy.host import write
 from tracejit.source import here
 
 Function = Callable[..., Any]
@@ -157,14 +158,12 @@ class ufunc(metaclass=_Kind):  # noqa: N801  # NumPy's name
         return shaping.moveaxis(shaping.concatenate([rows[:1], rest], 0), 0, number)
 
     def at(self, a: Any, indices: Any, b: Any = None, /, *, inplace: bool = True) -> Any:
-        """A copy of ``a`` with the function applied at ``indices``, one after the other: an element
-        that is named twice changes twice. Pass inplace=False, arrays are immutable.
+        """The function applied at ``indices`` of ``a``, or with inplace=False of a copy, one after
+        the other: an element that is named twice changes twice.
         """
         name = f"{self.__name__}.at"
         if inplace:
-            raise ArgumentError(
-                f"{name}: arrays are immutable", at=here(), hint="pass inplace=False"
-            )
+            return write(name, a, self.at(a, indices, b, inplace=False))
         if (self.nin == 2) != (b is not None) or self.nout != 1 or self.nin > 2:
             raise ArgumentError(f"{name}: takes {self.nin} arrays and the indices", at=here())
         if self._at is not None:

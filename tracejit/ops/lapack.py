@@ -165,7 +165,37 @@ lapack_orgqr = Primitive(
 )
 
 
-# ---- triangular equations ------------------------------------------------------------------------
+def _infer_geqp3(x: TensorType) -> tuple[TensorType, ...]:
+    m.check_matrix("lapack_geqp3", x)
+    stack = x.shape[:-2]
+    taus = x.with_shape((*stack, min(x.shape[-2:])))
+    return x, taus, TensorType(I32, (*stack, x.shape[-2]))
+
+
+def _numpy_geqp3(x: Any) -> Any:
+    def one(matrix: Any) -> Any:
+        if not np.isfinite(matrix).all():
+            return None
+        found, order, taus, *_ = m.lapack("geqp3", x.dtype)(np.array(matrix.T, order="F"))
+        return found.T, taus, order - 1
+
+    return m.stacked(one, (x,), (2,), _infer_geqp3(TensorType(x.dtype, x.shape)))
+
+
+lapack_geqp3 = Primitive(
+    "lapack_geqp3",
+    infer=_infer_geqp3,
+    numpy=_numpy_geqp3,
+    library="lapack",
+    updates=True,
+    kinds="fc",
+    heavy=True,
+    cases=lambda: _cases((3, 3), (2, 4), (2, 4, 2)),
+    doc="geqrf of the columns in the order, the third result, that makes R's diagonal fall.",
+)
+
+
+# ---- equations ------------------------------------------------------------------------
 
 
 def _trsm_cases() -> list[Any]:
@@ -187,6 +217,33 @@ lapack_trsm = Primitive(
     heavy=True,
     cases=_trsm_cases,
     doc="triangular_solve(a, b), in the memory of b; ``conjugate_a`` only with ``transpose_a``.",
+)
+
+
+def _numpy_gtsv(x: Any, dl: Any, d: Any, du: Any) -> Any:
+    return _turned(linalg_solve.tridiagonal_solve.rule("numpy")(dl, d, du, _turned(x)))
+
+
+def _cases_gtsv() -> list[Any]:
+    found = []
+    for types, params, arrays in linalg_solve.tridiagonal_solve.rule("cases")():
+        b = types[3]
+        if b.shape[-2] > 1:
+            turned = b.with_shape((*b.shape[:-2], b.shape[-1], b.shape[-2]))
+            found.append(((turned, *types[:3]), params, (None, *arrays[:3])))
+    return found
+
+
+lapack_gtsv = Primitive(
+    "lapack_gtsv",
+    infer=lambda x, dl, d, du: x,
+    numpy=_numpy_gtsv,
+    library="lapack",
+    updates=True,
+    kinds="fc",
+    heavy=True,
+    cases=_cases_gtsv,
+    doc="tridiagonal_solve(dl, d, du, b) for more than one equation; nan where there is no result.",
 )
 
 
@@ -301,6 +358,60 @@ lapack_geev = Primitive(
     ],
     doc="Eigenvalues (of a real matrix: real parts, imaginary parts) and eigenvectors, transposed, "
     "of a real matrix in LAPACK's form for pairs; nan where the matrix is not finite.",
+)
+
+
+def _turned_all(found: Any) -> Any:
+    """The results of a record with its matrices, which have the first one's ndim, turned."""
+    ndim = found[0].ndim
+    return tuple(_turned(r) if r.ndim == ndim else r for r in found)
+
+
+lapack_gees = Primitive(
+    "lapack_gees",
+    params=("vectors",),
+    infer=linalg_spectral.schur.infer,
+    numpy=lambda x, *, vectors: _turned_all(
+        linalg_spectral.schur.rule("numpy")(_turned(x), vectors=vectors)
+    ),
+    library="lapack",
+    updates=True,
+    kinds="fc",
+    heavy=True,
+    cases=lambda: [
+        *_cases((3, 3), (2, 4, 4), vectors=True),
+        *_cases((3, 3), vectors=False),
+    ],
+    doc="T and Z of Schur's form, transposed; nan where the matrix is not finite.",
+)
+
+lapack_gehrd = Primitive(
+    "lapack_gehrd",
+    infer=linalg_spectral.hessenberg.infer,
+    numpy=lambda x: _turned_all(linalg_spectral.hessenberg.rule("numpy")(_turned(x))),
+    library="lapack",
+    updates=True,
+    kinds="fc",
+    heavy=True,
+    cases=lambda: _cases((3, 3), (2, 4, 4)),
+    doc="Hessenberg's form with its reflectors, transposed, and their factors.",
+)
+
+lapack_sytrd = Primitive(
+    "lapack_sytrd",
+    params=("lower",),
+    infer=linalg_spectral.tridiagonal.infer,
+    numpy=lambda x, *, lower: _turned_all(
+        linalg_spectral.tridiagonal.rule("numpy")(_turned(x), lower=lower)
+    ),
+    library="lapack",
+    updates=True,
+    kinds="fc",
+    heavy=True,
+    cases=lambda: [
+        case for lower in (True, False) for case in _cases((3, 3), (2, 4, 4), lower=lower)
+    ],
+    doc="The reflectors of a tridiagonal form, transposed, its two diagonals, the factors.",
 )
 
 

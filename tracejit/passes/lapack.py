@@ -5,8 +5,7 @@
     factored_solve(a, lu, ...)  ->  rows in their order, and two calls of trsm
 
 LAPACK's matrices lie column after column: the transposes that this writes fuse with what is around
-them. Where matrices are empty, and where LAPACK needs Python around it (qr with pivoting, schur),
-a node stays what it is.
+them. Where matrices are empty a node stays what it is.
 """
 
 from __future__ import annotations
@@ -83,11 +82,13 @@ class _Writer:
         return self.swapped(factors), taus
 
     def qr(self, a: Any, *, full_matrices: bool, pivoting: bool) -> Any:
-        if pivoting:
-            return None
         rows, columns = a.type.shape[-2:]
         inner = rows if full_matrices else min(rows, columns)
-        factors, taus = lapack.lapack_geqrf(self.swapped(a), checked=True)
+        if pivoting:
+            factors, taus, *order = lapack.lapack_geqp3(self.swapped(a))
+        else:
+            factors, taus = lapack.lapack_geqrf(self.swapped(a), checked=True)
+            order = []
         r = m.swapped(m.first_columns(factors, inner))
         # zero, and nan where the matrix was not finite
         first = m.first_columns(taus, 1)
@@ -99,7 +100,7 @@ class _Writer:
         else:
             config = ((0, 0, 0),) * (a.type.ndim - 2) + ((0, inner - columns, 0), (0, 0, 0))
             factors = layout.pad(factors, layout.scalar(0, a.type.dtype), config=config)
-        return self.swapped(lapack.lapack_orgqr(factors, taus)), r
+        return self.swapped(lapack.lapack_orgqr(factors, taus)), r, *order
 
     # ---- equations ----
 
@@ -124,6 +125,11 @@ class _Writer:
         y = self.triangular(lu, self.triangular(lu, b, **up), **low)
         return rows_at(y, lapack.lapack_inverse_order(order))
 
+    def tridiagonal_equations(self, dl: Any, d: Any, du: Any, b: Any) -> Any:
+        if d.type.shape[-1] == 1:
+            return arith.div(b, m.as_columns(d, b.type.shape[-1]))
+        return self.swapped(lapack.lapack_gtsv(self.swapped(b), dl, d, du))
+
     # ---- values and vectors ----
 
     def svd(self, a: Any, *, full_matrices: bool, compute_uv: bool) -> Any:
@@ -146,6 +152,21 @@ class _Writer:
         return parts.complex_(real, imaginary), *(
             self.swapped(_of_pairs(v, imaginary)) for v in vectors
         )
+
+    def schur(self, a: Any, *, vectors: bool) -> Any:
+        return tuple(map(self.swapped, lapack.lapack_gees(self.swapped(a), vectors=vectors)))
+
+    def hessenberg(self, a: Any) -> Any:
+        if a.type.shape[-1] < 2:
+            return None
+        found, taus = lapack.lapack_gehrd(self.swapped(a))
+        return self.swapped(found), taus
+
+    def tridiagonal(self, a: Any, *, lower: bool) -> Any:
+        if a.type.shape[-1] < 2:
+            return None
+        found, *rest = lapack.lapack_sytrd(self.swapped(a), lower=lower)
+        return self.swapped(found), *rest
 
     # ---- functions of a matrix ----
 
@@ -284,9 +305,13 @@ _RULES: dict[str, Any] = {
     "qr": _Writer.qr,
     "triangular_solve": _Writer.triangular,
     "factored_solve": _Writer.factored,
+    "tridiagonal_solve": _Writer.tridiagonal_equations,
     "svd": _Writer.svd,
     "eigh": _Writer.eigh,
     "eig": _Writer.eig,
+    "schur": _Writer.schur,
+    "hessenberg": _Writer.hessenberg,
+    "tridiagonal": _Writer.tridiagonal,
     "det": _Writer.det,
     "slogdet": _Writer.slogdet,
     "cofactor": _Writer.cofactor,

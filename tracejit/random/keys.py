@@ -25,6 +25,7 @@ from tracejit.frontend.array import Array, apply, as_array
 from tracejit.frontend.axes import axis_number, shape_tuple
 from tracejit.frontend.promotion import convert, filled, reshaped
 from tracejit.ir.types import DTYPES, TensorType, kind
+from tracejit.numpy.dtypes import prng_key
 from tracejit.ops import bits
 from tracejit.ops.random_bits import threefry2x32
 from tracejit.tree_nodes import GetAttrKey, register_pytree_with_keys_class
@@ -39,6 +40,7 @@ class KeyDType:
     """The dtype of typed keys. There is one, ``key_dtype()``."""
 
     name = "key<fry>"
+    type = prng_key
     itemsize = 8
     kind = "V"
 

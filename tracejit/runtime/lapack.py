@@ -17,13 +17,13 @@ import numpy as np
 from tracejit.record import dataclass
 from tracejit.runtime.blas import bundled, capsules, forms
 
-#: the real routines, without their letter, and the complex ones
-_REAL = ("potrf", "getrf", "geqrf", "orgqr", "gesdd", "syevd", "geev", "trsm", "trsv")
-_COMPLEX = ("potrf", "getrf", "geqrf", "ungqr", "gesdd", "heevd", "geev", "trsm", "trsv")
+#: routines without their letter; the complex ones have other names in part
+_NAMES = "potrf getrf geqrf orgqr geqp3 gesdd syevd geev gees gehrd sytrd gtsv trsm trsv".split()
 _BLAS = ("trsm", "trsv")
+_COMPLEX = {"orgqr": "ungqr", "syevd": "heevd", "sytrd": "hetrd"}
 ROUTINES = (
-    *(letter + name for letter in "sd" for name in _REAL),
-    *(letter + name for letter in "cz" for name in _COMPLEX),
+    *(letter + name for letter in "sd" for name in _NAMES),
+    *(letter + _COMPLEX.get(name, name) for letter in "cz" for name in _NAMES),
 )
 
 

@@ -23,7 +23,12 @@ class _Ability:
     stencils = False
 
     def __call__(self, node: Node) -> bool:
-        return node.prim in FUSED or node.prim.library in CALLS or has_rule(node) or cuda.can_fuse(node)
+        return (
+            node.prim in FUSED
+            or node.prim.library in CALLS
+            or has_rule(node)
+            or cuda.can_fuse(node)
+        )
 
     def lowers(self, node: Node) -> bool:
         """Whether a node gets kernels of its own though it has an element rule."""

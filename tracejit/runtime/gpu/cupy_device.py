@@ -3,9 +3,10 @@
     device = CupyDevice(0)
 
 Machine code comes from NVRTC (``nvrtc.py``), products from cuBLASLt, convolutions and attention
-from cuDNN, each bound by ctypes. All work goes onto one non-blocking stream. Recordings are CUDA
-graphs, captured on a stream of their own, so that other threads may go on meanwhile. The thread's
-current device is that of whoever called, again, when a method returns.
+from cuDNN, Fourier transforms from cuFFT, linear algebra from cuSOLVER, each bound by ctypes. All
+work goes onto one non-blocking stream. Recordings are CUDA graphs, captured on a stream of their
+own, so that other threads may go on meanwhile. The thread's current device is that of whoever
+called, again, when a method returns.
 """
 
 from __future__ import annotations
@@ -21,11 +22,13 @@ from typing import Any
 import numpy as np
 
 from tracejit.errors import DeviceError, OutOfMemoryError, TracejitError
-from tracejit.kernel.gpu.library import GemmSpec, Spec
+from tracejit.kernel.gpu.library import FftSpec, GemmSpec, SolverSpec, Spec
 from tracejit.lazy import lazy
 from tracejit.runtime.gpu import nvrtc, shared
 from tracejit.runtime.gpu.cublaslt_plans import CublasLt
 from tracejit.runtime.gpu.cudnn_plan import Cudnn
+from tracejit.runtime.gpu.cufft import Cufft
+from tracejit.runtime.gpu.cusolver import Cusolver
 from tracejit.runtime.gpu.device import (
     CudaSource,
     Device,
@@ -37,6 +40,9 @@ from tracejit.runtime.gpu.device import (
 
 cupy = lazy("cupy")
 
+#: what runs where a library does not
+_KERNELS = "generated kernels run in its place"
+_HOST = "the host computes in its place"
 #: cudaMemcpyKind
 _TO_DEVICE, _TO_HOST, _WITHIN = 1, 2, 3
 #: cudaMemoryTypeUnregistered: what malloc gives
@@ -104,6 +110,7 @@ class _Call(LibraryPlan):
         self.device = device
         self.plan = plan
         self.workspace = plan.workspace
+        self.recorded = plan.recorded
 
     def run(self, addresses: Sequence[int], workspace: int) -> None:
         with self.device.at("a library's call"):
@@ -142,6 +149,8 @@ class CupyDevice(Device):
         self.plans: dict[Spec, LibraryPlan | None] = {}
         self.products = CublasLt(lambda: self.current.ptr, self.fill)
         self.convolutions = Cudnn(lambda: self.current.ptr)
+        self.transforms = Cufft(lambda: self.current.ptr, self.copy)
+        self.solvers = Cusolver(lambda: self.current.ptr, self.load, self.launch)
         self.lock = threading.RLock()
 
     def __repr__(self) -> str:
@@ -289,10 +298,9 @@ class CupyDevice(Device):
             return self.plans[spec]
 
     def _library(self, spec: Spec) -> LibraryPlan | None:
-        name = "cublasLt" if isinstance(spec, GemmSpec) else "cudnn"
-        library = self.products if name == "cublasLt" else self.convolutions
+        name, library, other = self._serving(spec)
         if reason := shared.why_missing(name):
-            _say_unused(reason)
+            _say_unused(reason, other)
             return None
         try:
             with self.at(f"a plan of {name}"):
@@ -300,9 +308,21 @@ class CupyDevice(Device):
         except DeviceError as error:
             if self.lost:
                 raise
-            _say_unused(f"{name} fails: {error.what}")
+            _say_unused(f"{name} fails: {error.what}", other)
             return None
         return None if plan is None else _Call(self, plan)
+
+    def _serving(self, spec: Spec) -> tuple[str, Any, str]:
+        """The library that has a spec: its name, and what runs in its place where it is not."""
+        match spec:
+            case GemmSpec():
+                return "cublasLt", self.products, _KERNELS
+            case FftSpec():
+                return "cufft", self.transforms, _HOST
+            case SolverSpec():
+                return "cusolver", self.solvers, _HOST
+            case _:
+                return "cudnn", self.convolutions, _KERNELS
 
     # ---- order ----
 
@@ -335,6 +355,6 @@ def version_text(number: int) -> str:
 
 
 @cache
-def _say_unused(reason: str) -> None:
-    """Say once why a library is not used."""
-    warnings.warn(f"{reason}; generated kernels run in its place", RuntimeWarning, stacklevel=2)
+def _say_unused(reason: str, other: str = _KERNELS) -> None:
+    """Say once why a library is not used, and what is instead."""
+    warnings.warn(f"{reason}; {other}", RuntimeWarning, stacklevel=2)

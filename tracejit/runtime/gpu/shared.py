@@ -31,10 +31,10 @@ from tracejit.record import dataclass
 
 @dataclass(frozen=True)
 class Library:
-    """``file``: its name, with a place for the version of CUDA. ``install``: the package that has
-    it. ``after``: libraries it opens by name while it works, which must be in memory before it
-    (``required``: without them it ends the process). ``beside``: files of its own that it opens by
-    name.
+    """``file``: its name, with a place for the version of CUDA, or the one before. ``install``:
+    the package that has it. ``after``: libraries it opens by name while it works, which must be
+    in memory before it (``required``: without them it ends the process). ``beside``: files of
+    its own that it opens by name.
     """
 
     file: str
@@ -46,6 +46,13 @@ class Library:
 
 LIBRARIES = {
     "cublasLt": Library("libcublasLt.so.{cuda}", "nvidia-cublas"),
+    "cublas": Library("libcublas.so.{cuda}", "nvidia-cublas", required=("cublasLt",)),
+    "cufft": Library("libcufft.so.{before}", "nvidia-cufft"),
+    "nvJitLink": Library("libnvJitLink.so.{cuda}", "nvidia-nvjitlink"),
+    "cusparse": Library("libcusparse.so.12", "nvidia-cusparse", required=("nvJitLink",)),
+    "cusolver": Library(
+        "libcusolver.so.{before}", "nvidia-cusolver", required=("cublas", "cusparse")
+    ),
     "nvrtc": Library(
         "libnvrtc.so.{cuda}", "nvidia-cuda-nvrtc", beside="libnvrtc-builtins.so.[0-9]*"
     ),
@@ -116,7 +123,7 @@ def _load(name: str, library: Library) -> ctypes.CDLL | str:
 
 
 def _names(library: Library) -> list[str]:
-    return [library.file.format(cuda=version) for version in cuda_versions()]
+    return [library.file.format(cuda=n, before=n - 1) for n in cuda_versions()]
 
 
 def _files(library: Library) -> Iterator[str]:
@@ -279,6 +286,26 @@ def _cudnn_version(library: Any) -> str:
     return _number(library.cudnnGetVersion())
 
 
+def _property_version(function: str) -> Callable[[Any], str]:
+    """Of a library that is asked for a part of its version at a time."""
+
+    def version(library: Any) -> str:
+        parts = []
+        for part in range(3):
+            found = ctypes.c_int()
+            getattr(library, function)(part, ctypes.byref(found))
+            parts.append(str(found.value))
+        return ".".join(parts)
+
+    return version
+
+
+def _nvjitlink_version(library: Any) -> str:
+    major, minor = ctypes.c_uint(), ctypes.c_uint()
+    library.nvJitLinkVersion(ctypes.byref(major), ctypes.byref(minor))
+    return f"{major.value}.{minor.value}"
+
+
 def _nvrtc_version(library: Any) -> str:
     major, minor = ctypes.c_int(), ctypes.c_int()
     library.nvrtcVersion(ctypes.byref(major), ctypes.byref(minor))
@@ -289,6 +316,11 @@ _VERSIONS: dict[str, Callable[[Any], str]] = {
     "cublasLt": _cublaslt_version,
     "nvrtc": _nvrtc_version,
     "cudnn": _cudnn_version,
+    "cublas": _property_version("cublasGetProperty"),
+    "cufft": _property_version("cufftGetProperty"),
+    "nvJitLink": _nvjitlink_version,
+    "cusparse": _property_version("cusparseGetProperty"),
+    "cusolver": _property_version("cusolverGetProperty"),
 }
 
 
