@@ -10,6 +10,7 @@ import pytest
 
 from tracejit.ir.graph import Node, Value
 from tracejit.ir.prim import Primitive
+from tracejit.passes.lapack import REWRITTEN
 from tracejit.runtime.cpu import can_fuse
 from tracejit.transform import PRIMS
 
@@ -25,7 +26,7 @@ and has an adjoint; **batch**: vmap
 - **kernel**: how it runs natively: *element* fuses as an expression or index map, *reduce* fuses as
 a reduction, *library* is BLAS or a generated
   contraction, *lower* has a kernel of its own, *control* is a loop or branch of the native program,
-  *host* runs its NumPy meaning between kernels
+  *lapack* calls LAPACK in programs for CPUs, *host* runs its NumPy meaning between kernels
 
 | operation | derivative | transpose | batch | kernel | meaning |
 |---|---|---|---|---|---|
@@ -39,6 +40,8 @@ def kernel(prim: Primitive) -> str:
         return "reduce"
     if prim.element is not None:
         return "element" if any(map(can_fuse, typical_nodes(prim))) else "host"
+    if prim.name in REWRITTEN or prim.library == "lapack":
+        return "lapack"
     if prim.library is not None:
         return "library"
     return "lower" if prim.lower is not None else "host"

@@ -224,7 +224,7 @@ def _legal(name: str) -> str:
     try:
         _READ[name](3.5)
     except ValueError as legal:
-        return str(legal).replace("|", "\\|")
+        return inline(str(legal))
     return ""
 
 

@@ -66,6 +66,40 @@ def test_torch_shares_memory_both_ways() -> None:
         tj.jit(double)(x.requires_grad_())
 
 
+def test_bfloat16_goes_both_ways() -> None:
+    torch = pytest.importorskip("torch")
+    x = torch.arange(6, dtype=torch.bfloat16).reshape(2, 3)
+    for y in (jnp.asarray(x), jnp.from_dlpack(x)):
+        assert y.dtype == ml_dtypes.bfloat16 and np.asarray(y).ctypes.data == x.data_ptr()
+    np.testing.assert_array_equal(np.asarray(tj.jit(double)(x.T), np.float32), 2 * x.T.float())
+    back = torch.from_dlpack(y)
+    assert back.dtype == torch.bfloat16 and back.data_ptr() == x.data_ptr()
+    turned = torch.from_dlpack(jnp.asarray(x).T)
+    assert torch.equal(turned, x.T)
+    del x, back, turned
+    np.testing.assert_array_equal(np.asarray(y, np.float32), [[0, 1, 2], [3, 4, 5]])
+
+
+def test_a_capsule_of_bfloat16() -> None:
+    x = jnp.asarray(np.arange(3, dtype=ml_dtypes.bfloat16))
+
+    class Foreign:
+        """What another library would show of the same memory."""
+
+        dtype = "foreign.bfloat16"
+
+        def __dlpack__(self, **options: Any) -> Any:
+            return x.__dlpack__(**options)
+
+        def __dlpack_device__(self) -> tuple[int, int]:
+            return (1, 0)
+
+    y = jnp.from_dlpack(Foreign())
+    assert y.dtype == x.dtype and np.shares_memory(np.asarray(y), np.asarray(x))
+    with pytest.raises(BufferError):
+        x.__dlpack__(dl_device=(2, 0))
+
+
 def test_jax_shares_memory_both_ways() -> None:
     jax = pytest.importorskip("jax")
     x = jax.numpy.arange(64.0)

@@ -337,10 +337,8 @@ def specs(dtype: str) -> list[SolverSpec]:
 
 def memory_of(spec: SolverSpec) -> dict[str, np.ndarray]:
     """Flat memory of every operand."""
-    found = {}
-    for name, (dtype, count) in solver_sizes(spec).items():
-        if name in spec.operands:
-            found[name] = np.full(count, 9, dtype)
+    sizes = solver_sizes(spec)
+    found = {name: np.full(sizes[name][1], 9, sizes[name][0]) for name in spec.operands}
     if spec.routine in ("potrf", "syevd"):
         found["a"][...] = positive(spec.dtype, spec.batch, spec.m, spec.m).ravel()
     elif spec.routine == "trsm":
@@ -370,7 +368,7 @@ def test_what_goes_to_the_libraries(dtype: str) -> None:
     with fake_libraries() as fake:
         library = bound(host)
         for spec in specs(dtype):
-            found, wanted = memory_of(spec), {}
+            found = memory_of(spec)
             wanted = {name: x.copy() for name, x in found.items()}
             plan = library.plan(spec)
             assert plan is not None and plan.recorded == (spec.routine == "trsm")

@@ -126,6 +126,8 @@ def to_numpy(x: Any) -> np.ndarray:
 
     Python floats and ints in lists get the default dtypes. Raises TypeError for what is no array.
     """
+    if hasattr(x, "__dlpack__") and (found := exchange.bfloat16_from(x)) is not None:
+        return found
     if hasattr(x, "__array__"):
         return np.asarray(x)
     if hasattr(x, "__dlpack__"):

@@ -54,7 +54,10 @@ def to_dlpack(
     options = {"max_version": max_version, "dl_device": dl_device, "copy": copy}
     on_host: Any = {name: value for name, value in options.items() if value is not None}
     if not on_gpu(x):
-        return x.concrete("__dlpack__()").__dlpack__(stream=stream, **on_host)
+        data = x.concrete("__dlpack__()")
+        if data.dtype == DTYPES["bf16"]:  # NumPy does not know it
+            return _bfloat16_capsule(data, dl_device, copy, max_version)
+        return data.__dlpack__(stream=stream, **on_host)
     own = dlpack_device(x)
     if dl_device is not None and tuple(dl_device) != own:
         if dl_device[0] != _dlpack.CPU or copy is False:
@@ -68,6 +71,46 @@ def to_dlpack(
     tensor = _dlpack.Tensor(memory.address, x.shape, None, x.dtype, own, shared)
     newest = max_version or (0, 0)
     return _dlpack.export(tensor, versioned=newest[0] >= 1)
+
+
+def _bfloat16_capsule(data: np.ndarray, dl_device: Any, copy: bool | None, newest: Any) -> Any:
+    if dl_device is not None and tuple(dl_device) != (_dlpack.CPU, 0):
+        raise BufferError(f"an array on the CPU is not shared with {dl_device}")
+    data = data.copy() if copy else data
+    strides = tuple(step // data.itemsize for step in data.strides)
+    own = (_dlpack.CPU, 0)
+    tensor = _dlpack.Tensor(data.ctypes.data, data.shape, strides, data.dtype, own, data)
+    return _dlpack.export(tensor, versioned=(newest or (0, 0))[0] >= 1)
+
+
+class _Bits:
+    """Memory of another library as NumPy reads it: 16-bit words. ``owner`` keeps it."""
+
+    def __init__(self, tensor: Any) -> None:
+        steps = tensor.strides or _dlpack.row_major(tensor.shape)
+        self.owner = tensor.owner
+        self.__array_interface__ = {
+            "version": 3,
+            "typestr": "<u2",
+            "data": (tensor.address, False),
+            "shape": tensor.shape,
+            "strides": tuple(2 * step for step in steps),
+        }
+
+
+def bfloat16_from(x: Any) -> np.ndarray | None:
+    """A bfloat16 tensor on the CPU that speaks DLPack, as a NumPy array over its memory; None for
+    anything else.
+    """
+    if not hasattr(x, "__dlpack__") or not str(getattr(x, "dtype", "")).endswith("bfloat16"):
+        return None
+    if x.__dlpack_device__()[0] != _dlpack.CPU:
+        return None
+    try:
+        tensor = _dlpack.take(x.__dlpack__())
+    except BufferError as error:
+        raise _unsupported(str(error)) from None
+    return np.asarray(_Bits(tensor)).view(DTYPES["bf16"])
 
 
 def _lend(x: Any) -> tuple[Device, Memory]:
@@ -103,7 +146,10 @@ def cuda_array_interface(x: Any) -> dict[str, Any]:
 def from_dlpack(x: Any) -> Any:
     """An Array over another library's tensor, where that lies."""
     found = from_gpu(x)
-    return core.as_array(np.from_dlpack(x)) if found is None else found
+    if found is not None:
+        return found
+    narrow = bfloat16_from(x)
+    return core.as_array(np.from_dlpack(x) if narrow is None else narrow)
 
 
 def from_gpu(x: Any) -> Any:

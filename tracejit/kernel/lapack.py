@@ -384,7 +384,7 @@ def _gees(p: _Plan) -> Written:
     none = p.work(max(p.item, 8))
     values = tuple(p.work(n * p.item) for _ in range(1 if p.complex else 2))
     vectors = (Buffer(1), Int(n)) if p.params["vectors"] else (none, Int(1))
-    work, size = p.sized((3 + BLOCK) * n, p.item)
+    work, size = p.sized((3 + BLOCK) * n + (BLOCK + 1) * BLOCK, p.item)
     real = (p.work(n * p.real),) if p.complex else ()
     letters = (Char("V" if p.params["vectors"] else "N"), Char("N"))
     # nothing is selected: neither the function that would say so is called, nor its answers kept

@@ -317,3 +317,6 @@ _RULES: dict[str, Any] = {
     "cofactor": _Writer.cofactor,
     "pinv": _Writer.pinv,
 }
+
+#: names of the operations that are written in LAPACK's routines
+REWRITTEN = frozenset(_RULES)
