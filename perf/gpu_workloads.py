@@ -12,6 +12,7 @@ from dataclasses import replace
 
 import gpu_arrays as arrays
 import gpu_nets as nets
+import gpu_solvers as solvers
 import workloads
 from gpu_workload import GpuWorkload, drawn, scaled
 
@@ -225,6 +226,7 @@ _ROWS = {
         *ENCODERS,
         *CONVOLUTION,
         *RECURRENCE,
+        *solvers.ROWS,
     )
 }
 _FIRST = (

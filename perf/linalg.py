@@ -28,10 +28,10 @@ OPERATIONS = ("cholesky", "solve", "solve_vector", "eigh", "svd", "qr", "inv", "
 SHAPES = ((4, 4), (32, 32), (256, 256), (1000, 1000), (100, 8, 8))
 DTYPES = ("float32", "float64")
 RESULTS = Path(__file__).parent / "results" / "cpu-linalg.json"
-#: seconds of a turn, at least three calls, and turns
-TURN, TURNS = 0.15, 5
+#: seconds of a turn, at least two calls, and turns
+TURN, TURNS = 0.1, 5
 #: and before each: the threads of the process before may spin on for a while
-PAUSE = 0.15
+PAUSE = 0.1
 
 
 def operand(operation: str, shape: tuple[int, ...], dtype: str) -> list[np.ndarray]:
@@ -95,12 +95,12 @@ def worker(framework: str) -> None:
                 calls.clear()
                 given = operand(operation, tuple(shape), dtype)
                 calls[line] = prepared(framework, operation, given)
-                for _ in range(3):
-                    calls[line]()
-                time.sleep(0.05)  # better code may come in the background
+                calls[line]()
+                time.sleep(0.2)  # better code may come in the background
+                calls[line]()
             time.sleep(PAUSE)
             best, end, count = float("inf"), time.perf_counter() + TURN, 0
-            while count < 3 or time.perf_counter() < end:
+            while count < 2 or time.perf_counter() < end:
                 start = time.perf_counter()
                 calls[line]()
                 best = min(best, time.perf_counter() - start)
@@ -157,6 +157,14 @@ def line_of(row: dict[str, Any]) -> str:
     return f"{row['operation']:<13}{shape:<12}{row['dtype']:<9}" + "  ".join(cells)
 
 
+def save(found: list[Any]) -> None:
+    """Put the rows in the place of those of earlier runs."""
+    rows = json.loads(RESULTS.read_text())["rows"] if RESULTS.exists() else []
+    known = {(r["operation"], tuple(r["shape"]), r["dtype"]): r for r in (*rows, *found)}
+    text = {"cpus": os.cpu_count(), "unit": "seconds", "rows": list(known.values())}
+    RESULTS.write_text(json.dumps(text, indent=1) + "\n")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--worker")
@@ -173,8 +181,7 @@ def main() -> None:
     rows = [(o, s, d) for o in options.only for s in shapes for d in options.dtypes]
     found = measured(rows, options.frameworks)
     if options.save:
-        text = {"cpus": os.cpu_count(), "unit": "seconds", "rows": found}
-        RESULTS.write_text(json.dumps(text, indent=1) + "\n")
+        save(found)
 
 
 if __name__ == "__main__":

@@ -186,3 +186,26 @@ def test_a_process_wide_update_shows_inside_a_block_that_sets_something_else() -
             assert (config.const_limit, config.check) == (5, 1)
     finally:
         config.update("const_limit", before)
+
+
+def test_jaxs_names_of_settings() -> None:
+    before = config.current()
+    try:
+        config.update("jax_enable_x64", True)
+        assert config.jax_enable_x64 and config.x64_enabled and config.read("jax_enable_x64")
+        config.jax_enable_x64 = False
+        assert not config.jax_enable_x64 and config.default_float == np.float32
+        for name in ("jax_traceback_filtering", "jax_compilation_cache_dir", "jax_threefry_partitionable"):
+            config.update(name, "any")  # XLA's: nothing changes
+        config.update("jax_default_prng_impl", "threefry2x32")
+        config.parse_flags_with_absl()
+        config.config_with_absl()
+        assert config.current() == before
+        assert (config.jax_platforms, config.jax_debug_nans) == ("cpu", False)
+        assert config.jax_numpy_dtype_promotion == "standard"
+    finally:
+        config.update("default_float", before.default_float)
+    with pytest.raises(ArgumentError, match="always 'threefry2x32'"):
+        config.update("jax_default_prng_impl", "rbg")
+    with pytest.raises(ArgumentError, match="no setting"):
+        config.update("jax_no_such_thing", 1)

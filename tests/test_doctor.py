@@ -71,3 +71,15 @@ def test_kernel_sources_are_found_by_name() -> None:
     assert kernels.read("README.md").startswith("# kernels")
     with pytest.raises(InternalError, match=r"no kernel source '\.\./README\.md'"):
         kernels.read("../README.md")
+
+
+def test_a_gpus_libraries_and_what_is_missing_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "gpu", lambda: ("a GPU", ""))
+    monkeypatch.setattr(doctor.shared, "versions", lambda: {"cudnn": "9.19.0"})
+    why = {"cufft": "libcufft.so.12 was not found: pip install nvidia-cufft"}
+    monkeypatch.setattr(doctor.shared, "why_missing", lambda name: why.get(name, ""))
+    assert [text for _, text in doctor.devices()] == [
+        "a GPU",
+        "with cudnn 9.19.0",
+        "no cufft, so Fourier transforms are computed by the host: " + why["cufft"],
+    ]

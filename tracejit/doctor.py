@@ -21,13 +21,21 @@ from tracejit import kernels
 from tracejit.config import config, usable_cpus
 from tracejit.runtime.blas import blas_origin
 from tracejit.runtime.cache import others_can_write
-from tracejit.runtime.gpu import registry
+from tracejit.runtime.gpu import registry, shared
 
 CORE = ("numpy", "scipy", "llvmlite", "numba", "optree", "ml_dtypes")
 OPTIONAL = ("cupy-cuda12x", "cupy-cuda13x", "scikit-learn", "tqdm", "matplotlib", "jax", "torch")
 #: features that change how kernels are printed, widest first
 VECTORS = (("avx512f", 512), ("avx2", 256), ("avx", 256), ("sse2", 128), ("neon", 128))
 SHOWN_FEATURES = ("avx2", "fma", "f16c", "avx512f", "avx512dq", "avx512bw", "avx512bf16", "neon")
+
+#: libraries that programs for GPUs call, and what happens where one is not there
+CALLED = {
+    "cublasLt": "matrix products are generated kernels",
+    "cudnn": "convolutions and attention are generated kernels",
+    "cufft": "Fourier transforms are computed by the host",
+    "cusolver": "linear algebra is computed by the host",
+}
 
 Rows = Iterator[tuple[str, str]]
 
@@ -101,6 +109,17 @@ def gpu() -> tuple[str, str]:
 def devices() -> Rows:
     found, why = gpu()
     yield "GPU", found or f"none: {why}"
+    if found:
+        yield from gpu_libraries()
+
+
+def gpu_libraries() -> Rows:
+    """Versions of NVIDIA's libraries, and what is not found of those that programs call."""
+    known = shared.versions()
+    yield "", "with " + ", ".join(f"{name} {text}" for name, text in known.items())
+    for name, what in CALLED.items():
+        if reason := shared.why_missing(name):
+            yield "", f"no {name}, so {what}: {reason}"
 
 
 def places() -> Rows:

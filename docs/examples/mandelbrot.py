@@ -11,20 +11,19 @@ from tracejit import lax
 ESCAPED = 100.0  # |z| > 2 is enough to escape; a larger radius makes the smooth count smoother
 
 
-def escape(x, y, limit):
-    """Steps until z -> z^2 + c leaves the disc, from c = x + iy; ``limit`` where it never does."""
+def escape(c, limit):
+    """Steps until z -> z^2 + c leaves the disc; ``limit`` where it never does."""
 
     def going(state):
-        step, re, im = state
-        return (step < limit) & (re * re + im * im < ESCAPED**2)
+        step, z = state
+        return (step < limit) & (abs(z) < ESCAPED)
 
     def body(state):
-        step, re, im = state
-        return step + 1, re * re - im * im + x, 2 * re * im + y
+        step, z = state
+        return step + 1, z * z + c
 
-    step, re, im = lax.while_loop(going, body, (0, x, y))
-    size = jnp.maximum(re * re + im * im, 4.0)
-    smooth = step + 1 - jnp.log2(jnp.log2(size) / 2)  # no bands between whole numbers of steps
+    step, z = lax.while_loop(going, body, (0, c))
+    smooth = step + 1 - jnp.log2(jnp.log2(jnp.maximum(abs(z), 2.0)))  # no bands of whole numbers
     return jnp.where(step < limit, smooth, limit)
 
 
@@ -33,8 +32,8 @@ def picture(centre, span, width, height, limit):
     """Escape times of a picture ``span`` wide around ``centre``."""
     x = centre[0] + span * jnp.linspace(-0.5, 0.5, width)
     y = centre[1] + span * height / width * jnp.linspace(-0.5, 0.5, height)
-    row = tj.vmap(escape, in_axes=(0, None, None))
-    return tj.vmap(row, in_axes=(None, 0, None))(x, y, limit)
+    c = x + 1j * y[:, None]
+    return tj.vmap(tj.vmap(escape, in_axes=(0, None)), in_axes=(0, None))(c, limit)
 
 
 def main(small=False):

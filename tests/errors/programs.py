@@ -247,7 +247,7 @@ def item_in_vmap() -> None:
 
 
 def in_place_method() -> None:
-    jnp.zeros(3).fill(1)
+    jnp.zeros(3).partition(1)
 
 
 # ---- leaks ---------------------------------------------------------------------------------------

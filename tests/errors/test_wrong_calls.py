@@ -135,7 +135,7 @@ INDEXING: list[Row] = [
     lambda t: jnp.take(t.a, 0, axis=2),
     lambda t: jnp.take(t.v, np.array([0.5])),
     lambda t: jnp.take_along_axis(t.a, t.i, axis=0),
-    lambda t: t.v.fill(0),
+    lambda t: t.v.setflags(write=True),
     lambda t: t.v.resize((2,)),
     lambda t: t.v.put(0, 1),
 ]

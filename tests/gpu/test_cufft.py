@@ -7,6 +7,7 @@ by functions with the C types of NVIDIA's header (``fake_solver.py``), in place 
 
 from __future__ import annotations
 
+import ctypes
 import itertools
 from typing import Any
 
@@ -16,11 +17,18 @@ import pytest
 import tracejit as tj
 import tracejit.numpy as jnp
 import tracejit.scipy.fft as sf
+from tests.gpu.fake_cupy import fake_cuda
+from tests.gpu.fake_solver import fake_libraries
 from tests.gpu.host_kernels import needs_compiler
+from tracejit.errors import DeviceError
+from tracejit.frontend.array import apply
 from tracejit.ir import interp
 from tracejit.kernel.gpu.library import FftSpec
 from tracejit.kernel.program import HostCall, LibraryCall
 from tracejit.ops import fft as records
+from tracejit.runtime.gpu import cufft, host_solver, registry, shared
+from tracejit.runtime.gpu.cufft import Cufft, text
+from tracejit.runtime.gpu.cupy_device import CupyDevice
 from tracejit.runtime.gpu.executable import GpuExecutable, compile_gpu
 from tracejit.runtime.gpu.host_device import HostDevice
 
@@ -96,8 +104,6 @@ def test_transforms(form: Any, norm: str) -> None:
 
 
 def _apply(record: Any, x: Any, **params: Any) -> Any:
-    from tracejit.frontend.array import apply
-
     return apply(record, x, **params)
 
 
@@ -194,3 +200,115 @@ def test_strides_reach_every_element_once() -> None:
             size = int(np.prod(extents))
             places = {b * distance + k * step for b in range(batch) for k in range(size)}
             assert places == set(range(batch * size))
+
+
+# ---- what goes to the library --------------------------------------------------------------------
+
+SPECS = [
+    FftSpec(kind, dtype, lengths, batch, first)
+    for kind, lengths in (
+        ("fft", (8,)),
+        ("ifft", (5,)),
+        ("fft", (3, 4)),
+        ("ifft", (2, 3, 4)),
+        ("rfft", (8,)),
+        ("rfft", (3, 5)),
+        ("rfft", (2, 3, 4)),
+        ("irfft", (8,)),
+        ("irfft", (7,)),
+    )
+    for dtype in ("f32", "f64")
+    for batch in (1, 6)
+    for first in (False, True)
+]
+
+
+def memory_of(spec: FftSpec) -> list[np.ndarray]:
+    """A signal, and memory for what becomes of it."""
+    (x, count), (y, size) = host_solver._fft_sizes(spec).values()
+    signal = drawn(count, dtype=x)
+    if spec.kind == "irfft":  # a spectrum of something real
+        half = spec.extents[0][0]
+        rows = signal.reshape((half, spec.batch) if spec.first else (spec.batch, half))
+        ends = rows if spec.first else rows.T
+        ends[0].imag = 0
+        if spec.lengths[0] % 2 == 0:
+            ends[-1].imag = 0
+    return [signal, np.full(size, 9, y)]
+
+
+@pytest.mark.parametrize("spec", SPECS, ids=text)
+def test_what_goes_to_the_library(spec: FftSpec) -> None:
+    """Through C, to functions that do what NVIDIA says of their arguments."""
+    found = memory_of(spec)
+    wanted = [x.copy() for x in found]
+    host = HostDevice()
+    with fake_libraries() as fake:
+        plan = Cufft(lambda: 5 << 33, ctypes.memmove).plan(spec)
+        assert plan is not None and plan.recorded
+        for _ in range(2):
+            workspace = host.alloc(plan.workspace)
+            plan.run([x.ctypes.data for x in found], workspace.address)
+        assert fake.calls.count("SetWorkArea") == 2  # it lies elsewhere the second time
+        plan.run([x.ctypes.data for x in found], workspace.address)
+        assert fake.calls.count("SetWorkArea") == 2
+        assert {p["stream"] for p in fake.plans.values()} == {5 << 33}
+        del plan
+        assert not fake.plans, "a plan was not given back"
+    scratch = host.alloc(1024)
+    own = host_solver.solver_plan(spec, lambda work: work(), lambda *args: None)
+    own.run([x.ctypes.data for x in wanted], scratch.address)
+    for a, b in zip(found, wanted, strict=True):
+        assert np.array_equal(a, b)
+
+
+def test_sizes_that_it_does_not_take_have_no_plan() -> None:
+    with fake_libraries() as fake:
+        library = Cufft(lambda: 0, ctypes.memmove)
+        fake.failing["MakePlanMany64"] = 8
+        assert library.plan(FftSpec("fft", "f32", (8,), 1)) is None
+        assert not fake.plans
+        fake.failing["MakePlanMany64"] = 5
+        with pytest.raises(DeviceError, match=r"cuFFT: INTERNAL_ERROR .* 1 x fft of \[8\], f32"):
+            library.plan(FftSpec("fft", "f32", (8,), 1))
+
+
+@pytest.mark.skipif(shared.find("cufft") is None, reason=shared.why_missing("cufft"))
+def test_the_real_library_has_every_function() -> None:
+    """It loads without a GPU, and says that there is none."""
+    assert set(cufft.functions()) == set(cufft.SIGNATURES)
+    with pytest.raises(DeviceError, match="from cufftCreate"):
+        Cufft(lambda: 0, ctypes.memmove).plan(FftSpec("fft", "f32", (8,), 3))
+
+
+@needs_compiler
+def test_programs_on_a_gpu() -> None:
+    """Transforms are part of recordings."""
+    x = drawn(3, 8, dtype=np.float32)
+
+    def function(x: Any) -> Any:
+        y = jnp.fft.rfft(jnp.tanh(x), axis=0) * 2.0
+        return jnp.fft.irfft(y, 3, axis=0) + 1.0, sf.dct(x)
+
+    with fake_cuda() as cuda:
+        device = CupyDevice(0)
+        with registry.emulated(device):
+            compiled, there = tj.jit(function, device="gpu"), tj.device_put(x, "gpu")
+            for _ in range(4):
+                found = [np.asarray(y) for y in compiled(there)]
+        calls = cuda.libraries.calls
+        assert calls.count("ExecC2R") < 4 and cuda.calls["graphLaunch"] > 0
+    np.testing.assert_allclose(found[0], 2 * np.tanh(x) + 1, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(found[1], sf.dct(jnp.asarray(x)), rtol=1e-4, atol=1e-4)
+
+
+@needs_compiler
+def test_a_missing_library_is_said_once() -> None:
+    x = drawn(3, 8)
+    with fake_cuda(libraries=False):
+        device = CupyDevice(0)
+        with registry.emulated(device), pytest.warns(RuntimeWarning) as said:
+            found = np.asarray(tj.jit(lambda x: jnp.fft.rfft(x), device="gpu")(x))
+    np.testing.assert_allclose(found, np.fft.rfft(x), rtol=1e-10)
+    wanted = "cufft was not found: pip install it; the host computes in its place"
+    assert [str(w.message) for w in said].count(wanted) == 1

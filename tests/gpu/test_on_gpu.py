@@ -20,6 +20,12 @@ import pytest
 
 import tracejit as tj
 import tracejit.numpy as jnp
+import tracejit.scipy.fft as scipy_fft
+from tests.gpu.test_cufft import SPECS as FFT_SPECS
+from tests.gpu.test_cufft import memory_of as signal_of
+from tests.gpu.test_cusolver import memory_of as matrices_of
+from tests.gpu.test_cusolver import positive
+from tests.gpu.test_cusolver import specs as solver_specs
 from tests.gpu.test_host_library import CONVOLUTIONS, plain, spec_of
 from tests.gpu.test_own_cuda import OFFSETS, X, lse, lse_in_cuda, saxpy
 from tests.programs.table import PROGRAMS
@@ -27,9 +33,17 @@ from tests.programs.test_programs import assert_close
 from tracejit import debug, grad, jit, lax, nn
 from tracejit.errors import DeviceError, OutOfBoundsError, OutOfMemoryError
 from tracejit.ir.types import DTYPES, TensorType
-from tracejit.kernel.gpu.library import EPILOGUES, AttentionSpec, ConvSpec, GemmSpec, Spec
+from tracejit.kernel.gpu.library import (
+    EPILOGUES,
+    AttentionSpec,
+    ConvSpec,
+    FftSpec,
+    GemmSpec,
+    Spec,
+)
 from tracejit.kernel.gpu.source import CudaSource
 from tracejit.ops.dot import as_matmul
+from tracejit.runtime.gpu.cufft import text as fft_text
 from tracejit.runtime.gpu.host_device import HostDevice
 from tracejit.testing import check_grads
 
@@ -277,6 +291,99 @@ def test_attention_in_bf16(gpu: tj.Device, causal: bool) -> None:
     for a, b in zip(tj.tree.leaves(found), tj.tree.leaves(wanted), strict=True):
         a, b = np.asarray(a).astype(f32), np.asarray(b)
         np.testing.assert_allclose(a, b, rtol=0.05, atol=0.02 * float(np.abs(b).max()))
+
+
+def run_once(device: Any, spec: Any, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The operands after one call, which may overwrite them."""
+    plan = device.library(spec)
+    if plan is None:
+        pytest.skip("no library has it here")
+    memories = {name: device.alloc(array.nbytes) for name, array in arrays.items()}
+    for name, array in arrays.items():
+        device.to_device(memories[name].address, array)
+    workspace = device.alloc(max(plan.workspace, 1))
+    plan.run([memories[name].address for name in spec.operands], workspace.address)
+    found = {name: np.empty_like(array) for name, array in arrays.items()}
+    for name, memory in memories.items():
+        device.to_host(found[name], memory.address)
+    return found
+
+
+@pytest.mark.parametrize("spec", FFT_SPECS, ids=fft_text)
+def test_fourier_transforms(gpu: tj.Device, spec: FftSpec) -> None:
+    """In recordings too, and what is transformed stays what it was."""
+    arrays = dict(zip("xy", signal_of(spec), strict=True))
+    found, wanted = run(gpu.runtime, spec, arrays), run(HostDevice(), spec, arrays)
+    assert np.array_equal(found["x"], arrays["x"])
+    close = 1e-4 if spec.dtype == "f32" else 1e-11
+    np.testing.assert_allclose(found["y"], wanted["y"], rtol=close, atol=close)
+
+
+#: what is the same whatever signs and phases a library takes
+COMPARED = {
+    "potrf": ("a", "info"),
+    "getrf": ("a", "pivots", "info"),
+    "geqrf": ("info",),
+    "orgqr": ("a", "info"),
+    "trsm": ("b",),
+    "syevd": ("values", "info"),
+    "gesvd": ("values", "info"),
+    "gesvdj": ("values", "info"),
+}
+
+
+@pytest.mark.parametrize("dtype", ["f32", "f64", "c64", "c128"])
+def test_routines_of_linear_algebra(gpu: tj.Device, dtype: str) -> None:
+    for spec in solver_specs(dtype):
+        arrays = matrices_of(spec)
+        found = run_once(gpu.runtime, spec, arrays)
+        wanted = run_once(HostDevice(), spec, arrays)
+        close = 2e-3 if dtype in ("f32", "c64") else 1e-9
+        for name in COMPARED[spec.routine]:
+            np.testing.assert_allclose(
+                found[name], wanted[name], rtol=close, atol=close, err_msg=f"{spec}: {name}"
+            )
+
+
+@pytest.mark.parametrize("dtype", ["f32", "f64", "c64", "c128"])
+@pytest.mark.parametrize("shape", [(5, 5), (300, 300), (7, 6, 6), (2, 40, 40)], ids=str)
+def test_linear_algebra(gpu: tj.Device, shape: tuple[int, ...], dtype: str) -> None:
+    """What factors make up is compared; on the device from call to call."""
+    a, b = positive(dtype, *shape), data(*shape, seed=1).astype(DTYPES[dtype])
+
+    def all_of(a: Any, b: Any) -> Any:
+        low, (q, r) = jnp.linalg.cholesky(a), jnp.linalg.qr(b)
+        (w, v), (u, s, vh) = jnp.linalg.eigh(a), jnp.linalg.svd(b, full_matrices=False)
+        sign, size = jnp.linalg.slogdet(a)
+        h = jnp.conj(jnp.swapaxes(v, -1, -2))
+        rebuilt = (v * w[..., None, :]) @ h, (u * s[..., None, :]) @ vh, q @ r
+        return low, jnp.linalg.solve(a, b), w, s, sign, size / shape[-1], *rebuilt
+
+    compiled = jit(all_of, device=gpu)
+    wanted = jit(all_of)(a, b)
+    rtol = 5e-3 if dtype in ("f32", "c64") else 1e-8
+    for _ in range(3):
+        same(compiled(a, b), wanted, rtol=rtol, atol=rtol * float(np.abs(a).max()))
+
+
+def test_matrices_that_fail_are_nan(gpu: tj.Device) -> None:
+    a = np.stack([np.eye(4), -np.eye(4), np.full((4, 4), np.nan)]).astype(f32)
+    f = jit(lambda a: (jnp.linalg.cholesky(a), *jnp.linalg.eigh(a), jnp.linalg.svdvals(a)))
+    low, w, v, s = map(np.asarray, f(tj.device_put(a, gpu)))
+    assert np.isfinite(low[0]).all() and np.isnan(low[1:]).any(axis=(1, 2)).all()
+    for x in (w, v, s):
+        assert np.isfinite(x[:2]).all() and np.isnan(x[2]).all()
+
+
+def test_transforms_of_any_axes_and_lengths(gpu: tj.Device) -> None:
+    x = data(6, 35, 8)
+
+    def f(x: Any) -> Any:
+        found = [jnp.abs(jnp.fft.fftn(x, axes=axes)) for axes in ((0,), (1,), (2,), (0, 2), None)]
+        return *found, jnp.fft.irfft(jnp.fft.rfft(x, axis=1), 35, axis=1), scipy_fft.dctn(x)
+
+    for _ in range(3):
+        same(jit(f, device=gpu)(x), jit(f)(x), rtol=2e-3, atol=2e-3)
 
 
 # ---- how programs run ----------------------------------------------------------------------------

@@ -83,6 +83,7 @@ def test_rows_are_named_once_and_fit_the_table():
         *("chain", "black_scholes", "softmax_f64", "gelu_gradient", "layers_step_bf16"),
         *("attention_causal_gradient", "residual_step", "gpt_step", "lstm_gradient"),
         *("embedding_gradient", "n_body", "scalar_loop", "matmul_f16"),
+        *("fft_filter", "fft2_filter", "cholesky_many", "solve_4096", "eigvalsh_2048"),
     ],
 )
 def test_tiny_rows_agree_with_float64(name, tmp_path):

@@ -307,7 +307,8 @@ class _Printer:
             self.functions += print_lapack(plan, self.lapacks[plan])
         if plan.whole:
             self.blas_threads(restore=True)
-        cells = [self.slot(slot) for slot in (*call.slots, call.workspace)]
+        cells = [self.slot(slot) for slot in call.slots]
+        cells.append("null" if call.workspace is None else self.slot(call.workspace))
         cells.append(self.from_env(self.env.routines[plan.routine]))
         for cell, pointer in enumerate((*cells, self.from_env(INTEGERS))):
             self.emit(f"store ptr {pointer}, ptr {self.at('%cells', cell, 'i64')}")

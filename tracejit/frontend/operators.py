@@ -9,15 +9,19 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from tracejit.frontend import methods
+from tracejit.frontend import at_once, methods
 
 
 def binary(name: str) -> Any:
     """``a op b``; NotImplemented for operands that are no arrays, so that their own operator gets
     its turn.
     """
+    quickly = at_once.operator(name)
 
     def operator(self: Any, other: Any) -> Any:
+        found = quickly(self, other)
+        if found is not None:
+            return found
         return getattr(methods, name)(self, other) if methods.is_operand(other) else NotImplemented
 
     return operator
@@ -25,8 +29,12 @@ def binary(name: str) -> Any:
 
 def reflected(name: str) -> Any:
     """``b op a`` for an Array a on the right."""
+    quickly = at_once.operator(name, reflected=True)
 
     def operator(self: Any, other: Any) -> Any:
+        found = quickly(self, other)
+        if found is not None:
+            return found
         return getattr(methods, name)(other, self) if methods.is_operand(other) else NotImplemented
 
     return operator
@@ -80,10 +88,14 @@ class Operators:
         return methods.round(self, ndigits or 0)
 
     def __getitem__(self, idx: Any) -> Any:
+        found = at_once.getitem(self, idx)
+        if found is not None:
+            return found
         return methods.getitem(self, idx)
 
     def __setitem__(self, idx: Any, value: Any) -> None:
-        methods.setitem(self, idx, value)
+        if not at_once.setitem(self, idx, value):
+            methods.setitem(self, idx, value)
 
     def __iter__(self) -> Iterator[Any]:
         return methods.iterate(self)

@@ -103,12 +103,13 @@ class HostCall:
 @dataclass(frozen=True)
 class LapackCall:
     """Call LAPACK for each matrix of a stack. ``slots``: the buffers of ``plan``, ``workspace``:
-    the slot of the memory it works in. ``host``: the same for back ends that call no pointers.
+    the slot of the memory it works in, if any. ``host``: the same for back ends that call no
+    pointers.
     """
 
     plan: LapackPlan
     slots: tuple[int, ...]
-    workspace: int
+    workspace: int | None
     host: HostCall
 
 
@@ -283,8 +284,9 @@ def _lapack_call(run: Run, threads: int, scratch: Scratch) -> LapackCall:
         slot.setdefault(group.inputs[0], run.writes[0])
     operands = [slot[x] for x in node.inputs if isinstance(x, Value)]
     slots = (*run.writes, *operands[1 if node.prim.updates else 0 :])
-    memory = TensorType(DTYPES["u8"], (max(plan.work * plan.pieces, 1),))
-    (workspace,) = scratch.slots((memory,))
+    workspace = None
+    if plan.work:
+        (workspace,) = scratch.slots((TensorType(DTYPES["u8"], (plan.work * plan.pieces,)),))
     inputs = tuple(x for x in node.inputs if isinstance(x, Value))
     host = HostCall(node, inputs, tuple(operands), run.writes)
     return LapackCall(plan, slots, workspace, host)

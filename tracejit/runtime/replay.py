@@ -15,8 +15,8 @@ import numpy as np
 from tracejit.errors import InternalError
 from tracejit.ir import interp
 from tracejit.ir.graph import Graph, Node, Value, walk_nodes
-from tracejit.ir.types import is_inexact, real_dtype
 from tracejit.ir.text import show
+from tracejit.ir.types import is_inexact, real_dtype
 from tracejit.ir.verify import verify
 from tracejit.passes.pipeline import OPTIMISE, run_passes
 

@@ -23,12 +23,21 @@ COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
 
 
 def within(node: ast.AST) -> Iterator[ast.AST]:
-    """``node`` and what belongs to its scope: not the inside of nested functions and classes."""
+    """``node`` and what belongs to its scope: not the inside of nested functions and classes, but
+    their defaults, decorators and base classes.
+    """
     yield node
-    if isinstance(node, SCOPES):
-        return
-    for child in ast.iter_child_nodes(node):
+    for child in _outside(node) if isinstance(node, SCOPES) else ast.iter_child_nodes(node):
         yield from within(child)
+
+
+def _outside(scope: ast.AST) -> Iterator[ast.AST]:
+    """What is evaluated where a function or class is defined."""
+    arguments = getattr(scope, "args", None)
+    holders = ("decorator_list", "bases", "keywords")
+    for part in (scope, *([arguments] if arguments else [])):
+        for name in (*holders, "defaults", "kw_defaults"):
+            yield from (child for child in getattr(part, name, ()) if child is not None)
 
 
 def dotted(node: ast.AST) -> str | None:
