@@ -195,7 +195,11 @@ def test_jaxs_names_of_settings() -> None:
         assert config.jax_enable_x64 and config.x64_enabled and config.read("jax_enable_x64")
         config.jax_enable_x64 = False
         assert not config.jax_enable_x64 and config.default_float == np.float32
-        for name in ("jax_traceback_filtering", "jax_compilation_cache_dir", "jax_threefry_partitionable"):
+        for name in (
+            "jax_traceback_filtering",
+            "jax_compilation_cache_dir",
+            "jax_threefry_partitionable",
+        ):
             config.update(name, "any")  # XLA's: nothing changes
         config.update("jax_default_prng_impl", "threefry2x32")
         config.parse_flags_with_absl()

@@ -203,6 +203,7 @@ FROM_ENVIRONMENT = (
     "tiers",
     "time",
     "threads",
+    "default_float",
     "precision",
     "deterministic",
     "debug_nans",

@@ -36,7 +36,10 @@ def _held(x: Any) -> np.ndarray | None:
     if x._trace is not None or x._value is not None or x._is_weak:
         return None
     kind = x._kind
-    if (kind is not None and kind.device is not None) or type(x._place) in (placement.Held, core.Donated):
+    if (kind is not None and kind.device is not None) or type(x._place) in (
+        placement.Held,
+        core.Donated,
+    ):
         return None
     return x._data  # type: ignore[no-any-return]
 
@@ -44,9 +47,7 @@ def _held(x: Any) -> np.ndarray | None:
 def _is_basic(part: Any) -> bool:
     kind = type(part)
     if kind is slice:
-        return (
-            type(part.start) in _ENDS and type(part.stop) in _ENDS and type(part.step) in _ENDS
-        )
+        return type(part.start) in _ENDS and type(part.stop) in _ENDS and type(part.step) in _ENDS
     return kind is int or kind is NoneType or kind is EllipsisType
 
 

@@ -353,9 +353,7 @@ class Jitted(Generic[P, R]):
         may be arrays or ShapeDtypeStructs.
         """
         call = self._call_of(args, kwargs)
-        return AheadOfTime(
-            call, trace_call(call, "jit").graph, lambda: self.lower(*args, **kwargs)
-        )
+        return AheadOfTime(call, trace_call(call, "jit").graph, lambda: self.lower(*args, **kwargs))
 
     @user_traceback
     def lower(self, *args: Any, **kwargs: Any) -> Lowered:

@@ -258,8 +258,6 @@ from tracejit.numpy.histograms import (
     histogram_bin_edges,
     histogramdd,
 )
-from tracejit.numpy.info import __array_api_version__ as __array_api_version__
-from tracejit.numpy.info import __array_namespace_info__ as __array_namespace_info__
 from tracejit.numpy.host import (
     copyto,
     errstate,
@@ -272,6 +270,8 @@ from tracejit.numpy.host import (
     savetxt,
     seterr,
 )
+from tracejit.numpy.info import __array_api_version__ as __array_api_version__
+from tracejit.numpy.info import __array_namespace_info__ as __array_namespace_info__
 from tracejit.numpy.joining import (
     append,
     array_split,

@@ -215,12 +215,15 @@ class Leaving:
         """A loop whose body has no exits; ``.flag`` names the flag that stops a ``for``."""
         self.loops += 1
         number = self.loops
-        if isinstance(statement, ast.While) and _assigns(statement.test) and not statement.orelse:
+        over = f"{PREFIX}over_{number}" if statement.orelse else ""
+        if isinstance(statement, ast.While) and _assigns(statement.test):
             leave: Block = [place(ast.Break(), statement.test)]
+            if over:  # the test ended the loop: its else block runs
+                leave.insert(0, assign(over, ast.Constant(True), statement))
             body: Block = [place(ast.If(statement.test, statement.body, leave), statement.test)]
             statement.test = place(ast.Constant(True), statement.test)
         else:
-            body = statement.body
+            body, over = statement.body, ""
         kinds = exits(body)
         stops = bool(kinds & ({"break", "return"} if self.returns else {"break"}))
         orelse = statement.orelse
@@ -239,13 +242,16 @@ class Leaving:
             test = ast.BoolOp(ast.And(), [running, statement.test])
             statement.test = place(ast.copy_location(test, statement.test), statement.test)
         found: Block = [assign(stop(number), ast.Constant(False), statement), statement]
+        if over:
+            found.insert(0, assign(over, ast.Constant(False), statement))
         if outer and "return" in kinds and exits(orelse):
             # the loop around it ends for what happens here, too, or for what the else block does
             leave = [assign(stop(outer), ast.Constant(True), statement)]
             found.append(place(ast.If(load(DONE), leave, []), statement))
             statement.told = True  # type: ignore[attr-defined]
         if orelse:
-            last = place(ast.If(negation(load(stop(number))), orelse, []), orelse[0])
+            ended = load(over) if over else negation(load(stop(number)))
+            last = place(ast.If(ended, orelse, []), orelse[0])
             found += self.block([last], outer)
         return found
 
