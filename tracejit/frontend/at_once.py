@@ -1,4 +1,4 @@
-"""Indexing and arithmetic that NumPy does at once: on concrete Arrays on the CPU, outside of traces.
+"""Indexing and arithmetic that NumPy does at once: on concrete Arrays on the CPU, without a trace.
 
 Programs written for NumPy read and write elements one by one; the general way, which also serves
 traces and devices, takes a hundred times as long as the work. What is not plain here, errors too,
