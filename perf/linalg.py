@@ -4,8 +4,9 @@
     python perf/linalg.py --only solve --sizes 4 32
 
 A row is an operation on one matrix or a stack of them, compiled, with its arguments in place. The
-processes take turns, a fraction of a second each, since the machine may have other users: a row's
-figure is the median over turns of each turn's best call.
+processes take turns, a fraction of a second each, since the machine may have other users. A row's
+"seconds" are the median over turns of each turn's best call, "best" the best call of all turns:
+where others keep a CPU busy, threads that wait for each other make the former many times as long.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ SHAPES = ((4, 4), (32, 32), (256, 256), (1000, 1000), (100, 8, 8))
 DTYPES = ("float32", "float64")
 RESULTS = Path(__file__).parent / "results" / "cpu-linalg.json"
 #: seconds of a turn, at least two calls, and turns
-TURN, TURNS = 0.1, 5
+TURN, TURNS = 0.1, 3
 #: and before each: the threads of the process before may spin on for a while
 PAUSE = 0.1
 
@@ -135,9 +136,11 @@ def measured(rows: list[tuple[str, tuple[int, ...], str]], names: list[str]) -> 
                 answer = json.loads(process.stdout.readline())
                 if isinstance(answer, float):
                     times[name].append(answer)
-        medians = {name: statistics.median(t) if t else None for name, t in times.items()}
         operation, shape, dtype = row
-        found.append({"operation": operation, "shape": shape, "dtype": dtype, "seconds": medians})
+        entry: dict[str, Any] = {"operation": operation, "shape": shape, "dtype": dtype}
+        for key, choose in (("seconds", statistics.median), ("best", min)):
+            entry[key] = {name: choose(t) if t else None for name, t in times.items()}
+        found.append(entry)
         print(line_of(found[-1]), flush=True)
     for process in processes.values():
         process.terminate()
@@ -145,8 +148,8 @@ def measured(rows: list[tuple[str, tuple[int, ...], str]], names: list[str]) -> 
 
 
 def line_of(row: dict[str, Any]) -> str:
-    """Microseconds, and how much longer others take than tracejit."""
-    seconds = row["seconds"]
+    """Microseconds of the best calls, and how much longer others take than tracejit."""
+    seconds = row["best"]
     own = seconds.get("tracejit")
     cells = []
     for name, value in seconds.items():

@@ -184,6 +184,26 @@ def test_break_continue_and_else() -> None:
     agrees(f, (1.0,), (30.0,), (2.5,))
 
 
+def test_break_and_return_in_the_else_block_of_a_loop_in_a_loop() -> None:
+    def f(n):
+        s = 0
+        for i in range(3):
+            while n > 5:
+                n -= 1
+            else:
+                if n < 3:
+                    break
+                if n < 4:
+                    continue
+                if n < 5:
+                    return s - 100
+            s += 10 + i
+        return s
+
+    assert [fn(f)(n) for n in (1, 3, 4, 9)] == [f(n) for n in (1, 3, 4, 9)] == [0, 0, -100, 33]
+    agrees(f, (1,), (3,), (4,), (9,))
+
+
 def test_return_from_nested_loops() -> None:
     def f(a, limit):
         for i in range(3):
@@ -207,6 +227,41 @@ def test_walrus_in_tests() -> None:
         return y
 
     agrees(f, (37.0,), (0.5,))
+
+
+def test_walrus_in_the_test_of_a_loop_with_else() -> None:
+    def f(n, least):
+        y = n * 0
+        while (y := n) > 2:
+            n -= 1
+            if n == least:
+                break
+        else:
+            n = n + 100
+        return y, n
+
+    assert fn(f)(9, 0) == (2, 102) and fn(f)(9, 4) == (5, 4) and fn(f)(1, 4) == (1, 101)
+    agrees(f, (9, 0), (9, 4), (1, 4))
+
+
+def test_walrus_in_defaults_decorators_and_bases() -> None:
+    """They are evaluated where the function or class is defined."""
+
+    def f(n):
+        a = b = c = d = 0
+        for i in range(2):
+            shifted = (lambda u, v=(a := n + i) + 1: u + v)(1)
+
+            @(b := lambda g: g)
+            def inner(z=1, *, k=(c := a * 2)):
+                return z + k
+
+            class Part((d := i) and int or object):
+                pass
+
+        return a, callable(b), c, d, shifted + inner()
+
+    assert fn(f)(3) == f(3) == (4, True, 8, 1, 15)
 
 
 def test_a_loop_that_becomes_traced_on_its_way() -> None:

@@ -141,3 +141,32 @@ def test_every_sampler_uses_its_key_once(name: str) -> None:
     getattr(random, name)(key, *args)
     with pytest.raises(KeyReuseError):
         getattr(random, name)(key, *args)
+
+
+def test_a_second_run_with_the_same_seed() -> None:
+    """Keys that come out of compiled functions, loops and batches are known by their values, which
+    are those of the first run.
+    """
+
+    @tj.jit
+    def step(key, x):
+        key, used = random.split(key)
+        return key, x + random.normal(used, ())
+
+    def body(carry, _):
+        return step(*carry), None
+
+    def train():
+        key, x = random.key(0), np.float32(0)
+        for _ in range(3):
+            key, x = step(key, x)
+        (key, x), _ = lax.scan(body, (key, x), None, length=3)
+        keys = tj.vmap(lambda k: random.split(k)[0])(random.split(key, 2))
+        tj.vmap(lambda k: random.normal(k, ()))(keys)
+        return keys
+
+    with tj.settings(check_keys=True):
+        train()
+        keys = train()
+        with pytest.raises(KeyReuseError):
+            random.normal(keys[0], ())

@@ -115,21 +115,28 @@ class _Printer:
         width = self.load("i64", "%data", buffers + 2)
         with self.loop(low, high) as piece:
             space = self.at(work, self.value(f"mul i64 {piece}, {plan.work}"))
+            units = plan.batch if plan.shared is None else plan.shared.count
             start, stop = (
-                self.value(f"udiv i64 {self.value(f'mul i64 {k}, {plan.batch}')}, {plan.pieces}")
+                self.value(f"udiv i64 {self.value(f'mul i64 {k}, {units}')}, {plan.pieces}")
                 for k in (piece, self.value(f"add i64 {piece}, 1"))
             )
-            with self.loop(start, stop) as step:
-                own = [
-                    self.at(base, self.value(f"mul i64 {step}, {stride}"))
-                    for base, stride in zip(bases, plan.strides, strict=True)
-                ]
-                self.step(own, space, routine, width)
+            if plan.shared is not None:
+                self.emit(f"store i64 {self.value(f'sub i64 {stop}, {start}')}, ptr %part")
+                place = self.value(f"mul i64 {start}, {plan.shared.stride}")
+                self.step([self.at(bases[0], place), *bases[1:]], space, routine, width)
+            else:
+                with self.loop(start, stop) as step:
+                    own = [
+                        self.at(base, self.value(f"mul i64 {step}, {stride}"))
+                        for base, stride in zip(bases, plan.strides, strict=True)
+                    ]
+                    self.step(own, space, routine, width)
         return [
             *(f"{name} = private constant {text}" for text, name in self.constants.items()),
             f"define internal void @{self.name}(ptr %args, ptr %dims, ptr %steps, ptr %data) {{",
             "entry:",
             "  %info = alloca i64, align 16",
+            "  %part = alloca i64, align 16",
             *self.lines,
             "  ret void",
             "}",
@@ -171,6 +178,8 @@ class _Printer:
         """Fortran's compilers hand on the length of each string behind all other arguments."""
         self.emit("store i64 0, ptr %info")
         given = [f"ptr {self.argument(a, own, space)}" for a in self.plan.arguments]
+        if self.plan.shared is not None:
+            given[self.plan.shared.place] = "ptr %part"
         given += ["i64 1" for a in self.plan.arguments if isinstance(a, Char)]
         types = ", ".join(text.partition(" ")[0] for text in given)
         self.emit(f"call void ({types}) {routine}({', '.join(given)})")

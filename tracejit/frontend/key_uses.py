@@ -104,10 +104,16 @@ def _reused(what: str, before: Any) -> KeyReuseError:
 
 
 def fresh(words: Array) -> None:
-    """Note that the keys ``words`` were made anew."""
-    if config.current().check_keys and words._has_value:
-        for key in _values(words):
-            _used.values.pop(key, None)
+    """Note that the keys ``words`` were made anew.
+
+    Where one of them was used before, a program begins again or another one has the same seed: its
+    keys have the values of the first one's, also those that come out of compiled functions and
+    loops, which nobody sees being made. All uses are forgotten.
+    """
+    if not config.current().check_keys or not words._has_value:
+        return
+    if not _used.values.keys().isdisjoint(_values(words)):
+        _used.values.clear()
 
 
 def again(words: Array) -> None:

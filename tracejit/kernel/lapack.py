@@ -38,14 +38,14 @@ WHOLE = {
     "heevd": 300,
     "geev": 512,
     "geqp3": 320,
-    "gtsv": 1 << 62,
     "gees": 512,
     "gehrd": 512,
     "sytrd": 300,
     "hetrd": 300,
 }
-#: the same for trsm, by multiplications
-WHOLE_TRSM = 1_000_000
+#: right hand sides of one system are shared among threads from so many multiplications on, so
+#: many at a time at least
+SHARED, TOGETHER = 1_000_000, 32
 #: parts of a stack for each thread, where the memory they work in is small
 PIECES = 4
 SMALL_WORK = 1 << 18
@@ -118,6 +118,17 @@ class Pivots:
 
 
 @dataclass(frozen=True)
+class Shared:
+    """A single call in parts: argument ``place`` says how many of ``count`` units there are, and
+    one is ``stride`` bytes from the next in buffer 0.
+    """
+
+    place: int
+    stride: int
+    count: int
+
+
+@dataclass(frozen=True)
 class LapackPlan:
     """Call ``routine`` for each of ``batch`` steps, in ``pieces`` parts that threads share.
 
@@ -125,7 +136,8 @@ class LapackPlan:
     ``saved``: (offset in the memory to work in, buffer, bytes) to copy before each call: operands
     that the routine destroys. ``results``: how many of the buffers, the first ones, to fill with
     nan where the routine fails. ``clear``: the size of a square matrix in buffer 0 whose rows are
-    0 behind the diagonal. ``whole``: the routine may use all threads. ``work``: bytes of a piece.
+    0 behind the diagonal. ``shared``: what pieces are parts of, in place of the stack, where that
+    is a single matrix. ``whole``: the routine may use all threads. ``work``: bytes of a piece.
     """
 
     routine: str
@@ -141,6 +153,7 @@ class LapackPlan:
     work: int = 0
     pieces: int = 1
     whole: bool = False
+    shared: Shared | None = None
 
 
 class _Plan:
@@ -195,9 +208,7 @@ class _Plan:
 
     def large(self, name: str) -> bool:
         """Whether one call of the routine is worth all threads."""
-        if name in ("trsm", "trsv"):
-            return self.flops >= WHOLE_TRSM
-        return min(self.x.shape[-2:]) >= WHOLE[name]
+        return name in WHOLE and min(self.x.shape[-2:]) >= WHOLE[name]
 
     def finish(
         self, routine: str, arguments: tuple[Argument, ...], threads: int, **more: Any
@@ -206,6 +217,13 @@ class _Plan:
         time = self.batch * (call + self.flops / SPEED)
         split = self.batch > 1 and threads > 1 and time >= PARALLEL_TIME
         each = PIECES if self.end <= SMALL_WORK else 1
+        shared: Shared | None = more.get("shared")
+        if shared is not None:
+            pieces = min(shared.count // TOGETHER, threads * PIECES)
+            split = self.batch == 1 and threads > 1 and pieces > 1 and self.flops >= SHARED
+            more = more if split else {}
+        else:
+            pieces = min(self.batch, threads * each)
         return LapackPlan(
             routine,
             short(self.x.dtype),
@@ -215,7 +233,7 @@ class _Plan:
             tuple(self.steps[: len(self.own)]),
             tuple(self.saved),
             work=self.end,
-            pieces=min(self.batch, threads * each) if split else 1,
+            pieces=pieces if split else 1,
             whole=threads > 1 and self.batch == 1 and self.large(routine[1:]),
             **more,
         )
@@ -281,7 +299,9 @@ def _trsm(p: _Plan) -> Written:
     way = "C" if adjoint else "T" if transposed else "N"
     letters = (Char("R" if left else "L"), part, Char(way), unit)
     matrices = (Buffer(1), Int(n), Buffer(0), Int(columns))
-    return "trsm", (*letters, Int(columns), Int(rows), One(), *matrices), {}
+    shared = Shared(4, p.item, columns) if left else Shared(5, columns * p.item, rows)
+    sizes = (Int(columns), Int(rows), One())
+    return "trsm", (*letters, *sizes, *matrices), {"shared": shared}
 
 
 def _gesdd(p: _Plan) -> Written:

@@ -70,7 +70,8 @@ def _shuffle(function: _Function, *args: Any, **kwargs: Any) -> None:
 
 def _class(base: type) -> type:
     """A class of generators whose draws are Arrays."""
-    members: dict[str, Any] = {"__module__": __name__, "__doc__": base.__doc__}
+    about = f"NumPy's ``{base.__name__}``, whose draws are Arrays."
+    members: dict[str, Any] = {"__module__": __name__, "__doc__": about}
     for name in dir(base):
         member = getattr(base, name)
         if callable(member) and not name.startswith("_") and name not in _PLAIN:

@@ -51,8 +51,8 @@ def for_libraries(
     def find_transforms(graph: Graph) -> Graph:
         return call_transforms(graph, takes)
 
-    def find_solvers(graph: Graph) -> Graph:
-        return call_solvers(graph, takes)
+    def find_solvers(graph: Graph, *, off: frozenset[str] = frozenset()) -> Graph:
+        return call_solvers(graph, takes, off=off)
 
     def find_epilogues(graph: Graph) -> Graph:
         return fuse_epilogues(graph, takes)

@@ -61,7 +61,7 @@ FOR_LIBRARIES = (
 )
 
 #: passes made of named parts that ``off`` may name one by one
-HAS_PARTS: frozenset[Pass] = frozenset((simplify, call_lapack))
+HAS_PARTS = frozenset(("simplify", "call_lapack", "find_solvers"))
 
 
 def check_names(off: frozenset[str]) -> None:
@@ -88,7 +88,7 @@ def run_passes(
     for step in passes:
         if step.__name__ in off:
             continue
-        graph = step(graph, off=off) if step in HAS_PARTS else step(graph)
+        graph = step(graph, off=off) if step.__name__ in HAS_PARTS else step(graph)
         if after is not None:
             after(step.__name__, graph)
     return graph

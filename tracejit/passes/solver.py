@@ -18,10 +18,11 @@ from typing import Any
 from tracejit.ir.build import Builder, building, full_like
 from tracejit.ir.graph import Atom, Graph, Node, Value
 from tracejit.ir.types import DTYPES, TensorType, kind
-from tracejit.ops import arith, lapack, logic, parts, reduce
+from tracejit.ops import arith, lapack, layout, logic, parts, reduce
 from tracejit.ops import linalg_parts as m
 from tracejit.ops import raw_solver as raw
 from tracejit.ops.broadcast import broadcast_in_dim, reduce_sum
+from tracejit.ops.family import ADD
 from tracejit.passes.dead import drop_dead
 from tracejit.passes.lapack import call_lapack
 from tracejit.passes.merge import merge_equal
@@ -37,15 +38,17 @@ SMALL = 32
 ROWS_EACH = 128
 
 
-def call_solvers(graph: Graph, takes: Takes) -> Graph:
-    """``graph`` with its linear algebra, that of inner graphs too, in calls of libraries."""
-    written = call_lapack(graph)
+def call_solvers(graph: Graph, takes: Takes, *, off: frozenset[str] = frozenset()) -> Graph:
+    """``graph`` with its linear algebra, that of inner graphs too, in calls of libraries. What is
+    written is simplified, but for the rules in ``off``.
+    """
+    written = call_lapack(graph, off=off)
     if written is graph or not takes(_probe()):
         return graph
     found = _found(written, takes)
     if found is written:
         return written
-    return drop_dead(merge_equal(simplify(drop_dead(merge_equal(found)))))
+    return drop_dead(merge_equal(simplify(drop_dead(merge_equal(found)), off=off)))
 
 
 def _probe() -> Node:
@@ -58,11 +61,11 @@ def _probe() -> Node:
 def _found(graph: Graph, takes: Takes) -> Graph:
     def rule(node: Node, inputs: tuple[Atom, ...], env: dict[Value, Atom]) -> Any:
         write = _RULES.get(node.prim)
-        if write is None or not all(isinstance(x, Value) for x in inputs):
+        if write is None or 0 in (v.type.size for v in (*inputs, *node.outputs)):
             return None
-        if 0 in (v.type.size for v in (*inputs, *node.outputs)):
+        if not _all_taken(node, write, takes):
             return None
-        return write(*inputs, **node.params) if _all_taken(node, write, takes) else None
+        return write(*map(_in_memory, inputs), **node.params)
 
     return replaced(graph, lambda sub: _found(sub, takes), rule)
 
@@ -73,6 +76,15 @@ def _all_taken(node: Node, write: Callable[..., Any], takes: Takes) -> bool:
     with building(builder):
         write(*(Value(x.type) for x in node.inputs), **node.params)
     return all(takes(made) for made in builder.nodes if made.prim.library == "solver")
+
+
+def _in_memory(x: Atom) -> Any:
+    """``x``, or an array of the one number that it is: libraries read memory."""
+    if isinstance(x, Value):
+        return x
+    places = layout.iota(dtype=DTYPES["f32"], shape=x.type.shape, dimension=0)
+    nothing = arith.mul(places, full_like(places, 0))  # no rule of floats, which may be nan
+    return ADD(parts.convert(nothing, dtype=x.type.dtype), x)
 
 
 # ---- what failed ---------------------------------------------------------------------------------

@@ -231,6 +231,8 @@ class Leaving:
         if "continue" in kinds:
             statement.body.insert(0, assign(_skip(number), ast.Constant(False), body[0]))
         statement.orelse = []
+        if "return" not in kinds and exits(orelse):
+            statement.told = True  # type: ignore[attr-defined] # what leaves sets its flag there
         if not stops:
             return [statement, *self.block(orelse, outer)]
         running = negation(load(stop(number)))

@@ -13,6 +13,8 @@ from tracejit.ops.fused_conv import fused_conv
 FUSED = frozenset((fused_matmul, fused_conv, fused_attention, fused_attention_grad))
 #: the same, for all records of a library
 CALLS = ("fft", "solver")
+#: those of CPUs, which the host calls
+OTHERS = ("lapack",)
 
 
 class _Ability:
@@ -23,12 +25,11 @@ class _Ability:
     stencils = False
 
     def __call__(self, node: Node) -> bool:
-        return (
-            node.prim in FUSED
-            or node.prim.library in CALLS
-            or has_rule(node)
-            or cuda.can_fuse(node)
-        )
+        library = node.prim.library
+        if library in OTHERS:
+            return False
+        named = node.prim in FUSED or library in CALLS
+        return named or has_rule(node) or cuda.can_fuse(node)
 
     def lowers(self, node: Node) -> bool:
         """Whether a node gets kernels of its own though it has an element rule."""
