@@ -31,7 +31,7 @@ from gpu_workload import GpuWorkload  # noqa: E402
 
 import tracejit  # noqa: E402
 from tracejit import debug  # noqa: E402
-from tracejit.kernel.gpu.library import GemmSpec  # noqa: E402
+from tracejit.kernel.gpu.library import AttentionSpec, ConvSpec  # noqa: E402
 from tracejit.kernel.program import HostCall, LibraryCall  # noqa: E402
 from tracejit.runtime.gpu import cudnn_check, nvrtc, shared  # noqa: E402
 from tracejit.runtime.gpu.code import source_of  # noqa: E402
@@ -111,7 +111,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 bad += 1
                 continue
             print(line(workload, found), flush=True)
-            specs |= {s: workload.name for s in found["library"] if not isinstance(s, GemmSpec)}
+            asked = (s for s in found["library"] if isinstance(s, ConvSpec | AttentionSpec))
+            specs |= dict.fromkeys(asked, workload.name)
     if chosen.cudnn is not None and specs:
         for checked in cudnn_check.check_plans(list(specs), chosen.cudnn.read_text()):
             missing = f"NO PLAN: {checked.error}" if checked.error else ""

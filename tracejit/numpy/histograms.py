@@ -46,6 +46,8 @@ def bincount(x: Any, weights: Any = None, minlength: int = 0, *, length: int | N
     size = max(integer(length, "bincount: length"), minlength)
     w = promotion.filled(1, x.type) if weights is None else as_array(weights)
     zeros = creation.zeros((size,), w.dtype)
+    if size == 0:
+        return zeros
     # negative numbers count for 0 under a trace, as in JAX; those beyond are left out
     return indexing.updated(zeros, ew.maximum(x, 0), w, "add", "drop")
 

@@ -80,7 +80,9 @@ def unique(
     else:
         rest = tuple(m for k, m in enumerate(shape) if k != number)
         found[0] = shaping.moveaxis(reshaped(found[0], (found[0].shape[0], *rest)), 0, number)
-    first = indexing.take(order, ew.minimum(places, max(n - 1, 0)), mode="clip") if n else places
+    # missing ones are where the smallest is
+    known = ew.select(ew.less(places, n), places, 0)
+    first = indexing.take(order, known, mode="clip") if n else places
     if return_index:
         found.append(first)
     if return_inverse:
@@ -182,9 +184,19 @@ def union1d(ar1: Any, ar2: Any, *, size: int | None = None, fill_value: Any = No
 
 def _kept(a: Any, flags: Any, size: int | None, fill_value: Any) -> Any:
     """The elements of the vector ``a`` where ``flags``."""
+    if size is not None and a.size == 0:
+        return creation.full((integer(size, "size"),), fill_value or 0, a.dtype)
     return ordering.compress(
         flags, a, size=size, fill_value=0 if fill_value is None else fill_value
     )
+
+
+def _filled(found: Any, flags: Any, size: int | None, fill_value: Any) -> Any:
+    """Elements found, the missing ones ``fill_value``, or the smallest."""
+    if size is None or fill_value is not None or found.size == 0:
+        return found
+    missing = ew.greater_equal(creation.iota(I64, found.shape, 0), reductions.count_nonzero(flags))
+    return ew.select(missing, found[0], found)
 
 
 def intersect1d(
@@ -198,6 +210,11 @@ def intersect1d(
 ) -> Any:
     """The distinct elements that are in both, and on request where they first are."""
     a, b = promotion.promoted("intersect1d", shaping.ravel(ar1), shaping.ravel(ar2))
+    if size is not None and 0 in (a.size, b.size):
+        shape = (integer(size, "intersect1d: size"),)
+        found = creation.full(shape, fill_value or 0, a.dtype)
+        places = [creation.full(shape, x.size, I64) for x in (a, b)]
+        return (found, *places) if return_indices else found
     a_values, a_first = unique(a, return_index=True, size=None if size is None else a.size)
     flags = isin(a_values, b)
     if size is not None:  # repeated fill values do not count
@@ -205,11 +222,14 @@ def intersect1d(
         flags = ew.logical_and(
             flags, ew.logical_or(ew.equal(number, 0), ew.not_equal(a_values, a_values[0]))
         )
-    found = _kept(a_values, flags, size, fill_value)
+    found = _filled(_kept(a_values, flags, size, fill_value), flags, size, fill_value)
     if not return_indices:
         return found
     b_values, b_first = unique(b, return_index=True, size=None if size is None else b.size)
     at_b = indexing.take(b_first, ordering.searchsorted(b_values, found), mode="clip")
+    if size is not None:
+        number = creation.iota(I64, found.shape, 0)
+        at_b = ew.select(ew.less(number, reductions.count_nonzero(flags)), at_b, b.size)
     return found, _kept(a_first, flags, size, a.size), at_b
 
 
@@ -226,6 +246,8 @@ def setdiff1d(
     if size is None:
         a = a if assume_unique else unique(a)
         return _kept(a, isin(a, ar2, invert=True), None, fill_value)
+    if a.size == 0:
+        return _kept(a, a, size, fill_value)
     ordered = ordering.sort(a)
     flags = ew.logical_and(
         _starts(reshaped(ordered, (a.size, 1)), True), isin(ordered, ar2, invert=True)
@@ -247,12 +269,10 @@ def setxor1d(
     both = shaping.concatenate([a, b])
     if size is None:
         return unique(_kept(both, flags, None, None))
+    if both.size == 0:
+        return _kept(both, both, size, fill_value)
     order = ordering.argsort(both)
     ordered = indexing.take(both, order, mode="promise_in_bounds")
     flags = indexing.take(flags, order, mode="promise_in_bounds")
-    return _kept(
-        ordered,
-        ew.logical_and(flags, _starts(reshaped(ordered, (both.size, 1)), True)),
-        size,
-        fill_value,
-    )
+    flags = ew.logical_and(flags, _starts(reshaped(ordered, (both.size, 1)), True))
+    return _filled(_kept(ordered, flags, size, fill_value), flags, size, fill_value)
