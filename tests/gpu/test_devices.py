@@ -194,7 +194,9 @@ def test_pickles_and_copies(gpu: FakeDevice) -> None:
     back = pickle.loads(pickle.dumps(x))
     assert back.device.platform == "cpu"
     np.testing.assert_array_equal(back, [2, 2, 2])
-    assert copy.deepcopy(x) is x
+    other = copy.deepcopy(x)
+    assert other.device == x.device and other is not x  # x[0] = 1 must not change it
+    np.testing.assert_array_equal(other, [2, 2, 2])
     y = jnp.copy(x)
     assert y.device is x.device
     assert y._place.memories[y.device] is not x._place.memories[x.device]

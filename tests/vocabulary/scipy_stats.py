@@ -103,9 +103,13 @@ for dist, shapes in DISCRETE.items():
         CASES.append(case(path, COUNTS, *shapes, 1, dtypes=("float32",), tol32=5e-4, grad="loc"))
         plain = fixed_shapes(shapes)
         CASES.append(case(path, ODD, *plain, grad=KINKS, **VALUES, **TOLERANCES))
-for dist in ("bernoulli", "geom"):
-    CASES.append(case(f"{SPACE}{dist}.ppf", PROBABILITIES, 0.3, grad="steps", dtypes=("float64",)))
-    CASES.append(case(f"{SPACE}{dist}.ppf", inside(3, 4), inside(4), 2, grad="steps"))
+for dist, counts in {"bernoulli": (), "geom": (), "binom": (5,), "nbinom": (5,)}.items():
+    path = f"{SPACE}{dist}.ppf"
+    CASES.append(case(path, PROBABILITIES, *counts, 0.3, grad="steps", dtypes=("float64",)))
+    CASES.append(case(path, inside(3, 4), *counts, inside(4), 2, grad="steps"))
+for mean in (0.0, 0.3, 40.0, -1.0, np.nan):
+    CASES.append(case(f"{SPACE}poisson.ppf", PROBABILITIES, mean, grad="steps", **VALUES))
+CASES.append(case(f"{SPACE}poisson.ppf", inside(3, 4), positive(4), 2, grad="steps"))
 CASES += [
     case(f"{SPACE}poisson.logpmf", ints(3, below=3), values(0, 0.5, 2), grad=KINKS),
     case(f"{SPACE}poisson.entropy", positive(4), **TOLERANCES),

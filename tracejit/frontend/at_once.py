@@ -149,13 +149,12 @@ def operator(name: str, reflected: bool = False) -> Callable[[Any, Any], Any]:
         a = _held(x)
         if a is None or a.dtype.char not in codes:
             return None
+        b: Any = y
         if type(y) is core.Array:
             b = _held(y)
             if b is None or b.dtype != a.dtype:
                 return None
-        elif type(y) is int or (type(y) is float and a.dtype.kind == "f"):
-            b = y
-        else:
+        elif type(y) is not int and not (type(y) is float and a.dtype.kind == "f"):
             return None
         settings = config.current()
         if settings.debug_nans or settings.debug_infs:

@@ -72,8 +72,11 @@ def unique(
     new = _starts(sorted_rows, equal_nan)
     if size is None:
         places = Array(np.flatnonzero(new.concrete("unique() without size=")))
+        ends = shaping.concatenate([places[1:], creation.full((min(n, 1),), n, I64)])
     else:
-        (places,) = ordering.nonzero(new, size=integer(size, "unique: size"), fill_value=n)
+        size = integer(size, "unique: size")
+        (starts,) = ordering.nonzero(new, size=size + 1, fill_value=n)
+        places, ends = starts[:size], starts[1:]
     found: list[Any] = [_values(sorted_rows, places, fill_value, size, n)]
     if axis is None:
         found[0] = shaping.ravel(found[0])
@@ -92,11 +95,6 @@ def unique(
         )
         found.append(reshaped(inverse, shape) if axis is None else inverse)
     if return_counts:
-        ends = (
-            shaping.concatenate([places[1:], creation.full((1,), n, I64)])
-            if places.size
-            else places
-        )
         found.append(ew.subtract(ends, places))
     return found[0] if len(found) == 1 else tuple(found)
 
@@ -225,8 +223,9 @@ def intersect1d(
     found = _filled(_kept(a_values, flags, size, fill_value), flags, size, fill_value)
     if not return_indices:
         return found
-    b_values, b_first = unique(b, return_index=True, size=None if size is None else b.size)
-    at_b = indexing.take(b_first, ordering.searchsorted(b_values, found), mode="clip")
+    order = ordering.argsort(b)  # which keeps the order of equal ones
+    place = ordering.searchsorted(indexing.take(b, order, mode="promise_in_bounds"), found)
+    at_b = indexing.take(order, place, mode="clip") if b.size else convert(found, I64)
     if size is not None:
         number = creation.iota(I64, found.shape, 0)
         at_b = ew.select(ew.less(number, reductions.count_nonzero(flags)), at_b, b.size)

@@ -13,6 +13,7 @@ from tracejit import errors as _errors
 from tracejit.frontend import elementwise as _ew
 from tracejit.scipy import special as _special
 from tracejit.scipy.stats.families import Discrete as _Discrete
+from tracejit.scipy.stats.families import least as _least
 
 
 def _is_probability(p: _Any) -> _Any:
@@ -24,6 +25,10 @@ def _logpmf(k: _Any, n: _Any, p: _Any) -> _Any:
     return ways + _special.xlogy(k, p) + _special.xlog1py(n - k, -p)
 
 
+def _cdf(k: _Any, n: _Any, p: _Any) -> _Any:
+    return _ew.select(k >= n, 1, _special.betaincc(k + 1, _ew.maximum(n - k, 1), p))
+
+
 _family = _Discrete(
     "binom",
     ("n", "p"),
@@ -32,6 +37,7 @@ _family = _Discrete(
     logpmf=_logpmf,
     cdf=lambda k, n, p: _special.betaincc(k + 1, n - k, p),
     sf=lambda k, n, p: _special.betainc(k + 1, n - k, p),
+    ppf=lambda q, n, p: _least(_cdf, q, (n, p), n),
     doc="Of the number of successes in ``n`` trials with probability ``p``.",
 )
 
@@ -40,8 +46,9 @@ logcdf = _family.logcdf
 logpmf = _family.logpmf
 logsf = _family.logsf
 pmf = _family.pmf
+ppf = _family.ppf
 sf = _family.sf
 
-__all__ = ["cdf", "logcdf", "logpmf", "logsf", "pmf", "sf"]
+__all__ = ["cdf", "logcdf", "logpmf", "logsf", "pmf", "ppf", "sf"]
 
 _errors.user_functions(globals())

@@ -19,11 +19,15 @@ import numpy as np
 
 from tracejit.frontend import elementwise as ew
 from tracejit.frontend.array import Array
+from tracejit.frontend.custom import stop_gradient
 from tracejit.frontend.promotion import is_python
+from tracejit.lax import loops
 from tracejit.scipy.special.operands import apart
 
 Function = Callable[..., Any]
 LOG_TWO_PI = math.log(2 * math.pi)
+#: of a search for a quantile; where neighbouring floats are more than 1 apart it would not end
+MOST_STEPS = 200
 
 _WHAT = {
     "pdf": "The density at x: exp(logpdf).",
@@ -48,6 +52,35 @@ def log1mexp(t: Any) -> Any:
     """log(1 - exp(-t)) for t >= 0, precise near 0 and for large t (Maechler, 2012)."""
     near = ew.log(-ew.expm1(-t))
     return ew.select(t < math.log(2), near, ew.log1p(-ew.exp(-t)))
+
+
+def least(cdf: Function, q: Any, params: Sequence[Any], start: Any) -> Any:
+    """The least whole number k >= 0 with cdf(k, *params) >= q, for 0 < q < 1; nan for nan, and if there is
+    none.
+
+    The bound is doubled from ``start`` until it is one, then the interval is halved. The slope is
+    0: quantiles go in steps.
+    """
+    q, start, *params = (stop_gradient(x) for x in (q, start, *params))
+    inner = ew.select(ew.logical_and(q > 0, q < 1), q, 0.5)
+    high = ew.floor(start) + inner * 0
+
+    def going(state: Any) -> Any:
+        low, high, found, count = state
+        open_ = ew.logical_or(ew.logical_not(found), high - low > 1)
+        return ew.logical_and(open_.any(), count < MOST_STEPS)
+
+    def body(state: Any) -> Any:
+        low, high, found, count = state
+        at = ew.select(found, ew.floor((low + high) / 2), high)
+        below = cdf(at, *params) < inner
+        beyond = ew.select(found, high, 2 * high + 1)
+        low, high = ew.select(below, at, low), ew.select(below, beyond, at)
+        return low, high, ew.logical_or(found, ew.logical_not(below)), count + 1
+
+    begin = (high * 0 - 1, high, ew.not_equal(inner, inner), 0)
+    _, high, found, _ = loops.while_loop(going, body, begin)
+    return ew.select(found, high, np.nan) + q * 0
 
 
 def is_positive(p: Any) -> Any:

@@ -17,10 +17,15 @@ from tracejit.scipy import special as _special
 from tracejit.scipy.special.operands import apart as _apart
 from tracejit.scipy.stats.families import LOG_TWO_PI as _LOG_TWO_PI
 from tracejit.scipy.stats.families import Discrete as _Discrete
+from tracejit.scipy.stats.families import least as _least
 
 
 def _logpmf(k: _Any, mu: _Any) -> _Any:
     return _special.xlogy(k, mu) - mu - _special.gammaln(k + 1)
+
+
+def _cdf(k: _Any, mu: _Any) -> _Any:
+    return _special.gammaincc(k + 1, mu)
 
 
 _family = _Discrete(
@@ -28,8 +33,9 @@ _family = _Discrete(
     ("mu",),
     valid=(lambda mu: mu >= 0,),
     logpmf=_logpmf,
-    cdf=lambda k, mu: _special.gammaincc(k + 1, mu),
+    cdf=_cdf,
     sf=lambda k, mu: _special.gammainc(k + 1, mu),
+    ppf=lambda q, mu: _least(_cdf, q, (mu,), mu),
     doc="Of the Poisson distribution with mean ``mu``.",
 )
 #: up to this mean the entropy is summed over so many outcomes
@@ -66,8 +72,9 @@ logcdf = _family.logcdf
 logpmf = _family.logpmf
 logsf = _family.logsf
 pmf = _family.pmf
+ppf = _family.ppf
 sf = _family.sf
 
-__all__ = ["cdf", "entropy", "logcdf", "logpmf", "logsf", "pmf", "sf"]
+__all__ = ["cdf", "entropy", "logcdf", "logpmf", "logsf", "pmf", "ppf", "sf"]
 
 _errors.user_functions(globals())
