@@ -599,3 +599,11 @@ def test_deleted_arrays(gpu: FakeDevice) -> None:
         with pytest.raises(DeletedArrayError):
             np.asarray(use(x))
     assert not isinstance(x._place, Held)
+
+
+def test_operators_run_on_the_default_device(gpu: FakeDevice) -> None:
+    x = jnp.asarray(np.ones((2, 2), np.float32))
+    with tj.default_device("gpu"):
+        for found in (x + x, x * 2.0, x < x, x[0], x[1, 1]):
+            assert found.device.platform == "gpu"
+    assert (x + x).device.platform == "cpu"

@@ -29,6 +29,16 @@ _ENDS = (int, NoneType)
 _TAKES = {int: "fiu", float: "f"}
 
 
+def _applies() -> bool:
+    """Whether operations run at once, on the CPU, and nothing looks at their results."""
+    settings = config.current()
+    return (
+        tracing.current_trace() is None
+        and settings.default_device == "cpu"
+        and not (settings.debug_nans or settings.debug_infs)
+    )
+
+
 def _held(x: Any) -> np.ndarray | None:
     """The data of an Array that nothing else is to be known of: concrete, on the CPU, bound to no
     device, not weak.
@@ -58,7 +68,7 @@ def _basic(idx: Any) -> bool:
 
 def getitem(x: Any, idx: Any) -> Any:
     """``x[idx]``, or None."""
-    if not _basic(idx) or tracing.current_trace() is not None:
+    if not _basic(idx) or not _applies():
         return None
     data = _held(x)
     if data is None:
@@ -97,7 +107,7 @@ def setitem(x: Any, idx: Any, value: Any) -> bool:
     """``x[idx] = value``, and whether it is done. Where others may see the memory, ``x`` gets new
     one.
     """
-    if not _basic(idx) or tracing.current_trace() is not None:
+    if not _basic(idx) or not _applies():
         return False
     data = _held(x)
     if data is None:
@@ -144,7 +154,7 @@ def operator(name: str, reflected: bool = False) -> Callable[[Any, Any], Any]:
     ufunc, codes = _UFUNCS[name]
 
     def run(x: Any, y: Any) -> Any:
-        if tracing.current_trace() is not None:
+        if not _applies():
             return None
         a = _held(x)
         if a is None or a.dtype.char not in codes:
@@ -155,9 +165,6 @@ def operator(name: str, reflected: bool = False) -> Callable[[Any, Any], Any]:
             if b is None or b.dtype != a.dtype:
                 return None
         elif type(y) is not int and not (type(y) is float and a.dtype.kind == "f"):
-            return None
-        settings = config.current()
-        if settings.debug_nans or settings.debug_infs:
             return None
         try:
             with np.errstate(all="ignore"):

@@ -55,8 +55,8 @@ def log1mexp(t: Any) -> Any:
 
 
 def least(cdf: Function, q: Any, params: Sequence[Any], start: Any) -> Any:
-    """The least whole number k >= 0 with cdf(k, *params) >= q, for 0 < q < 1; nan for nan, and if there is
-    none.
+    """The least whole number k >= 0 with cdf(k, *params) >= q, for 0 < q < 1; nan where there is
+    none, and for nan.
 
     The bound is doubled from ``start`` until it is one, then the interval is halved. The slope is
     0: quantiles go in steps.
