@@ -12,7 +12,7 @@ import numpy as np
 
 from tracejit import source
 from tracejit.errors import ArgumentError, DTypeError, ShapeError
-from tracejit.frontend import indexing, reductions
+from tracejit.frontend import elementwise, indexing, reductions
 from tracejit.frontend.array import Array, as_array
 from tracejit.frontend.axes import integer
 from tracejit.frontend.promotion import filled
@@ -43,13 +43,19 @@ def _segments(
     type = TensorType(data.dtype, (count, *data.shape[ids.ndim :]))
     start = {"add": 0, "multiply": 1, "min": highest, "max": lowest}[how]
     empty = filled(start(data.dtype) if callable(start) else start, type)
+    mode = "drop" if mode is None else mode
+    if count == 0 or ids.size == 0:
+        return empty
+    if kind(ids.dtype) == "i":  # a negative id names no segment: it does not count from the end
+        outside = 0 if mode == "clip" else np.iinfo(ids.dtype).max
+        ids = elementwise.select(elementwise.less(ids, 0), outside, ids)
     part = indexing.At(empty).__getitem__(ids)
     update = getattr(part, how)
     return update(
         data,
         indices_are_sorted=is_sorted,
         unique_indices=unique,
-        mode="drop" if mode is None else mode,
+        mode=mode,
     )
 
 

@@ -67,6 +67,25 @@ def sgd(
     return chain(first, scale_by_learning_rate(learning_rate))
 
 
+def momentum(
+    learning_rate: ScalarOrSchedule,
+    decay: Any = 0.9,
+    nesterov: bool = False,
+    accumulator_dtype: Any = None,
+) -> Optimizer:
+    """Gradient descent with momentum: ``sgd(learning_rate, momentum=decay)``, the name that optax
+    has it under (Polyak, 1964).
+
+    >>> from tracejit import optim
+    >>> step = optim.momentum(0.1)
+    >>> params = jnp.array([1.0, -2.0])
+    >>> updates, state = step.update(2 * params, step.init(params), params)
+    >>> optim.apply_updates(params, updates)
+    Array([ 0.8, -1.6], dtype=float32)
+    """
+    return sgd(learning_rate, decay, nesterov, accumulator_dtype)
+
+
 def adam(
     learning_rate: ScalarOrSchedule,
     b1: Any = 0.9,
