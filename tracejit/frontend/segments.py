@@ -15,8 +15,8 @@ from tracejit.errors import ArgumentError, DTypeError, ShapeError
 from tracejit.frontend import elementwise, indexing, reductions
 from tracejit.frontend.array import Array, as_array
 from tracejit.frontend.axes import integer
-from tracejit.frontend.promotion import filled
-from tracejit.ir.types import TensorType, kind
+from tracejit.frontend.promotion import convert, filled
+from tracejit.ir.types import DTYPES, TensorType, kind
 from tracejit.ops.reduce import highest, lowest
 
 
@@ -47,7 +47,8 @@ def _segments(
     if count == 0 or ids.size == 0:
         return empty
     if kind(ids.dtype) == "i":  # a negative id names no segment: it does not count from the end
-        outside = 0 if mode == "clip" else np.iinfo(ids.dtype).max
+        ids = convert(ids, DTYPES["i64"])
+        outside = 0 if mode == "clip" else count
         ids = elementwise.select(elementwise.less(ids, 0), outside, ids)
     part = indexing.At(empty).__getitem__(ids)
     update = getattr(part, how)
