@@ -93,6 +93,10 @@ class ArgumentError(TracejitError, TypeError):
     """A function of the API was called with something it does not take."""
 
 
+class WrongValueError(ArgumentError, ValueError):
+    """A function does not take an argument of this value."""
+
+
 class TracedValueError(TracejitError, TypeError):
     """A traced value was used where a concrete one is needed (``if``, ``int()``, ``len()`` ...)."""
 
@@ -214,6 +218,56 @@ def user_traceback(function: Function) -> Function:
     return boundary  # type: ignore[return-value]
 
 
+def public_function(function: Function) -> Function:
+    """``user_traceback`` for a function of a public module, whose callers may pass anything: an
+    exception of Python's that something here raises on the way becomes an error of ours.
+    """
+
+    @functools.wraps(function)
+    def boundary(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return function(*args, **kwargs)
+        except Exception as error:
+            own = _own_error(error, function.__name__)
+            if own is None:
+                hide_frames(error)
+                raise
+        hide_frames(own)
+        raise own
+
+    return boundary  # type: ignore[return-value]
+
+
+#: what an argument of a wrong kind leads to inside, and what the user gets
+_OWN: dict[type[Exception], type[TracejitError]] = {
+    TypeError: ArgumentError,
+    KeyError: ArgumentError,
+    IndexError: OutOfBoundsError,
+    ValueError: WrongValueError,
+    OverflowError: WrongValueError,
+    ZeroDivisionError: WrongValueError,
+}
+
+
+def _own_error(error: Exception, name: str) -> TracejitError | None:
+    """The error for an exception that was raised inside this package on the way from a public
+    function, without a frame of the user's in between; None for any other.
+    """
+    kind = _OWN.get(type(error))
+    if kind is None or show_internal_frames:
+        return None
+    files = [entry.tb_frame.f_code.co_filename for entry in _entries(error.__traceback__)]
+    if not all(source.is_internal(file) or source.is_stdlib(file) for file in files):
+        return None
+    text = str(error)
+    return kind(
+        text if text.startswith(name) else f"{name}: {text}",
+        at=source.here(),
+        hint="an argument is of a wrong kind; if none is, this is a defect of tracejit, and with "
+        "tracejit.errors.show_internal_frames = True the traceback says where",
+    )
+
+
 def user_methods(*names: str) -> Callable[[type], type]:
     """A class decorator: ``user_traceback`` for the methods named, or for all of the class."""
 
@@ -227,7 +281,7 @@ def user_methods(*names: str) -> Callable[[type], type]:
 
 
 def user_functions(namespace: dict[str, Any]) -> None:
-    """``user_traceback`` for the functions of a public module, called last with ``globals()``.
+    """``public_function`` for the functions of a public module, called last with ``globals()``.
 
     They take the public module's name, under which pickle finds them.
     """
@@ -238,7 +292,7 @@ def user_functions(namespace: dict[str, Any]) -> None:
         if not member.__module__.startswith("tracejit."):
             continue  # NumPy's own, passed on as it is
         if id(member) not in wrapped:
-            found = wrapped[id(member)] = user_traceback(member)
+            found = wrapped[id(member)] = public_function(member)
             public = member.__name__ if namespace.get(member.__name__) is member else name
             found.__name__ = found.__qualname__ = public
             found.__module__ = namespace["__name__"]
