@@ -97,7 +97,7 @@ def case_graph(prim: Primitive, types: tuple, params: dict) -> Graph:
 def test_rules_of_primitives(name: str) -> None:
     prim = PRIMS[name]
     assert prim.cases is not None
-    for types, params in prim.cases():
+    for types, params, *_ in prim.cases():
         for one in lowered(case_graph(prim, types, params)):
             check(one)
 

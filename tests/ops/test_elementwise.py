@@ -6,11 +6,13 @@ import itertools
 import math
 from typing import Any
 
+import numba
 import numpy as np
 import pytest
 
 from tests.ops.evaluate import element_values, scalar_values
 from tests.ops.op_checks import assert_same
+from tracejit.codegen import numba_helpers
 from tracejit.errors import DTypeError, ShapeError
 from tracejit.ir import interp
 from tracejit.ir.build import building
@@ -155,8 +157,10 @@ def test_numba_spelling_is_the_meaning(name: str) -> None:
         for row, value in zip(zip(*xs, strict=True), wanted, strict=True):
             given = {f"a{k}": x for k, x in enumerate(row)}
             text = template.format(*given)
+            helpers = {"math": math, "np": np, "numba": numba}
+            exec(numba_helpers.definitions(numba_helpers.needed(text)), helpers)
             with np.errstate(all="ignore"):
-                found = eval(text, {"math": math, "np": np}, given)
+                found = eval(text, helpers, given)
             np.testing.assert_allclose(
                 np.asarray(found).astype(wanted.dtype), value, rtol=1e-5, atol=1e-6
             )

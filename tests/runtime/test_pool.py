@@ -96,6 +96,7 @@ def test_many_small_jobs_agree_with_one_thread() -> None:
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 @pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:os.fork:RuntimeWarning")  # JAX, of other tests
 def test_a_child_process_works_after_fork() -> None:
     x = np.ones((500, 500), np.float32)
     f = jit(lambda x: x * 2.0 + x.sum(axis=0), threads=2)
@@ -133,6 +134,7 @@ def test_a_child_process_works_that_is_forked_while_the_compiler_loads(delay: st
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 @pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:os.fork:RuntimeWarning")  # JAX, of other tests
 def test_a_child_process_makes_expressions_while_another_thread_does() -> None:
     stop = threading.Event()
 
