@@ -161,3 +161,46 @@ def test_loops_and_files(tmp_path: Any) -> None:
     assert jnp.genfromtxt(tmp_path / "a.txt").shape == (2, 2)
     with jnp.errstate(divide="ignore"):
         jnp.testing.assert_allclose(jnp.ones(2) / jnp.ones(2), 1)
+
+
+class Holder:
+    def __init__(self, x: Any) -> None:
+        self.x = x
+
+
+@pytest.mark.parametrize("traced", (False, True))
+def test_writes_that_would_be_lost_are_errors(traced: bool) -> None:
+    def lost(a: Any, how: int) -> Any:
+        a = a + 0
+        if how == 0:
+            a[0][1] = 5.0
+        elif how == 1:
+            a.T[0, 1] = 5.0
+        elif how == 2:
+            (a * 2)[0] = 5.0
+        elif how == 3:
+            a[0][0:1] += 1.0
+        return a
+
+    def kept(a: Any) -> Any:
+        a = a + 0
+        a[0, 1] = 5.0
+        row = a[1]
+        row[0] = 7.0
+        rows = [a[0], row]
+        rows[0][0] = 8.0
+        held = Holder(a[2])
+        held.x[0] = 9.0
+        (b := a[2])[1] = 10.0
+        a[0] += 1.0
+        return a, rows[0], held.x, b
+
+    run = tj.jit if traced else lambda f, **_: f
+    x = np.zeros((3, 3))
+    for how in range(4):
+        with pytest.raises(ArgumentError, match="nothing refers to") as caught:
+            run(lost, static_argnums=1)(jnp.asarray(x), how)
+        assert caught.value.at is not None and caught.value.at.file == __file__
+    a, first, third, b = run(kept)(jnp.asarray(x))
+    assert a.tolist()[0] == [1.0, 6.0, 1.0] and first.tolist() == [8.0, 5.0, 0.0]
+    assert third.tolist() == [9.0, 0.0, 0.0] and b.tolist() == [0.0, 10.0, 0.0]

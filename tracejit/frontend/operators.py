@@ -7,8 +7,11 @@ class Array(Operators): ...      (frontend/array.py)
 from __future__ import annotations
 
 from collections.abc import Iterator
+from sys import getrefcount
 from typing import TYPE_CHECKING, Any
 
+from tracejit import source
+from tracejit.errors import ArgumentError, user_methods
 from tracejit.frontend import at_once, methods
 
 
@@ -38,6 +41,30 @@ def reflected(name: str) -> Any:
         return getattr(methods, name)(other, self) if methods.is_operand(other) else NotImplemented
 
     return operator
+
+
+@user_methods()
+class _Probe:
+    """Sees how often an object is referred to when it is written into."""
+
+    seen = 0
+
+    def __setitem__(self, idx: Any, value: Any) -> None:
+        _Probe.seen = getrefcount(self)
+
+
+def _lost() -> int:
+    """The references to an object that only the statement which writes into it holds; -1 where
+    this Python does not tell.
+    """
+    _Probe()[0] = 0
+    alone = _Probe.seen
+    held = _Probe()
+    held[0] = 0
+    return alone if _Probe.seen > alone else -1
+
+
+_LOST = _lost()
 
 
 class Operators:
@@ -94,6 +121,12 @@ class Operators:
         return methods.getitem(self, idx)
 
     def __setitem__(self, idx: Any, value: Any) -> None:
+        if getrefcount(self) == _LOST:
+            raise ArgumentError(
+                "x[i] = v writes into an array that nothing refers to: no other one changes",
+                at=source.here(),
+                hint="there are no views: for a[i][j] = v write a[i, j] = v or a = a.at[i, j].set(v)",
+            )
         if not at_once.setitem(self, idx, value):
             methods.setitem(self, idx, value)
 
