@@ -50,6 +50,12 @@ REUSES: dict[str, Callable[[Any], Any]] = {
     ),
     "every step of a loop": in_every_step,
     "every step of a loop, traced": tj.jit(in_every_step),
+    "a carry that stays": lambda k: lax.scan(
+        lambda c, _: ((c[0], c[1] + random.normal(c[0])), None), (k, 0.0), None, length=3
+    ),
+    "a carry that stays, of while": lambda k: lax.while_loop(
+        lambda c: c[1] < 1e3, lambda c: (c[0], c[1] + 1 + random.uniform(c[0])), (k, 0.0)
+    ),
     "after a loop": lambda k: (lax.scan(step, k, None, length=3), random.normal(k)),
     "two calls": calls_twice,
     "two calls, traced": tj.jit(calls_twice),

@@ -63,6 +63,17 @@ def consume_all(leaves: Sequence[Array], *traced: Traced) -> None:
         consume(leaves[k])
 
 
+def consume_loop(leaves: Sequence[Array], body: Traced) -> None:
+    """``consume_all`` for the body of a loop, whose carry comes first: a key that is used and goes
+    on unchanged is used again in the next step.
+    """
+    consume_all(leaves, body)
+    inputs = body.graph.inputs[len(body.captured) :]
+    for k in body.keys_used:
+        if k < len(body.graph.outputs) and body.graph.outputs[k] is inputs[k]:
+            raise _reused("a key that goes on unchanged is used in every step of a loop", None)
+
+
 def _consume_values(words: Array) -> None:
     at = source.here()
     for key in _values(words):

@@ -195,7 +195,7 @@ def _scan(carry: Carry, f: Function, init: Any, xs: Any, steps: int, reverse: bo
         return trace_body(f, leaves, treedef, carry.name, types=types, names=names, finish=finish)
 
     body = _traced_body(carry, trace, lambda b: (b.graph.output_types[:n], b.outputs.weak[:n]))
-    key_uses.consume_all([*carry.leaves, *x_arrays], body)
+    key_uses.consume_loop([*carry.leaves, *x_arrays], body)
     outs = apply(
         loops.scan,
         *body.captured,
@@ -285,7 +285,7 @@ def while_loop(cond_fun: Function, body_fun: Function, init_val: Any) -> Any:
         )
 
     body = _traced_body(carry, trace, lambda b: (b.graph.output_types, b.outputs.weak))
-    key_uses.consume_all(carry.leaves, body)
+    key_uses.consume_loop(carry.leaves, body)
     test = trace_body(cond_fun, carry.leaves, treedef, "while_loop", names=names, finish=_truth)
     captured, (cond_graph, body_graph) = share_captured((test, body))
     outs = apply(
