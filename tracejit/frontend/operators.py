@@ -125,7 +125,7 @@ class Operators:
             raise ArgumentError(
                 "x[i] = v writes into an array that nothing refers to: no other one changes",
                 at=source.here(),
-                hint="there are no views: for a[i][j] = v write a[i, j] = v or a = a.at[i, j].set(v)",
+                hint="there are no views: for a[i][j] = v write a[i, j] = v or a.at[i, j].set(v)",
             )
         if not at_once.setitem(self, idx, value):
             methods.setitem(self, idx, value)
