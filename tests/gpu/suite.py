@@ -144,6 +144,8 @@ def why_not(graph: Graph) -> str:
         return "too large"
     if any(node.prim.effect for node in walk_nodes(graph)):
         return "has effects"
+    if any(n.prim.name == "factored_solve" and n.inputs[2] in graph.inputs for n in graph.nodes):
+        return "takes a permutation, and none is drawn"
     return ""
 
 
@@ -266,8 +268,6 @@ def undetermined(graph: Graph) -> str:
     """
     nodes = list(walk_nodes(graph))
     names = {node.prim.name for node in nodes}
-    if any(n.prim.name == "factored_solve" and n.inputs[2] in graph.inputs for n in graph.nodes):
-        return "with numbers that are no permutation"
     if names & SEVERAL or any(name.startswith(("raw_", "lapack_")) for name in names):
         return "to other signs of vectors"
     if "while" in names and len(nodes) > SEARCH:
