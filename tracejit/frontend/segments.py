@@ -50,8 +50,7 @@ def _segments(
         ids = convert(ids, DTYPES["i64"])
         outside = 0 if mode == "clip" else count
         ids = elementwise.select(elementwise.less(ids, 0), outside, ids)
-    part = indexing.At(empty).__getitem__(ids)
-    update = getattr(part, how)
+    update = getattr(indexing.At(empty)[ids], how)
     return update(
         data,
         indices_are_sorted=is_sorted,

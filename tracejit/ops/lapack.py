@@ -361,19 +361,23 @@ lapack_geev = Primitive(
 )
 
 
-def _turned_all(found: Any) -> Any:
-    """The results of a record with its matrices, which have the first one's ndim, turned."""
-    ndim = found[0].ndim
-    return tuple(_turned(r) if r.ndim == ndim else r for r in found)
+def _turned_rule(record: Primitive) -> Any:
+    """The meaning of a record on matrices turned: so is its operand, and so are the matrices among
+    its results, which have the first one's ndim.
+    """
+
+    def numpy(x: Any, **params: Any) -> Any:
+        found = record.rule("numpy")(_turned(x), **params)
+        return tuple(_turned(r) if r.ndim == found[0].ndim else r for r in found)
+
+    return numpy
 
 
 lapack_gees = Primitive(
     "lapack_gees",
     params=("vectors",),
     infer=linalg_spectral.schur.infer,
-    numpy=lambda x, *, vectors: _turned_all(
-        linalg_spectral.schur.rule("numpy")(_turned(x), vectors=vectors)
-    ),
+    numpy=_turned_rule(linalg_spectral.schur),
     library="lapack",
     updates=True,
     kinds="fc",
@@ -388,7 +392,7 @@ lapack_gees = Primitive(
 lapack_gehrd = Primitive(
     "lapack_gehrd",
     infer=linalg_spectral.hessenberg.infer,
-    numpy=lambda x: _turned_all(linalg_spectral.hessenberg.rule("numpy")(_turned(x))),
+    numpy=_turned_rule(linalg_spectral.hessenberg),
     library="lapack",
     updates=True,
     kinds="fc",
@@ -401,9 +405,7 @@ lapack_sytrd = Primitive(
     "lapack_sytrd",
     params=("lower",),
     infer=linalg_spectral.tridiagonal.infer,
-    numpy=lambda x, *, lower: _turned_all(
-        linalg_spectral.tridiagonal.rule("numpy")(_turned(x), lower=lower)
-    ),
+    numpy=_turned_rule(linalg_spectral.tridiagonal),
     library="lapack",
     updates=True,
     kinds="fc",

@@ -263,7 +263,7 @@ lu_pivots_to_permutation = Primitive(
     infer=_infer_pivots,
     numpy=_numpy_pivots,
     jvp=lambda dxs, ys, xs, **params: (None,),
-    batch=lambda size, mask, xs, **params: lu_pivots_to_permutation(xs[0], **params),
+    batch=m.leading(lambda: lu_pivots_to_permutation),
     domain=(0, 4),
     cases=lambda: [
         ((_type(I32, 3),), {"permutation_size": 5}),
@@ -366,7 +366,7 @@ qr = Primitive(
     infer=_infer_qr,
     numpy=_numpy_qr,
     jvp=_jvp_qr,
-    batch=lambda size, mask, xs, **params: qr(xs[0], **params),
+    batch=m.leading(lambda: qr),
     kinds="fc",
     heavy=True,
     cases=_cases_qr,
@@ -391,7 +391,7 @@ geqrf = Primitive(
     "geqrf",
     infer=_infer_geqrf,
     numpy=_numpy_geqrf,
-    batch=lambda size, mask, xs: geqrf(xs[0]),
+    batch=m.leading(lambda: geqrf),
     kinds="fc",
     heavy=True,
     cases=lambda: [
