@@ -83,9 +83,10 @@ _SIZES = {
     **{"int": 4, "unsigned": 4, "float": 4, "double": 8, "long long": 8, "unsigned long long": 8},
     **{"__half": 2, "__nv_bfloat16": 2, "tj_complex<float>": 8, "tj_complex<double>": 16},
 }
-#: CUDA's own reduction of large arguments takes an array of up to 40 bytes; complex exp has it too
-_TRIGONOMETRIC = re.compile(r"\b(?:sin|cos|tan|sincos)f?\(|\btj_(?:exp|sin|cos|tan|pow)")
-_REDUCTION = 40
+#: CUDA's own reduction of large arguments takes an array of up to 40 bytes; complex exp has it too.
+#: lgamma of doubles calls subroutines, and what lives across the calls lies there, not in registers
+_LOCAL = re.compile(r"\b(?:sin|cos|tan|sincos)f?\(|\btj_(?:exp|sin|cos|tan|pow)|\blgamma\(")
+_MOST_LOCAL = 40
 
 
 # ---- lowering ------------------------------------------------------------------------------------
@@ -171,7 +172,7 @@ def compiled(sources: list[CudaSource], arch: int) -> tuple[list[str], Counter[s
             about = f"{source.name}, sm_{arch}"
             counts["kernels compiled"] += 1
             local = resources[source.name].local
-            if local > (_REDUCTION if _TRIGONOMETRIC.search(source.text) else 0):
+            if local > (_MOST_LOCAL if _LOCAL.search(source.text) else 0):
                 wrong.append(f"{about}: {local} bytes of local memory\n{source.text}")
             promised = Counter(how for how, _ in promises(source.text))
             counts["promise accesses of 16 bytes"] += wide is not None and bool(promised)
@@ -185,7 +186,8 @@ def compiled(sources: list[CudaSource], arch: int) -> tuple[list[str], Counter[s
 
 def promises(text: str) -> dict[tuple[str, str], str]:
     """What CUDA C reads or writes 16 bytes at a time: "LD" or "ST" and the buffer, with the vector.
-    A compiler may read less than 16 bytes of whole numbers whose upper halves are not used.
+    A compiler may read less than 16 bytes of whole numbers whose upper halves are not used, and of
+    complex numbers of which one part is.
     """
     found = {}
     vectors = re.findall(r"tj_vec<(.+), (\d+)> (\w+)(?: = (?!\{)|;)", text)
@@ -194,7 +196,8 @@ def promises(text: str) -> dict[tuple[str, str], str]:
         re.findall(r"\((?:unsigned |signed )?(?:char|short|int|unsigned)\)\(?(\w+)", text)
     )
     for name, buffer in re.findall(r"(\w+) = tj_load<\d+>\(&(\w+)\[", text):
-        if bits.get(name, 0) >= 16 and name not in narrowed:
+        parts_used = set(re.findall(rf"\b{name}\[lane\](\.re|\.im)?", text))
+        if bits.get(name, 0) >= 16 and name not in narrowed and parts_used not in ({".re"}, {".im"}):
             found["LD", buffer] = name
     for buffer, name in re.findall(r"tj_store\(&(\w+)\[.*, (\w+)\);", text):
         if bits.get(name, 0) >= 16:
