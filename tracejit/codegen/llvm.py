@@ -225,8 +225,10 @@ class Printer(Vectors):
 
     def pair_stored(self, first: Any, second: Any) -> bool:
         """Two stores written as one; False where they are not, and are to be printed."""
-        if first.buffer in self.registers or self.rest is not None:
+        if first.buffer in self.registers:
             return False
+        if self.rest is not None:
+            self.rest()
         return self.store_in_turn(first, second)
 
     def statement(self, s: Stmt) -> None:
@@ -440,8 +442,7 @@ class Printer(Vectors):
         names = [n for n in self.assigned((s,)) if n in self.env]
         first = {n: self.env[n] for n in names}
         outer, self.lines = self.lines, []
-        level = Level([], False, stored_buffers((s,)))
-        self.levels.append(level)
+        self.levels.append(Level([], False, stored_buffers((s,))))
         phis = {n: self.renamed(first[n]) for n in names}
         self.env.update(phis)
         self.label = top
@@ -460,19 +461,10 @@ class Printer(Vectors):
         self.mask, self.diverged = outside
         self.line(f"br label %{top}")
         latch = self.label
-        self.levels.pop()
         head = []
         for n in names:
             head += self.phi_lines(n, phis[n], first[n], before, self.env[n], latch)
-        outer += [
-            f"{before}:",
-            *(level.pre or ()),
-            f"  br label %{top}",
-            f"{top}:",
-            *head,
-            *self.lines,
-        ]
-        self.lines = outer
+        self.lines = [*outer, *self.around(before, top, head)]
         self.start(after)
         for n in names:
             self.env[n] = phis[n]

@@ -80,6 +80,11 @@ def is_constant(text: str) -> bool:
     return text[0] not in "%<"
 
 
+def wrapped(number: int) -> str:
+    """The literal of an i64 that an operation of two literals gives."""
+    return str((number + (1 << 63)) % (1 << 64) - (1 << 63))
+
+
 def constant_bits(text: str) -> str:
     """The scalar literal inside a constant, with or without ``splat``."""
     return text.rstrip(")").rsplit(" ", 1)[-1]
@@ -197,7 +202,7 @@ class Emitter:
 
     def iadd(self, a: str, b: str) -> str:
         if is_constant(a) and is_constant(b):
-            return str(int(a) + int(b))
+            return wrapped(int(a) + int(b))
         if b == "0":
             return a
         if a == "0":
@@ -206,12 +211,12 @@ class Emitter:
 
     def isub(self, a: str, b: str) -> str:
         if is_constant(a) and is_constant(b):
-            return str(int(a) - int(b))
+            return wrapped(int(a) - int(b))
         return a if b == "0" else self.emit(f"sub i64 {a}, {b}", a, b)
 
     def imul(self, a: str, b: str) -> str:
         if is_constant(a) and is_constant(b):
-            return str(int(a) * int(b))
+            return wrapped(int(a) * int(b))
         if is_constant(a):
             a, b = b, a
         if b in ("0", "1"):

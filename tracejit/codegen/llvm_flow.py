@@ -42,8 +42,11 @@ class Flow(Memory):
         *,
         region: bool = False,
         certain: bool = False,
+        stored: frozenset[str] = frozenset(),
     ) -> None:
-        """Run ``body`` if ``cond``. Loops inside may hoist into the preheader of a ``region``."""
+        """Run ``body`` if ``cond``. Loops inside may hoist into the preheader of a ``region``, but
+        no loads of what is ``stored``.
+        """
         if cond in ("true", "false"):
             if cond == "true":
                 body()
@@ -53,7 +56,7 @@ class Flow(Memory):
         origin, outer = self.label, self.lines
         names = [n for n in names if n in self.env]
         before = {n: self.env[n] for n in names}
-        level = Level([] if region else None, region or certain, frozenset())
+        level = Level([] if region else None, region or certain, stored)
         self.levels.append(level)
         self.lines = []
         self.label = yes
@@ -86,6 +89,18 @@ class Flow(Memory):
             )
         return tuple(parts)
 
+    def around(self, before: str, top: str, head: Sequence[str]) -> list[str]:
+        """The lines of a loop, now at their end: what its level hoisted stands before them."""
+        level = self.levels.pop()
+        return [
+            f"{before}:",
+            *(level.pre or ()),
+            f"  br label %{top}",
+            f"{top}:",
+            *head,
+            *self.lines,
+        ]
+
     def loop(
         self,
         lo: str,
@@ -114,8 +129,7 @@ class Flow(Memory):
         names = [n for n in names if n in self.env]
         first = {n: self.env[n] for n in names}
         outer, self.lines = self.lines, []
-        level = Level([], True, stored)
-        self.levels.append(level)
+        self.levels.append(Level([], True, stored))
         index = self.fresh()
         phis = {n: self.renamed(first[n]) for n in names}
         self.env.update(phis)
@@ -126,19 +140,10 @@ class Flow(Memory):
         self.line(f"{more} = icmp slt i64 {following}, {hi}")
         self.line(f"br i1 {more}, label %{top}, label %{after}")
         latch = self.label
-        self.levels.pop()
         head = [f"  {index} = phi i64 [ {lo}, %{before} ], [ {following}, %{latch} ]"]
         for n in names:
             head += self.phi_lines(n, phis[n], first[n], before, self.env[n], latch)
-        outer += [
-            f"{before}:",
-            *(level.pre or ()),
-            f"  br label %{top}",
-            f"{top}:",
-            *head,
-            *self.lines,
-        ]
-        self.lines = outer
+        self.lines = [*outer, *self.around(before, top, head)]
         self.start(after)
         for n in names:
             if trips < 0:

@@ -238,9 +238,12 @@ class Memory(Emitter):
         if near is not None and mask is None and offset.step == 1:
             return self.load_shifted(e.buffer, p, offset, near)
         parts = []
+        half = half_of_pair(e.index, buffer.shape) if abs(offset.apart) == 2 else None
         for part, m in enumerate(masks):
             if offset.step:
                 parts.append(self.load_vector(e.buffer, p, offset, part, m))
+            elif half is not None:
+                parts.append(self.load_half(e.buffer, p, offset, part, m, half))
             elif 1 < offset.apart <= LONGEST_STEP < self.width:
                 parts.append(self.load_strided(e.buffer, p, offset, part, m))
             else:
@@ -386,6 +389,20 @@ class Memory(Emitter):
         v = merged(self.emit, memory(buffer.dtype), vectors, step, w)
         return self.from_memory(v, buffer.dtype)
 
+    def load_half(
+        self, name: str, p: str, offset: Linear, part: int, mask: str | None, half: int
+    ) -> str:
+        """Lanes that are one half of pairs, out of vectors of both: those serve the other half."""
+        buffer, w = self.buffers[name], self.width
+        vectors = []
+        for k in (0, 1):
+            at, lanes = pairs(offset, w, part, k)
+            on = None if mask is None else shuffled(self.emit, "i1", mask, mask, lanes)
+            vectors.append(self.load_lanes(name, self.displaced(buffer, p, at - half), on))
+        order = [2 * lane + half for lane in range(w)]
+        v = shuffled(self.emit, memory(buffer.dtype), *vectors, order[:: offset.apart // 2])
+        return self.from_memory(v, buffer.dtype)
+
     def gather(self, name: str, p: str, mask: str | None) -> str:
         buffer, w = self.buffers[name], self.width
         element, size = memory(buffer.dtype), DTYPES[buffer.dtype].itemsize
@@ -440,7 +457,7 @@ class Memory(Emitter):
         if not self.width or buffer.dtype not in ("f32", "f64"):
             return False
         offset = self.flat(buffer, first.index)
-        if offset.apart != 2:
+        if abs(offset.apart) != 2:
             return False
         guard = None if first.guard is None else self.value(first.guard)
         values = [self.wide(self.value(s.value), buffer.dtype) for s in (first, second)]
@@ -450,11 +467,11 @@ class Memory(Emitter):
         p, w, element = self.pointer(buffer, offset), self.width, memory(buffer.dtype)
         for part, (a, b, m) in enumerate(zip(*values, masks, strict=True)):
             for half in (0, 1):
-                order = [(half * w + k) // 2 + w * (k % 2) for k in range(w)]
-                at = Linear(offset.const + part * w + half * w, offset.terms, "1")
+                start, lanes = pairs(offset, w, part, half)
+                order = [lane + w * (k % 2) for k, lane in enumerate(lanes)]
                 on = None if m is None else shuffled(self.emit, "i1", m, m, order)
                 v = shuffled(self.emit, element, a, b, order)
-                self.store_vector(buffer, p, at, part, v, on)
+                self.store_vector(buffer, p, Linear(start, offset.terms, "1"), 0, v, on)
         return True
 
     def store_scalar(self, buffer: Buffer, offset: Linear, v: str, conds: list[str]) -> None:
@@ -519,6 +536,25 @@ class Memory(Emitter):
             f"call void @llvm.masked.scatter.{name}.v{w}p0({typed}, <{w} x ptr> {p}, i32 {size}, "
             f"<{w} x i1> {on})"
         )
+
+
+def pairs(offset: Linear, width: int, part: int, half: int) -> tuple[int, list[int]]:
+    """Where half of a part's pairs begin, which lie side by side upward or downward, and the lanes
+    that the elements there belong to.
+    """
+    lanes = [(half * width + k) // 2 for k in range(width)]
+    if offset.apart > 0:
+        return offset.const + (2 * part + half) * width, lanes
+    first = offset.const - 2 * (width * (part + 1) - 1)
+    return first + half * width, [width - 1 - lane for lane in lanes]
+
+
+def half_of_pair(index: tuple[Expr, ...], shape: tuple[int | str, ...]) -> int | None:
+    """Which of two, where an element is one of a last axis of two: a part of a complex number."""
+    match index:
+        case (*_, Const(value=0 | 1 as half)) if shape[-1] == 2:
+            return int(half)
+    return None
 
 
 def in_turn(first: Stmt, second: Stmt | None) -> bool:

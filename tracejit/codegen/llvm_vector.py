@@ -43,7 +43,8 @@ class Vectors(Flow):
             cond = "true" if int(lo) < int(hi) else "false"
         else:
             cond = self.emit(f"icmp slt i64 {lo}, {hi}", lo, hi)
-        self.branch(cond, lambda: self.vectors(s, lo, hi, names), names, region=True)
+        stored = stored_buffers(s.body)
+        self.branch(cond, lambda: self.vectors(s, lo, hi, names), names, region=True, stored=stored)
 
     def vectors(self, s: Loop, lo: str, hi: str, names: Sequence[str]) -> None:
         """Main loop of ``unroll`` vectors, single ones under a mask, the fold across lanes."""
@@ -112,7 +113,7 @@ class Vectors(Flow):
             return
         cond = self.emit(f"icmp slt i64 {lo}, {hi}", lo, hi)
         # some segment of the loop runs, and all hold the same body: it loads what this one does
-        self.branch(cond, lambda: body(lo), names, certain=True)
+        self.branch(cond, lambda: body(lo), names, certain=True, stored=stored)
 
     def whole(self, lo: str, hi: str, span: int) -> str:
         """Where the last whole span ends."""

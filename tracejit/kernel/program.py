@@ -19,6 +19,7 @@ from tracejit.ir.types import DTYPES, TensorType, kind
 from tracejit.kernel.alike import alike
 from tracejit.kernel.build import KernelBuilder, Operand, constant, operand, output
 from tracejit.kernel.conv import conv_kernel
+from tracejit.kernel.fft import fft_steps
 from tracejit.kernel.gemm import gemm_kernel, prefers_blas
 from tracejit.kernel.gpu.library import Spec
 from tracejit.kernel.gpu.source import CudaSource
@@ -53,8 +54,9 @@ class KernelCall:
     """Call ``kernel`` on ``slots`` (in the order of its parameters) with ``sizes``.
 
     ``rows``: extent of its ``par`` loop (1 without one), ``split``: whether threads share it.
-    ``then``: the call after it that finishes what it began. ``product``: the same as a call of a
-    library, for back ends whose loops over register tiles are slow.
+    ``then``: the call after it that finishes what it began. ``product``, ``host``: the same, what
+    comes after included, as a call of a library, for back ends whose loops over register tiles are
+    slow.
     """
 
     kernel: Kernel
@@ -65,6 +67,7 @@ class KernelCall:
     checks: tuple[Position | None, ...] = ()
     then: KernelCall | None = None
     product: GemmCall | None = None
+    host: HostCall | None = None
 
     @property
     def chain(self) -> tuple[KernelCall, ...]:
@@ -172,14 +175,15 @@ class Program:
 
     @cached_property
     def loops(self) -> tuple[Kernel, ...]:
-        """The kernels of a back end that has a library for matrix products."""
-        return tuple(dict.fromkeys(c.kernel for c in self.kernel_calls if c.product is None))
+        """The kernels of a back end that has libraries for matrix products and transforms."""
+        calls = (c for c in self.kernel_calls if c.product is None and c.host is None)
+        return tuple(dict.fromkeys(c.kernel for c in calls))
 
     @cached_property
     def routines(self) -> tuple[str, ...]:
         """The routines of LAPACK that it calls."""
-        calls = (c.plan.routine for c in self.calls if isinstance(c, LapackCall))
-        return tuple(sorted(set(calls)))
+        plans = (c.plan for c in self.calls if isinstance(c, LapackCall))
+        return tuple(sorted({name for plan in plans for name in plan.routines}))
 
     @property
     def kernel_calls(self) -> tuple[KernelCall, ...]:
@@ -230,6 +234,8 @@ def _lower_run(
         return _kernel_call(lowered, (*run.reads, *run.writes))
     if group.kind == "library" and group.node.prim.library == "lapack":
         return _lapack_call(run, threads, scratch)
+    if group.kind == "library" and group.node.prim.library == "lanes":
+        return _fft_call(run, vector_bytes, threads, scratch)
     if group.kind == "library":
         return _library_call(run, vector_bytes, known)
     if group.kind == "lower":
@@ -290,6 +296,22 @@ def _lapack_call(run: Run, threads: int, scratch: Scratch) -> LapackCall:
     inputs = tuple(x for x in node.inputs if isinstance(x, Value))
     host = HostCall(node, inputs, tuple(operands), run.writes)
     return LapackCall(plan, slots, workspace, host)
+
+
+def _fft_call(run: Run, vector_bytes: int, threads: int, scratch: Scratch) -> KernelCall:
+    """The kernels of a Fourier transform, one after the other."""
+    node = run.group.node
+    found = fft_steps(node, vector_bytes, threads)
+    inputs = tuple(x for x in node.inputs if isinstance(x, Value))
+    host = HostCall(node, inputs, run.reads, run.writes)
+    slots = (run.reads[0], run.writes[0], *scratch.slots(found.between))
+    then: KernelCall | None = None
+    for step in reversed(found.steps):
+        own = (slots[step.x], slots[step.y], *scratch.constants(step.tables))
+        shares = (step.tasks, step.split)
+        then = KernelCall(step.kernel, own, step.sizes, *shares, then=then, host=host)
+    assert then is not None
+    return then
 
 
 def _operand_slots(run: Run) -> dict[Value, int]:

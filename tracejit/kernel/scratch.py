@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
+import numpy as np
+
+from tracejit.ir.graph import ConstArray, Node, Value
 from tracejit.ir.types import TensorType
+from tracejit.ops.layout import constant
 from tracejit.passes.place import ALIGN, Plan, Slot, Storage
 
 
@@ -17,6 +23,7 @@ class Scratch:
         self.before = plan
         self.plan = plan
         self.counters: list[int] = []
+        self.tables: dict[int, int] = {}
         self.last = max((s.last for s in plan.storages), default=0)
 
     def slots(self, types: tuple[TensorType, ...]) -> tuple[int, ...]:
@@ -39,6 +46,32 @@ class Scratch:
             live=live,
         )
         return tuple(range(len(plan.slots), len(slots)))
+
+    def constants(self, arrays: Sequence[np.ndarray[Any, Any]]) -> tuple[int, ...]:
+        """Slots for arrays that never change; an array has one, however often it is asked for."""
+        found: list[int] = []
+        for array in arrays:
+            known = self.tables.get(id(array))
+            if known is None:
+                known = self._constant(array)
+                self.tables[id(array)] = known
+            found.append(known)
+        return tuple(found)
+
+    def _constant(self, array: np.ndarray[Any, Any]) -> int:
+        plan, type = self.plan, TensorType(array.dtype, array.shape)
+        node = Node(constant, (), {"value": ConstArray(array)}, (Value(type),))
+        nbytes = -(-max(type.nbytes, 1) // self.align) * self.align
+        storage = Storage("const", len(plan.constants), nbytes, names=[f"table: {type}"])
+        storage.last = self.last
+        slot = Slot(len(plan.slots), type, len(plan.storages), (len(plan.storages),))
+        self.plan = replace(
+            plan,
+            slots=(*plan.slots, slot),
+            storages=(*plan.storages, storage),
+            constants=(*plan.constants, node),
+        )
+        return slot.number
 
     def zeroed(self, types: tuple[TensorType, ...]) -> tuple[int, ...]:
         """Slots for counters: zero when the program is loaded, and left zero by every kernel that

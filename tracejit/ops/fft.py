@@ -1,4 +1,5 @@
-"""Fourier and cosine transforms, through pocketfft (scipy.fft) on the host.
+"""Fourier and cosine transforms. Compiled programs for CPUs have kernels for Fourier transforms of
+most lengths (``kernel/fft.py``); the meaning, and the rest, is pocketfft (scipy.fft) on the host.
 
     fft(x: f32[3,8], kind=rfft, axes=(1,), lengths=(8,), norm=backward)     -> c64[3,5]
     dct(x: f32[3,8], type=2, axes=(1,), norm=ortho)                         -> f32[3,8]
@@ -199,6 +200,7 @@ fft = Primitive(
     jvp=lambda dxs, ys, xs, **params: (fft(dxs[0], **params),),
     transpose=_transpose_fft,
     batch=_shifted(lambda: fft),
+    library="lanes",
     kinds="fc",
     cases=_cases_fft,
     doc="The discrete Fourier transform over some axes: fft, ifft, rfft or irfft.",

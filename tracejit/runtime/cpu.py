@@ -15,6 +15,7 @@ from typing import Any
 
 from tracejit.codegen.main import Env, make_env, print_main
 from tracejit.ir.graph import Node
+from tracejit.kernel.fft import has_kernels
 from tracejit.kernel.nodes import Kernel
 from tracejit.kernel.probe import computable
 from tracejit.kernel.program import Program
@@ -51,12 +52,13 @@ _complex = lazy("tracejit.kernel.complex")
 #: scalar operations that kernels may hold: those LLVM has and those that are written in these.
 #: Listed, since the modules that spell them load only when something is compiled
 KNOWN = frozenset(
-    "abs acos acosh add and asin asinh atan atan2 atanh bessel_i0e bessel_i1e bitcast cbrt ceil "
-    "check_index clamp clz convert copysign cos cosh digamma div eq erf erf_inv erfc erfcx exp "
-    "exp2 expm1 floor fma gamma ge gt idiv irem is_finite is_nan le lgamma log log10 log1p log2 "
+    "abs acos acosh add and asin asinh atan atan2 atanh bessel_i0e bessel_i1e betainc "
+    "betainc_grad_a betainc_grad_b betaincc bitcast cbrt ceil check_index clamp clz convert "
+    "copysign cos cosh digamma div eq erf erf_inv erfc erfcx exp exp2 expm1 floor fma gamma ge gt "
+    "idiv igamma igamma_grad_a igammac irem is_finite is_nan le lgamma log log10 log1p log2 "
     "logistic lt max min mul ndtri ne neg nextafter not or population_count pow probe reciprocal "
     "rem round rsqrt select shift_left shift_right_arithmetic shift_right_logical sign sin sinh "
-    "sqrt square sub tan tanh trunc xor".split()
+    "sqrt square student_cdf sub tan tanh trunc xor".split()
 )
 #: the same where complex numbers go in or come out: those that have a form in real ones
 KNOWN_COMPLEX = frozenset(
@@ -84,6 +86,8 @@ def can_fuse(node: Node) -> bool:
     """Whether LLVM kernels can compute a node, its scalar operations all being known, or LAPACK."""
     if node.prim.library == "lapack":
         return True
+    if node.prim.library == "lanes":
+        return has_kernels(node, host_target().vector_bytes)
     return computable(node, KNOWN, KNOWN_COMPLEX)
 
 
