@@ -26,7 +26,7 @@ import numpy as np
 
 FRAMEWORKS = ("tracejit", "numpy", "jax", "torch")
 OPERATIONS = ("cholesky", "solve", "solve_vector", "eigh", "svd", "qr", "inv", "det", "eig")
-SHAPES = ((4, 4), (32, 32), (256, 256), (1000, 1000), (100, 8, 8))
+SHAPES = ((4, 4), (32, 32), (256, 256), (1000, 1000), (100, 8, 8), (400, 40, 40))
 DTYPES = ("float32", "float64")
 RESULTS = Path(__file__).parent / "results" / "cpu-linalg.json"
 #: seconds of a turn, at least two calls, and turns

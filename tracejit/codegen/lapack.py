@@ -2,15 +2,15 @@
 
     void lapack_0(ptr args, ptr dims, ptr steps, ptr data)
 
-``data``: the buffers, the memory to work in, the routine, and how many bytes the library's integers
-have. A unit of its range is a piece of the stack, with memory of its own to work in.
+``data``: the buffers, the memory to work in, how many bytes the library's integers have, and the
+routines. A unit of its range is a piece of the stack, with memory of its own to work in; or a task
+of a phase, whose number and number of tasks stand behind the routines.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
+from tracejit.codegen.lapack_phases import factorisation, fill_nan, solve_blocks, some_not_finite
+from tracejit.codegen.lapack_text import Number, Place, Text
 from tracejit.ir.types import kind
 from tracejit.kernel.lapack import (
     Argument,
@@ -24,11 +24,6 @@ from tracejit.kernel.lapack import (
     Pivots,
     Work,
 )
-from tracejit.record import dataclass
-
-#: nan and the bits of an exponent that says "not finite", by bytes of a real number
-_NAN = {4: 0x7FC00000, 8: 0x7FF8000000000000}
-_EXPONENT = {4: 0x7F800000, 8: 0x7FF0000000000000}
 
 
 def print_lapack(plan: LapackPlan, name: str) -> list[str]:
@@ -36,71 +31,11 @@ def print_lapack(plan: LapackPlan, name: str) -> list[str]:
     return _Printer(plan, name).function()
 
 
-@dataclass
-class _Printer:
-    plan: LapackPlan
-    name: str
-
-    def __post_init__(self) -> None:
-        self.lines: list[str] = []
-        self.constants: dict[str, str] = {}
-        self.count = 0
-        #: the block that is being written
-        self.block = "entry"
-
-    # ---- text ----
-
-    def value(self, text: str) -> str:
-        self.count += 1
-        self.lines.append(f"  %v{self.count} = {text}")
-        return f"%v{self.count}"
-
-    def emit(self, text: str) -> None:
-        self.lines.append("  " + text)
-
-    def fresh(self, stem: str) -> str:
-        self.count += 1
-        return f"{stem}{self.count}"
-
-    def label(self, name: str) -> None:
-        self.lines.append(f"{name}:")
-        self.block = name
-
-    def at(self, base: str, place: int | str, type: str = "i8") -> str:
-        return self.value(f"getelementptr {type}, ptr {base}, i64 {place}")
-
-    def load(self, type: str, base: str, place: int | str) -> str:
-        return self.value(f"load {type}, ptr {self.at(base, place, type)}")
-
-    def constant(self, text: str) -> str:
-        """The place of a number or letter: LAPACK takes all by address. ``runtime/blas.py`` says
-        why integers have 64 bits.
-        """
-        return self.constants.setdefault(text, f"@{self.name}_{len(self.constants)}")
-
-    @contextmanager
-    def loop(self, start: int | str, stop: int | str) -> Iterator[str]:
-        head, body, again, done = map(self.fresh, ("head", "body", "again", "done"))
-        before = self.block
-        self.emit(f"br label %{head}")
-        self.label(head)
-        k = f"%{head}_k"
-        self.emit(f"{k} = phi i64 [ {start}, %{before} ], [ {k}n, %{again} ]")
-        more = self.value(f"icmp slt i64 {k}, {stop}")
-        self.emit(f"br i1 {more}, label %{body}, label %{done}")
-        self.label(body)
-        yield k
-        self.emit(f"br label %{again}")
-        self.label(again)
-        self.emit(f"{k}n = add i64 {k}, 1")
-        self.emit(f"br label %{head}")
-        self.label(done)
-
-    def branch(self, condition: str, target: str) -> None:
-        """Go to ``target`` where the condition holds."""
-        on = self.fresh("on")
-        self.emit(f"br i1 {condition}, label %{target}, label %{on}")
-        self.label(on)
+class _Printer(Text):
+    def __init__(self, plan: LapackPlan, name: str) -> None:
+        super().__init__(name, plan.dtype)
+        self.plan = plan
+        self.routines: dict[str, str] = {}
 
     # ---- the function ----
 
@@ -109,54 +44,76 @@ class _Printer:
         pairs = self.value("load ptr, ptr %args")
         last = self.value(f"add i64 {self.value('load i64, ptr %dims')}, -1")
         low = self.load("i64", pairs, 0)
-        high = self.load("i64", pairs, self.value(f"add i64 {self.value(f'mul i64 {last}, 2')}, 1"))
-        bases = [self.load("ptr", "%data", k) for k in range(buffers)]
-        work, routine = (self.load("ptr", "%data", buffers + k) for k in range(2))
-        width = self.load("i64", "%data", buffers + 2)
-        with self.loop(low, high) as piece:
-            space = self.at(work, self.value(f"mul i64 {piece}, {plan.work}"))
-            units = plan.batch if plan.shared is None else plan.shared.count
-            start, stop = (
-                self.value(f"udiv i64 {self.value(f'mul i64 {k}, {units}')}, {plan.pieces}")
-                for k in (piece, self.value(f"add i64 {piece}, 1"))
-            )
-            if plan.shared is not None:
-                self.emit(f"store i64 {self.value(f'sub i64 {stop}, {start}')}, ptr %part")
-                place = self.value(f"mul i64 {start}, {plan.shared.stride}")
-                self.step([self.at(bases[0], place), *bases[1:]], space, routine, width)
+        high = self.load("i64", pairs, self.add(self.mul(last, 2), 1))
+        bases = [Place(self.load("ptr", "%data", k)) for k in range(buffers)]
+        work = Place(self.load("ptr", "%data", buffers))
+        width = self.load("i64", "%data", buffers + 1)
+        end = buffers + 2
+        for name in plan.routines:
+            self.routines[name[1:]] = self.load("ptr", "%data", end)
+            end += 1
+        with self.loop(low, high) as unit:
+            if plan.phases is not None:
+                phase, tasks = (self.load("i64", "%data", end + k) for k in range(2))
+                self.task(bases, work, width, (phase, unit, tasks))
             else:
-                with self.loop(start, stop) as step:
-                    own = [
-                        self.at(base, self.value(f"mul i64 {step}, {stride}"))
-                        for base, stride in zip(bases, plan.strides, strict=True)
-                    ]
-                    self.step(own, space, routine, width)
+                self.piece(bases, work, width, unit)
         return [
-            *(f"{name} = private constant {text}" for text, name in self.constants.items()),
+            *self.definitions(),
             f"define internal void @{self.name}(ptr %args, ptr %dims, ptr %steps, ptr %data) {{",
             "entry:",
             "  %info = alloca i64, align 16",
-            "  %part = alloca i64, align 16",
+            *self.allocations(),
             *self.lines,
             "  ret void",
             "}",
         ]
 
-    def step(self, own: list[str], space: str, routine: str, width: str) -> None:
-        """One matrix of the stack."""
+    def task(self, bases: list[Place], work: Place, width: str, place: tuple[str, ...]) -> None:
+        phases, pivots = self.plan.phases, self.plan.pivots
+        assert phases is not None
+        tasks = factorisation(self, phases, bases, work, self.routines)
+        tasks.width = width
+        tasks.checked = self.plan.finite is not None
+        if pivots is not None:
+            tasks.results = lambda: self.permutation(pivots, bases, tasks.spaces[0], width)
+        tasks.task(*place)
+
+    def piece(self, bases: list[Place], work: Place, width: str, piece: str) -> None:
+        plan = self.plan
+        space = self.at(work, self.mul(piece, plan.work))
+        units = plan.batch if plan.shared is None else plan.shared.count
+        start, stop = (
+            self.value(f"udiv i64 {self.mul(k, units)}, {plan.pieces}")
+            for k in (piece, self.add(piece, 1))
+        )
+        if plan.shared is not None:
+            place = self.mul(start, plan.shared.stride)
+            own = [self.at(bases[0], place), *bases[1:]]
+            self.step(own, space, width, self.sub(stop, start))
+            return
+        with self.loop(start, stop) as step:
+            own = [
+                self.at(base, self.mul(step, stride))
+                for base, stride in zip(bases, plan.strides, strict=True)
+            ]
+            self.step(own, space, width)
+
+    def step(self, own: list[Place], space: Place, width: str, part: Number | None = None) -> None:
+        """One matrix of the stack, or ``part`` of what is shared of a single one."""
         plan = self.plan
         failed, done = self.fresh("failed"), self.fresh("ready")
         if plan.finite is not None:
             self.check_finite(plan.finite, own[plan.finite.buffer], failed)
         for offset, buffer, nbytes in plan.saved:
-            self.emit(
-                f"call void @llvm.memcpy.p0.p0.i64(ptr {self.at(space, offset)}, "
-                f"ptr {own[buffer]}, i64 {nbytes}, i1 false)"
-            )
+            self.copy(self.at(space, offset), own[buffer], nbytes)
         if plan.pivots is not None and plan.pivots.order is None:
-            places = self.at(space, plan.pivots.work)
-            self.zero(places, str(8 * plan.pivots.count))
-        self.call(own, space, routine)
+            self.zero(self.at(space, plan.pivots.work), 8 * plan.pivots.count)
+        if plan.blocks is None:
+            self.routine(own, space, part)
+        else:
+            other = plan.blocks.other if part is None else part
+            solve_blocks(self, plan.blocks, own[1], own[0], other, self.routines)
         if plan.pivots is not None:
             self.permutation(plan.pivots, own, self.at(space, plan.pivots.work), width)
         elif any(isinstance(a, Info) for a in plan.arguments):
@@ -168,74 +125,54 @@ class _Printer:
         self.label(failed)
         for place, type in enumerate(plan.results):
             if kind(type.dtype) == "i":
-                self.zero(own[place], str(type.nbytes))
+                self.zero(own[place], type.nbytes)
             else:
-                self.fill(own[place], type.size * (2 if kind(type.dtype) == "c" else 1))
+                fill_nan(self, own[place], type.size * (2 if kind(type.dtype) == "c" else 1))
         self.emit(f"br label %{done}")
         self.label(done)
 
-    def call(self, own: list[str], space: str, routine: str) -> None:
-        """Fortran's compilers hand on the length of each string behind all other arguments."""
+    def routine(self, own: list[Place], space: Place, part: Number | None) -> None:
+        plan = self.plan
         self.emit("store i64 0, ptr %info")
-        given = [f"ptr {self.argument(a, own, space)}" for a in self.plan.arguments]
-        if self.plan.shared is not None:
-            given[self.plan.shared.place] = "ptr %part"
-        given += ["i64 1" for a in self.plan.arguments if isinstance(a, Char)]
-        types = ", ".join(text.partition(" ")[0] for text in given)
-        self.emit(f"call void ({types}) {routine}({', '.join(given)})")
+        given = [self.argument(a, own, space) for a in plan.arguments]
+        if plan.shared is not None and part is not None:
+            given[plan.shared.place] = self.number(part)
+        strings = sum(isinstance(a, Char) for a in plan.arguments)
+        self.invoke(self.routines[plan.routine[1:]], given, strings)
 
-    def argument(self, argument: Argument, own: list[str], space: str) -> str:
+    def argument(self, argument: Argument, own: list[Place], space: Place) -> Place:
         match argument:
             case Char(letter):
                 return self.constant(f"i8 {ord(letter)}")
             case Int(value):
-                return self.constant(f"i64 {value}")
+                return self.number(value)
             case One():
-                return self.constant(
-                    {
-                        "f32": "float 1.0",
-                        "f64": "double 1.0",
-                        "c64": "[2 x float] [float 1.0, float 0.0]",
-                        "c128": "[2 x double] [double 1.0, double 0.0]",
-                    }[self.plan.dtype]
-                )
+                return self.one()
             case Buffer(place):
                 return own[place]
             case Work(offset):
                 return self.at(space, offset)
             case Info():
-                return "%info"
+                return Place("%info")
 
     # ---- before and after ----
 
-    @property
-    def real(self) -> int:
-        """Bytes of a real number."""
-        return 4 if self.plan.dtype in ("f32", "c64") else 8
-
-    @property
-    def parts(self) -> int:
-        """Real numbers in an element."""
-        return 2 if self.plan.dtype in ("c64", "c128") else 1
-
     def check_finite(self, finite: Finite, base: str, failed: str) -> None:
         """Go to ``failed`` where a number is not finite: LAPACK's iterations need not end then."""
-        type, mask = f"i{8 * self.real}", _EXPONENT[self.real]
         rows, columns = finite.rows, finite.columns * self.parts
         if finite.part == "all":
             rows, columns = 1, rows * columns
         with self.loop(0, rows) as row:
-            low, high = "0", str(columns)
+            low: Number = 0
+            high: Number = columns
             if finite.part == "after":
-                low = self.value(f"mul i64 {row}, {self.parts}")
+                low = self.mul(row, self.parts)
             elif finite.part == "before":
-                high = self.value(f"mul i64 {self.value(f'add i64 {row}, 1')}, {self.parts}")
-            line = self.at(base, self.value(f"mul i64 {row}, {columns * self.real}"))
-            with self.loop(low, high) as k:
-                bits = self.value(f"and {type} {self.load(type, line, k)}, {mask}")
-                self.branch(self.value(f"icmp eq {type} {bits}, {mask}"), failed)
+                high = self.mul(self.add(row, 1), self.parts)
+            line = self.at(base, self.mul(row, columns * self.real))
+            self.branch(some_not_finite(self, line, low, high), failed)
 
-    def permutation(self, pivots: Pivots, own: list[str], found: str, width: str) -> None:
+    def permutation(self, pivots: Pivots, own: list[Place], found: str, width: str) -> None:
         """The exchanges from 0, and what order of rows they lead to. Among nan there is no largest
         element: whatever LAPACK took for one stays a row.
         """
@@ -261,18 +198,6 @@ class _Printer:
 
     def clear(self, base: str, n: int) -> None:
         """Zeros behind the diagonal of each row."""
-        item = self.real * self.parts
         with self.loop(0, n) as row:
-            place = self.value(f"mul i64 {self.value(f'mul i64 {row}, {n + 1}')}, {item}")
-            count = self.value(f"sub i64 {n - 1}, {row}")
-            target = self.at(self.at(base, place), item)
-            self.zero(target, self.value(f"mul i64 {count}, {item}"))
-
-    def zero(self, base: str, nbytes: str) -> None:
-        self.emit(f"call void @llvm.memset.p0.i64(ptr {base}, i8 0, i64 {nbytes}, i1 false)")
-
-    def fill(self, base: str, count: int) -> None:
-        """Nan in ``count`` real numbers."""
-        type = f"i{8 * self.real}"
-        with self.loop(0, count) as k:
-            self.emit(f"store {type} {_NAN[self.real]}, ptr {self.at(base, k, type)}")
+            place = self.element(base, self.add(row, 1), row, n)
+            self.zero(place, self.mul(self.sub(n - 1, row), self.item))

@@ -118,7 +118,7 @@ class _Printer:
         calls = self.program.kernel_calls
         cells = max((len(c.slots) + len(c.sizes) + 1 for c in calls), default=0)
         lapack = (c for c in self.program.calls if isinstance(c, LapackCall))
-        cells = max((cells, *(len(c.slots) + 3 for c in lapack)))
+        cells = max((cells, *(len(c.slots) + 4 + len(c.plan.routines) for c in lapack)))
         head = [
             f'target triple = "{target.triple}"',
             f'target datalayout = "{target.layout}"',
@@ -269,12 +269,7 @@ class _Printer:
             self.constants.append(f"{name} = private constant [{2 * len(chunks)} x i64] [{flat}]")
             self.emit(f"store ptr {name}, ptr %gargs")
             self.emit(f"store i64 {len(chunks)}, ptr %gdims")
-            pool = self.from_env(PARALLEL_FOR)
-            self.emit(
-                f"call {_PARALLEL_TYPE} {pool}(ptr {function}, "
-                f"ptr %gargs, ptr %gdims, ptr %gsteps, "
-                f"ptr %cells, i64 0, i64 1, i32 {self.threads})"
-            )
+            self.share(function)
             return
         self.emit("store i64 0, ptr %pair")
         self.emit(f"store i64 {rows}, ptr {self.at('%pair', 1, 'i64')}")
@@ -298,8 +293,9 @@ class _Printer:
         self.launch(f"@{self.gemms[key]}", call.units, call.parallel, pieces=1)
 
     def lapack_call(self, call: LapackCall) -> None:
-        """Equal calls share a function; its cells are the buffers, the memory to work in, the
-        routine, and the bytes of its integers.
+        """Equal calls share a function; its cells are the buffers, the memory to work in, the bytes
+        of the library's integers, and the routines; then, if there are phases, the number of one
+        and of its tasks.
         """
         plan = call.plan
         if plan not in self.lapacks:
@@ -309,12 +305,51 @@ class _Printer:
             self.blas_threads(restore=True)
         cells = [self.slot(slot) for slot in call.slots]
         cells.append("null" if call.workspace is None else self.slot(call.workspace))
-        cells.append(self.from_env(self.env.routines[plan.routine]))
-        for cell, pointer in enumerate((*cells, self.from_env(INTEGERS))):
+        cells.append(self.from_env(INTEGERS))
+        cells += [self.from_env(self.env.routines[name]) for name in plan.routines]
+        for cell, pointer in enumerate(cells):
             self.emit(f"store ptr {pointer}, ptr {self.at('%cells', cell, 'i64')}")
-        self.launch(f"@{self.lapacks[plan]}", plan.pieces, plan.pieces > 1)
+        name = f"@{self.lapacks[plan]}"
+        if plan.phases is None:
+            self.launch(name, plan.pieces, plan.pieces > 1)
+        else:
+            self.phases(name, plan.phases.tasks, len(cells))
         if plan.whole:
             self.blas_threads(restore=False)
+
+    def phases(self, function: str, tasks: tuple[int, ...], cell: int) -> None:
+        """Launch a function for each phase, a chunk for each of its tasks."""
+        names = self.fresh("@tasks"), self.fresh("@chunks")
+        units = [unit for k in range(max(tasks)) for unit in (k, k + 1)]
+        for name, numbers in zip(names, (tasks, units), strict=True):
+            text = ", ".join(f"i64 {number}" for number in numbers)
+            self.constants.append(f"{name} = private constant [{len(numbers)} x i64] [{text}]")
+        head, body, done = self.fresh("phase"), self.fresh("launch"), self.fresh("done")
+        phase, count = (self.at("%cells", cell + k, "i64") for k in range(2))
+        self.emit(f"store i64 0, ptr {phase}")
+        self.emit(f"br label %{head}")
+        self.label(head)
+        number = self.value(f"load i64, ptr {phase}")
+        more = self.value(f"icmp slt i64 {number}, {len(tasks)}")
+        self.emit(f"br i1 {more}, label %{body}, label %{done}")
+        self.label(body)
+        units_now = self.value(f"load i64, ptr {self.at(names[0], number, 'i64')}")
+        self.emit(f"store i64 {units_now}, ptr {count}")
+        self.emit(f"store ptr {names[1]}, ptr %gargs")
+        self.emit(f"store i64 {units_now}, ptr %gdims")
+        self.share(function)
+        again = self.value(f"load i64, ptr {phase}")
+        self.emit(f"store i64 {self.value(f'add i64 {again}, 1')}, ptr {phase}")
+        self.emit(f"br label %{head}")
+        self.label(done)
+
+    def share(self, function: str) -> None:
+        """Let threads share the chunks in ``%gargs``, of which there are ``%gdims``."""
+        self.emit(
+            f"call {_PARALLEL_TYPE} {self.from_env(PARALLEL_FOR)}(ptr {function}, "
+            f"ptr %gargs, ptr %gdims, ptr %gsteps, "
+            f"ptr %cells, i64 0, i64 1, i32 {self.threads})"
+        )
 
     def blas_threads(self, restore: bool) -> None:
         """BLAS on one thread while the program runs; afterwards as it was. Without a way to say so,

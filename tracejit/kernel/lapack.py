@@ -13,11 +13,20 @@ that is changed in place.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from math import prod
 from typing import Any
 
 from tracejit.ir.graph import Node
 from tracejit.ir.types import TensorType, kind, short
+from tracejit.kernel.lapack_phases import (
+    SOLVE_LEAST,
+    SOLVE_SHARE,
+    SOLVE_SIDE,
+    Blocks,
+    Phases,
+    phases_of,
+)
 from tracejit.record import dataclass
 
 #: nanoseconds of work from which threads share a stack
@@ -26,13 +35,9 @@ PARALLEL_TIME = 20_000
 #: them
 CALL_TIME, BLAS_TIME, SPEED = 400, 150, 2
 #: rows and columns of a single matrix from which a routine gains by all threads: below, its parts
-#: that do not share work wait for each other. By measurements on two cores
+#: that do not share work wait for each other. By measurements on two cores. Not those
+#: of ``lapack_phases.py``
 WHOLE = {
-    "potrf": 400,
-    "getrf": 500,
-    "geqrf": 320,
-    "orgqr": 320,
-    "ungqr": 320,
     "gesdd": 320,
     "syevd": 300,
     "heevd": 300,
@@ -138,6 +143,8 @@ class LapackPlan:
     nan where the routine fails. ``clear``: the size of a square matrix in buffer 0 whose rows are
     0 behind the diagonal. ``shared``: what pieces are parts of, in place of the stack, where that
     is a single matrix. ``whole``: the routine may use all threads. ``work``: bytes of a piece.
+    ``phases``: what is done in place of a single call of the routine; ``blocks``: the same, for
+    triangular equations.
     """
 
     routine: str
@@ -154,12 +161,23 @@ class LapackPlan:
     pieces: int = 1
     whole: bool = False
     shared: Shared | None = None
+    phases: Phases | None = None
+    blocks: Blocks | None = None
+
+    @property
+    def routines(self) -> tuple[str, ...]:
+        """All that is called."""
+        if self.phases is not None:
+            return tuple(self.routine[0] + name for name in self.phases.routines)
+        more = () if self.blocks is None else (self.routine[0] + "gemm",)
+        return (self.routine, *more)
 
 
 class _Plan:
     """A plan in the making."""
 
-    def __init__(self, node: Node) -> None:
+    def __init__(self, node: Node, threads: int) -> None:
+        self.threads = threads
         updated = 1 if node.prim.updates else 0
         self.node = node
         self.x = node.inputs[0].type
@@ -206,13 +224,23 @@ class _Plan:
         self.saved.append((place.offset, buffer, nbytes))
         return place
 
-    def large(self, name: str) -> bool:
+    def whole(self, name: str, threads: int) -> bool:
         """Whether one call of the routine is worth all threads."""
-        return name in WHOLE and min(self.x.shape[-2:]) >= WHOLE[name]
+        large = name in WHOLE and min(self.x.shape[-2:]) >= WHOLE[name]
+        return large and threads > 1 and self.batch == 1
 
-    def finish(
-        self, routine: str, arguments: tuple[Argument, ...], threads: int, **more: Any
-    ) -> LapackPlan:
+    def phases(self, name: str, count: int | None = None) -> Phases | None:
+        """The routine in phases, with memory to work in."""
+        columns, rows = self.x.shape[-2:]
+        found = phases_of(name, rows, columns, self.threads, count) if self.batch == 1 else None
+        if found is None:
+            return None
+        self.end = 0
+        places = tuple(self.work(nbytes).offset for nbytes in found.spaces(self.item))
+        return replace(found, places=places)
+
+    def finish(self, routine: str, arguments: tuple[Argument, ...], **more: Any) -> LapackPlan:
+        threads = self.threads
         call = BLAS_TIME if routine[1:] in ("trsm", "trsv") else CALL_TIME
         time = self.batch * (call + self.flops / SPEED)
         split = self.batch > 1 and threads > 1 and time >= PARALLEL_TIME
@@ -220,8 +248,10 @@ class _Plan:
         shared: Shared | None = more.get("shared")
         if shared is not None:
             pieces = min(shared.count // TOGETHER, threads * PIECES)
+            if more.get("blocks") is not None:
+                pieces = min(pieces, threads * max(1, shared.count // (threads * SOLVE_SHARE)))
             split = self.batch == 1 and threads > 1 and pieces > 1 and self.flops >= SHARED
-            more = more if split else {}
+            more = more if split else {**more, "shared": None}
         else:
             pieces = min(self.batch, threads * each)
         return LapackPlan(
@@ -234,16 +264,16 @@ class _Plan:
             tuple(self.saved),
             work=self.end,
             pieces=pieces if split else 1,
-            whole=threads > 1 and self.batch == 1 and self.large(routine[1:]),
+            whole=self.whole(routine[1:], threads) and more.get("phases") is None,
             **more,
         )
 
 
 def lapack_plan(node: Node, threads: int) -> LapackPlan:
     """How to call LAPACK for a node, on at most ``threads`` threads."""
-    plan = _Plan(node)
+    plan = _Plan(node, threads)
     routine, arguments, more = _WRITERS[node.prim.name](plan)
-    return plan.finish(plan.named(routine), arguments, threads, **more)
+    return plan.finish(plan.named(routine), arguments, **more)
 
 
 Written = tuple[str, tuple[Argument, ...], dict[str, Any]]
@@ -252,7 +282,14 @@ Written = tuple[str, tuple[Argument, ...], dict[str, Any]]
 def _potrf(p: _Plan) -> Written:
     n = p.x.shape[-1]
     p.flops = n**3 / 3
-    return "potrf", (Char("U"), Int(n), Buffer(0), Int(n), Info()), {"clear": n}
+    return (
+        "potrf",
+        (Char("U"), Int(n), Buffer(0), Int(n), Info()),
+        {
+            "clear": n,
+            "phases": p.phases("potrf"),
+        },
+    )
 
 
 def _getrf(p: _Plan) -> Written:
@@ -261,7 +298,8 @@ def _getrf(p: _Plan) -> Written:
     p.flops = 2 * rows * columns * count / 3
     exchanges = p.work(8 * count)
     arguments = (Int(rows), Int(columns), Buffer(0), Int(rows), exchanges, Info())
-    return "getrf", arguments, {"pivots": Pivots(exchanges.offset, count, rows, 1, 2)}
+    more = {"pivots": Pivots(exchanges.offset, count, rows, 1, 2), "phases": p.phases("getrf")}
+    return "getrf", arguments, more
 
 
 def _geqrf(p: _Plan) -> Written:
@@ -269,7 +307,8 @@ def _geqrf(p: _Plan) -> Written:
     p.flops = 2 * rows * columns * min(rows, columns)
     work, size = p.sized(BLOCK * columns, p.item)
     arguments = (Int(rows), Int(columns), Buffer(0), Int(rows), Buffer(1), work, size, Info())
-    return "geqrf", arguments, {"finite": _all_finite(p, 0)} if p.params["checked"] else {}
+    finite = _all_finite(p, 0) if p.params["checked"] else None
+    return "geqrf", arguments, {"finite": finite, "phases": p.phases("geqrf")}
 
 
 def _orgqr(p: _Plan) -> Written:
@@ -279,7 +318,8 @@ def _orgqr(p: _Plan) -> Written:
     work, size = p.sized(BLOCK * columns, p.item)
     sizes = (Int(rows), Int(columns), Int(count))
     name = "ungqr" if p.complex else "orgqr"
-    return name, (*sizes, Buffer(0), Int(rows), Buffer(1), work, size, Info()), {}
+    arguments = (*sizes, Buffer(0), Int(rows), Buffer(1), work, size, Info())
+    return name, arguments, {"phases": p.phases(name, count)}
 
 
 def _trsm(p: _Plan) -> Written:
@@ -301,7 +341,14 @@ def _trsm(p: _Plan) -> Written:
     matrices = (Buffer(1), Int(n), Buffer(0), Int(columns))
     shared = Shared(4, p.item, columns) if left else Shared(5, columns * p.item, rows)
     sizes = (Int(columns), Int(rows), One())
-    return "trsm", (*letters, *sizes, *matrices), {"shared": shared}
+    blocks = None
+    if n >= SOLVE_LEAST and (columns if left else rows) >= SOLVE_SIDE:
+        text = "".join(x.letter for x in letters)
+        # BLAS's letter for the part says where numbers are before the transposition
+        forward = ((part.letter == "L") == (way == "N")) != left
+        other = columns if left else rows
+        blocks = Blocks(not left, forward, text, n, columns, other)
+    return "trsm", (*letters, *sizes, *matrices), {"shared": shared, "blocks": blocks}
 
 
 def _gesdd(p: _Plan) -> Written:

@@ -18,8 +18,11 @@ from tracejit.record import dataclass
 from tracejit.runtime.blas import bundled, capsules, forms
 
 #: routines without their letter; the complex ones have other names in part
-_NAMES = "potrf getrf geqrf orgqr geqp3 gesdd syevd geev gees gehrd sytrd gtsv trsm trsv".split()
-_BLAS = ("trsm", "trsv")
+_NAMES = (
+    "potrf getrf geqrf orgqr geqp3 gesdd syevd geev gees gehrd sytrd gtsv "
+    "laswp geqrt3 larft larfb trsm trsv gemm"
+).split()
+_BLAS = ("trsm", "trsv", "gemm")
 _COMPLEX = {"orgqr": "ungqr", "syevd": "heevd", "sytrd": "hetrd"}
 ROUTINES = (
     *(letter + name for letter in "sd" for name in _NAMES),
