@@ -13,7 +13,20 @@ import mpmath as mp
 import numpy as np
 
 from tracejit.kernel.math import expand_math
-from tracejit.kernel.nodes import Const, If, Kernel, Load, Local, Loop, Op, Param, Set, Store, Var
+from tracejit.kernel.nodes import (
+    Const,
+    If,
+    Kernel,
+    Load,
+    Local,
+    Loop,
+    Op,
+    Param,
+    Set,
+    Store,
+    Var,
+    While,
+)
 
 FLOATS = {"f32": np.float32, "f64": np.float64}
 TYPES = {
@@ -67,6 +80,9 @@ def run(statements, scope: dict[str, np.ndarray], mask: np.ndarray) -> None:
                 inner = mask & value_of(cond, scope, {})
                 if inner.any():
                     run(then, scope, inner)
+            case While(cond=cond, body=body):
+                while (inner := mask & value_of(cond, scope, {})).any():
+                    run(body, scope, inner)
 
 
 def value_of(expr, scope, values):

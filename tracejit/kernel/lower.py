@@ -38,8 +38,13 @@ MANY = 40
 WINDOW = 280
 #: bodies that read and write more than so many vectors too: 4 of each are all registers
 STREAMS = 8
+#: operations with loops in them, which end with the last of the elements that are computed together
+LOOPED = frozenset(
+    "igamma igammac igamma_grad_a betainc betaincc betainc_grad_a betainc_grad_b "
+    "student_cdf".split()
+)
 #: operations of so many instructions that they are rather stored than computed again
-LONG = frozenset(
+LONG = LOOPED | frozenset(
     "exp exp2 expm1 log log2 log10 log1p tanh sin cos tan erf erfc erf_inv pow logistic sinh cosh "
     "asin acos atan atan2 asinh acosh atanh lgamma digamma cbrt "
     "erfcx gamma ndtri bessel_i0e bessel_i1e".split()

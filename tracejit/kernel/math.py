@@ -2,7 +2,8 @@
 
 Comes in: a kernel whose expressions may say exp, sin, erf ... Goes out: the same kernel without
 them, for targets that have no fast vector version. The algorithms are in ``math_exp.py``,
-``math_trig.py`` and ``math_special.py``; the coefficients are made by ``perf/fit_math.py``.
+``math_trig.py``, ``math_special.py``, ``math_gamma.py`` and ``math_beta.py``; the coefficients are
+made by ``perf/fit_math.py``.
 
     >>> from tracejit.kernel.text import parse, show
     >>> kernel = parse('''kernel k(in x: f32[4], out y: f32[4])
@@ -27,7 +28,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from tracejit.ir.expr import Const, Expr, Load, Op, Var, children, rebuild, walk
-from tracejit.kernel import math_exp, math_more, math_special, math_trig
+from tracejit.kernel import math_beta, math_exp, math_gamma, math_more, math_special, math_trig
 from tracejit.kernel.math_builder import FORMATS, Builder, Recorder
 from tracejit.kernel.math_half import widen_half
 from tracejit.kernel.nodes import (
@@ -44,7 +45,7 @@ from tracejit.kernel.nodes import (
     Store,
     While,
 )
-from tracejit.kernel.visit import nodes_of
+from tracejit.kernel.visit import nodes_of, statements
 
 __all__ = ["EXPANSIONS", "INT_EXPANSIONS", "ULP", "expand_math", "widen_half"]
 
@@ -126,6 +127,14 @@ EXPANSIONS: dict[str, Callable[..., Expr]] = {
     "ndtri": math_more.ndtri,
     "bessel_i0e": math_more.bessel_i0e,
     "bessel_i1e": math_more.bessel_i1e,
+    "igamma": math_gamma.igamma,
+    "igammac": math_gamma.igammac,
+    "igamma_grad_a": math_gamma.igamma_grad_a,
+    "betainc": math_beta.betainc,
+    "betaincc": math_beta.betaincc,
+    "betainc_grad_a": math_beta.betainc_grad_a,
+    "betainc_grad_b": math_beta.betainc_grad_b,
+    "student_cdf": math_beta.student_cdf,
     "sign": sign,
     "square": square,
     "reciprocal": reciprocal,
@@ -276,7 +285,14 @@ class Expander:
             case Loop():
                 before, (start, stop) = self.expressions([statement.start, statement.stop])
                 body = self.body(statement.body)
-                return [*before, replace(statement, start=start, stop=stop, body=body)]
+                unroll = statement.unroll
+                if statement.how == "vec" and loops(body) > loops(statement.body):
+                    # a loop ends with the last of its lanes: more of them make more trips
+                    unroll = min(unroll, 1)
+                return [
+                    *before,
+                    replace(statement, start=start, stop=stop, body=body, unroll=unroll),
+                ]
             case If():
                 before, (cond,) = self.expressions([statement.cond])
                 return [*before, If(cond, self.body(statement.then), self.body(statement.orelse))]
@@ -364,6 +380,11 @@ class Expander:
             return write(kids) if write else self.recorder.record(rebuild(node, kids))
 
         return expanded(expr)
+
+
+def loops(body: Sequence[Stmt]) -> int:
+    """How many loops of a body end by a condition."""
+    return sum(isinstance(s, While) for s in statements(body))
 
 
 def names_in(kernel: Kernel) -> set[str]:

@@ -24,7 +24,7 @@ import numpy as np
 
 from tracejit.ir.expr import Const, Expr, Op, Var, children, rebuild
 from tracejit.kernel.math_coeffs import COEFFICIENTS
-from tracejit.kernel.nodes import If, Local, Set, Stmt
+from tracejit.kernel.nodes import If, Local, Set, Stmt, While
 from tracejit.record import dataclass
 
 Number = float | int
@@ -87,10 +87,18 @@ class Branch:
     them)."""
 
     cond: Expr
-    items: list[Expr | Stmt | Branch]
+    items: list[Expr | Stmt | Branch | Repeat]
 
 
-Item = Expr | Stmt | Branch
+@dataclass
+class Repeat:
+    """Recorded operations that run while the local ``flag`` holds (in a vector: in any lane)."""
+
+    flag: Var
+    items: list[Expr | Stmt | Branch | Repeat]
+
+
+Item = Expr | Stmt | Branch | Repeat
 
 
 class Recorder:
@@ -141,6 +149,32 @@ class Recorder:
         self.items = outer
         return tuple(names)
 
+    def repeated(
+        self,
+        first: Expr,
+        start: Sequence[Expr],
+        step: Callable[..., tuple[Expr, Sequence[Expr]]],
+    ) -> tuple[Var, ...]:
+        """The state that is left of ``start`` when ``first``, and then what ``step(*state)`` says
+        of going on, no longer holds; ``step`` gives the next state too.
+        """
+        flag = Var(self.fresh(), "bool")
+        state = tuple(Var(self.fresh(), value.dtype) for value in start)
+        given = zip((flag, *state), (first, *start), strict=True)
+        self.items += [Local(var.name, var.dtype, value) for var, value in given]
+        outer, self.items = self.items, []
+        self.known.append({})
+        more, values = step(*state)
+        # bound before anything is set: each is a function of the old state
+        bound = [(var, self.fresh()) for var in (*state, flag)]
+        every = zip(bound, (*values, more), strict=True)
+        self.items += [Local(name, var.dtype, value) for (var, name), value in every]
+        self.items += [Set(var.name, Var(name, var.dtype)) for var, name in bound]
+        self.known.pop()
+        outer.append(Repeat(flag, self.items))
+        self.items = outer
+        return state
+
     def finish(self, roots: Sequence[Expr]) -> tuple[list[Stmt], list[Expr]]:
         """The statements to run first, and ``roots`` in terms of their locals. The recorder is
         empty again."""
@@ -166,6 +200,10 @@ class Recorder:
                     body: list[Stmt] = []
                     self.emit(item.items, uses, final, body)
                     out.append(If(final.get(item.cond, item.cond), tuple(body)))
+                case Repeat():
+                    trip: list[Stmt] = []
+                    self.emit(item.items, uses, final, trip)
+                    out.append(While(item.flag, tuple(trip)))
                 case Expr() if uses[item]:
                     value = rebuild(item, tuple(final.get(kid, kid) for kid in children(item)))
                     if uses[item] > 1:
@@ -185,6 +223,12 @@ def count_uses(items: list[Item], uses: Counter[Expr]) -> None:
             case Branch():
                 count_uses(item.items, uses)
                 uses[item.cond] += 1
+            case Repeat():
+                inside: Counter[Expr] = Counter()
+                count_uses(item.items, inside)
+                own = {node for node in item.items if isinstance(node, Expr)}
+                # what comes from outside is a local: it is not to be computed in each trip
+                uses.update({node: n if node in own else 2 * n for node, n in inside.items()})
             case Expr() if uses[item]:
                 uses.update(children(item))
 
@@ -277,6 +321,9 @@ class Builder:
 
     def either(self, x: Expr, y: Expr) -> Expr:
         return self.recorder.record(Op("or", (x, y), "bool"))
+
+    def negated(self, x: Expr) -> Expr:
+        return self.recorder.record(Op("not", (x,), "bool"))
 
     def differ(self, x: Expr, y: Expr) -> Expr:
         return self.recorder.record(Op("xor", (x, y), "bool"))

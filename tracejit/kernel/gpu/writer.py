@@ -29,7 +29,7 @@ from tracejit.ir.types import DTYPES
 from tracejit.kernel.gpu.narrow import narrowed
 from tracejit.kernel.gpu.sizes import SIZE, sized
 from tracejit.kernel.gpu.target import GpuTarget
-from tracejit.kernel.lower import LONG, Block, Writer
+from tracejit.kernel.lower import LONG, LOOPED, Block, Writer
 from tracejit.kernel.nest import Axis, Item, Nest
 from tracejit.kernel.nodes import If, Kernel, Local, Loop, Param, Stmt
 from tracejit.record import dataclass
@@ -175,9 +175,11 @@ class GpuWriter(Writer):
 
     def lanes(self, axis: Axis, items: Sequence[Item], exact: bool) -> int:
         """Elements of a vector along ``axis``: 16 bytes of the widest dtype that is read or written
-        along it; 1 where most accesses are none of neighbours that begin at multiples of 16 bytes.
-        ``exact``: the axis is vectors, and no rest.
+        along it; 1 where most accesses are none of neighbours that begin at multiples of 16 bytes,
+        and where elements have loops of their own. ``exact``: the axis is vectors, and no rest.
         """
+        if any(isinstance(n, Op) and n.fn in LOOPED for item in items for n in walk(item.expr)):
+            return 1
         var = Var(axis.var, "i64")
         along: list[int] = []
         others = 0
