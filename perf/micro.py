@@ -3,6 +3,7 @@
     python perf/micro.py                        all of them
     python perf/micro.py peaks                  bandwidth of copies, multiply-adds per second
     python perf/micro.py dispatch               a call with 1, 4 and 30 arguments, and the peers'
+    python perf/micro.py eager                  calls outside of jit, and the peers' (perf/eager.py)
     python perf/micro.py stages mlp*            milliseconds of each stage of a first call
     python perf/micro.py kernels softmax conv   each kernel's GB/s and GFLOP/s by the machine's
     python perf/micro.py warm mlp_step          a new process: import to result, disk cache warm
@@ -21,6 +22,7 @@ from pathlib import Path
 from statistics import geometric_mean, median
 from typing import Any
 
+import eager
 import frameworks
 import run
 import workloads
@@ -28,7 +30,7 @@ from machine import describe
 from session import WorkerError, asked
 from workload import Workload
 
-KINDS = ("peaks", "dispatch", "stages", "kernels", "warm")
+KINDS = ("peaks", "dispatch", "eager", "stages", "kernels", "warm")
 PEERS = ("tracejit", "jax", "torch")
 Figures = dict[str, Any]
 
@@ -260,6 +262,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if "dispatch" in what:
         found["dispatch"] = dispatch(options.threads, options.rounds)
         print("\n".join(dispatch_lines(found["dispatch"])))
+    if "eager" in what:
+        found["eager"] = eager.measure(options.rounds)
+        print("\n".join(eager.lines(found["eager"])))
     for name, show in (("stages", show_stages), ("kernels", show_kernels), ("warm", show_warm)):
         if name in what:
             found[name] = show(options.workloads, options)
