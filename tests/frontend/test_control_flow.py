@@ -1,34 +1,12 @@
-"""jit(control_flow=True): what users write compiles, and does what it does in Python."""
+"""jit(control_flow=True): branches and loops compile, and do what they do in Python."""
 
 from __future__ import annotations
 
-import functools
-import inspect
-import sys
-from pathlib import Path
-from typing import Any, NamedTuple
-
 import numpy as np
-import pytest
 
-import tracejit as tj
 import tracejit.numpy as jnp
-from tracejit import lax
+from tests.frontend.control_flow import X, agrees, flow
 from tracejit.frontend.rewrite.entry import fn
-
-flow = functools.partial(tj.jit, control_flow=True)
-X = np.array([3.0, -1.0, 2.0])
-
-
-def agrees(function: Any, *calls: tuple[Any, ...]) -> None:
-    """The compiled function gives what Python gives."""
-    compiled = flow(function)
-    for args in calls:
-        wanted = function(*args)
-        tj.tree.map(
-            lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6), compiled(*args), wanted
-        )
-
 
 # ---- if ------------------------------------------------------------------------------------------
 
@@ -133,6 +111,61 @@ def test_max_min_any_all_and_in() -> None:
         )
 
     agrees(f, (1.0, 2.0), (3.0, -1.0), (0.5, 0.1))
+
+
+def test_folds_of_generators_with_conditions() -> None:
+    def f(xs):
+        return (
+            sum(x * 2 for x in xs if x > 0),
+            sum([x for x in xs if x > 0 if x < 2.5], 1.0),
+            any(x > 1 for x in xs if x < 2.5),
+            all(x > 1 for x in xs if x > 0),
+            max((x for x in xs if x > 0), default=-5.0),
+            min((x * 2 for x in xs if x < 0 and x > -2), default=9.0),
+            max(x * x for x in xs),
+            max(xs, key=lambda v: v if v > 0 else -3 * v),
+            sum(x * y for x in xs for y in xs),
+            sum(k for k in (1, 2, 3) if k > 1),
+        )
+
+    agrees(f, (X,), (-X,), (X * 0,), (X * 5,))
+
+
+def test_match() -> None:
+    def f(x, n):
+        match n:
+            case 0:
+                y = x
+            case 1 | 2 if x > 0:
+                y = x * 2
+            case m if m > 2 and x < 5:
+                match x:
+                    case 4.0:
+                        return -1.0
+                    case _:
+                        y = x + m
+            case None:
+                y = 0.0
+            case _:
+                y = -x
+        return y
+
+    agrees(f, *((x, n) for x in (-1.0, 1.0, 4.0, 9.0) for n in (0, 1, 2, 3)))
+
+
+def test_return_through_with_and_finally() -> None:
+    def f(x):
+        log = [0.0]
+        try:
+            with np.errstate(all="ignore"):
+                if x > 0:
+                    return x * 2
+                y, name = -x, "text"
+        finally:
+            log[0] = 1.0
+        return y + log[0] + len(name)
+
+    agrees(f, (1.0,), (-1.0,))
 
 
 # ---- while ---------------------------------------------------------------------------------------
@@ -373,6 +406,18 @@ def test_the_target_has_a_value_after_the_loop() -> None:
     agrees(f, (X,))
 
 
+def test_the_target_after_a_loop_with_break_and_else() -> None:
+    def f(xs):
+        for x in xs:
+            if x < -2:
+                break
+        else:
+            return 10.0
+        return x
+
+    agrees(f, (X,), (-X,))
+
+
 def test_a_break_in_a_python_range() -> None:
     def f(x):
         for i in range(10):
@@ -392,435 +437,3 @@ def test_a_break_in_a_python_range() -> None:
         return x
 
     agrees(g, (1.0,), (30.0,))
-
-
-# ---- state ---------------------------------------------------------------------------------------
-
-
-def test_stores_into_arrays_are_assignments() -> None:
-    @flow
-    def f(x):
-        y = jnp.zeros(3)
-        alias = y
-        for i in range(x.shape[0]):
-            if x[i] > 0:
-                y[i] = x[i]
-        k = 0
-        while y[0] < 10:
-            y[0] += 4
-            k += 1
-        return y, alias, k
-
-    y, alias, k = f(X)
-    np.testing.assert_allclose(y, [11, 0, 2])
-    np.testing.assert_allclose(alias, y)
-    assert k == 2
-
-
-def test_dicts_tuples_and_named_tuples() -> None:
-    class State(NamedTuple):
-        x: Any
-        n: Any
-
-    @flow
-    def f(x):
-        params = {"w": x, "b": [x * 0, 1.0]}
-        same = params
-        state = State(x, 0)
-        while state.n < 3:
-            params["w"] = params["w"] * 2
-            params["b"][1] += 1
-            state = state._replace(x=state.x + params["w"], n=state.n + 1)
-            if state.x > 20:
-                params["b"] = [state.x, 2.0]
-        return params, state, same["w"]
-
-    params, state, same = f(1.0)
-    assert params["w"] == 8 and state.x == 15 and same == 8 and params["b"][1] == 4
-    assert f(2.0)[0]["b"] == [30.0, 2.0]
-
-
-def test_attributes() -> None:
-    class Counter:
-        def __init__(self):
-            self.count = 0
-            self.total = 0.0
-
-        def add(self, x):
-            if x > 0:
-                self.count += 1
-                self.total = self.total + x
-
-    def f(xs):
-        counter = Counter()
-        for x in xs:
-            counter.add(x)
-        k = 0
-        while counter.count < 5:
-            counter.count = counter.count + 1
-            k += 1
-        return counter.count, counter.total, k
-
-    @flow
-    def unrolled(xs):
-        counter = Counter()
-        for k in range(3):
-            counter.add(xs[k])
-        k = 0
-        while counter.count < 5:
-            counter.count = counter.count + 1
-            k += 1
-        return counter.count, counter.total, k
-
-    assert unrolled(X) == f(X) == (5, 5.0, 3)
-
-
-class Meter:
-    def __init__(self):
-        self.count, self.total = 0, 0.0
-
-    def add(self, x):
-        self.count += 1
-        self.total = self.total + x
-
-    def try_add(self, x):
-        if x > 1:
-            self.add(x)
-        return x > 0
-
-
-def test_attributes_that_called_functions_change() -> None:
-    def f(x):
-        meter = Meter()
-        if x > 0:
-            meter.add(x)
-        if meter.try_add(x) and x < 5:
-            meter.add(1.0)
-        y = meter.try_add(x) if x > 2 else (x < 0)
-        k = 0
-        while k < x:
-            meter.add(k)
-            k = k + 1
-            if k > 2:
-                other = Meter()
-                other.add(x)
-                meter.add(other.total)
-        return meter.count, meter.total, y, x > 0 and meter.try_add(x + 1)
-
-    agrees(f, (2.5,), (-1.0,), (0.5,), (7.0,))
-
-
-def test_numpy_arrays_and_sets_that_are_changed_in_place() -> None:
-    @flow
-    def f(x):
-        buffer, other, seen = np.zeros(2), np.ones(2), {1}
-        if x > 0:
-            buffer[0] = 1.0
-            other[0] = 1.0
-            seen.add(2)
-        else:
-            buffer[1] = 2.0
-            seen.add(2)
-        assert type(other) is np.ndarray and seen == {1, 2}
-        return buffer * x
-
-    np.testing.assert_allclose(f(2.0), [2, 0])
-    np.testing.assert_allclose(f(-2.0), [0, -4])
-
-
-def test_variables_of_only_one_branch_that_nobody_reads() -> None:
-    def f(x):
-        if x > 0:
-            temporary = x * 2
-            y = temporary + 1
-        else:
-            y = x
-            other = "text"
-            del other
-        return y
-
-    agrees(f, (1.0,), (-1.0,))
-
-
-def test_what_does_not_depend_on_the_condition_stays_python() -> None:
-    @flow
-    def f(x):
-        if x > 0:
-            shape, mode, k = (2, 3), "fast", 2
-        else:
-            x = -x
-            shape, mode, k = (2, 3), "fast", 2
-        assert mode == "fast"
-        return jnp.full(shape, x)[:k]
-
-    assert f(-2.0).shape == (2, 3)
-
-
-# ---- functions -----------------------------------------------------------------------------------
-
-
-def relu(x):
-    if x > 0:
-        return x
-    return 0.0 * x
-
-
-def test_functions_that_are_called_are_rewritten() -> None:
-    class Model:
-        slope = 0.1
-
-        def __call__(self, x):
-            return self.leaky(x)
-
-        def leaky(self, x):
-            return x if x > 0 else self.__scaled(x)
-
-        def __scaled(self, x):
-            while x < -2:
-                x = x / 2
-            return self.slope * x
-
-    def f(x, scale=2.0, *rest, bias=1.0, **others):
-        def inner(y, *, gain=scale):
-            nonlocal bias
-            if y > 1:
-                bias = bias + 1
-            return gain * y
-
-        double = lambda y: y * 2 if y > 0 else y  # noqa: E731
-        model = Model()
-        partial = functools.partial(inner, gain=3.0)
-        parts = [relu(x), inner(x), double(x), model(x), partial(x), bias, *map(relu, [x, -x])]
-        return parts, len(rest), sorted(others)[0] == "key"
-
-    compiled = flow(f, static_argnames=("key",))
-    for x in (3.0, -8.0):
-        for a, b in zip(compiled(x, 2.0, 1.0, key="v")[0], f(x, 2.0, 1.0, key="v")[0], strict=True):
-            np.testing.assert_allclose(a, b)
-
-
-def test_bodies_given_to_transforms_are_rewritten() -> None:
-    def step(carry, x):
-        if x > 0:
-            carry = carry + x
-        return carry, carry
-
-    @flow
-    def f(xs):
-        total, _ = lax.scan(step, 0.0, xs)
-        return total, tj.vmap(relu)(xs), tj.grad(relu)(xs[0])
-
-    total, rows, slope = f(X.astype(np.float32))
-    assert total == 5 and slope == 1
-    np.testing.assert_allclose(rows, [3, 0, 2])
-    np.testing.assert_allclose(flow(tj.vmap(relu))(X), [3, 0, 2])
-
-
-def test_objects_that_can_be_called() -> None:
-    class Scale:
-        def __init__(self, by):
-            self.by = by
-
-        def __call__(self, x):
-            return x * self.by if x > 0 else x
-
-    assert flow(Scale(3.0))(2.0) == 6 and flow(functools.partial(relu))(-1.0) == 0
-    assert "Scale" in repr(flow(Scale(3.0)))
-
-
-def test_installed_packages_are_rewritten_where_they_ask_for_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    folder = tmp_path / "site-packages"
-    text = "def relu(x):\n    return x if x > 0 else 0\n\ndef twice(x):\n    return 2 * relu(x)\n"
-    for name in ("asking_package", "silent_package"):
-        (folder / name).mkdir(parents=True)
-        (folder / name / "__init__.py").write_text(text)
-    monkeypatch.syspath_prepend(str(folder))
-    monkeypatch.setattr(sys, "dont_write_bytecode", True)
-    asking, silent = (__import__(name) for name in ("asking_package", "silent_package"))
-    assert flow(asking.twice)(3.0) == 6
-    with pytest.raises(tj.errors.TracedValueError):
-        flow(lambda x: silent.relu(x))(3.0)
-
-
-def test_methods_and_super() -> None:
-    class Base:
-        def scale(self, x):
-            return x * 3 if x > 0 else x
-
-    class Derived(Base):
-        @tj.jit(control_flow=True)
-        def scale(self, x):
-            if x > 10:
-                return super().scale(x) + 1
-            return __class__.__name__ == "Derived" and super().scale(x)
-
-    derived = Derived()
-    assert derived.scale(20.0) == 61 and derived.scale(1.0) == 3 and derived.scale(-1.0) == -1
-    assert flow(Base().scale)(2.0) == 6
-
-
-def test_what_cannot_be_rewritten_is_left_alone() -> None:
-    def numbers(n):
-        yield from range(n)
-
-    @flow
-    def f(x):
-        global _counter
-        _counter = 3
-        total = 0.0
-        for k in numbers(3):
-            total += k
-        try:
-            if x is None:
-                raise KeyError("none")
-            value = {"a": 1}["b"]
-        except KeyError as error:
-            value = len(error.args)
-        finally:
-            total += 1
-        match value:
-            case 1 if total > 3:
-                total += 10
-            case _:
-                total = 0
-        with np.errstate(all="ignore"):
-            if x > 0:
-                return total * x
-        import math
-
-        y: float = math.pi
-        del value
-        return total - y * [q for q in range(3) if q > 1][0]
-
-    assert f(2.0) == 28
-    np.testing.assert_allclose(f(-2.0), 14 - 2 * np.pi, rtol=1e-6)
-    assert _counter == 3
-
-
-def test_exits_through_with_and_try() -> None:
-    log = []
-
-    class Block:
-        def __enter__(self):
-            log.append("in")
-
-        def __exit__(self, *error):
-            log.append("out")
-
-    def f(x, how):
-        for k in range(4):
-            with Block():
-                try:
-                    if how == "break" and k == 1:
-                        break
-                    if how == "continue":
-                        continue
-                    if how == "return" and k == 2:
-                        return x * k
-                except ValueError:
-                    x = 0
-                else:
-                    x = x + 1
-                finally:
-                    log.append(k)
-        else:
-            x = x * 10
-        return x
-
-    for how in ("break", "continue", "return", ""):
-        wanted, expected = f(2.0, how), list(log)
-        log.clear()
-        assert fn(f)(2.0, how) == wanted and log == expected
-        log.clear()
-
-
-def test_unbound_variables_are_errors_as_in_python() -> None:
-    def f(flag):
-        if flag:
-            y = 1
-        return y
-
-    assert fn(f)(True) == 1
-    with pytest.raises(NameError, match="y"):
-        fn(f)(False)
-
-
-# ---- transforms ----------------------------------------------------------------------------------
-
-
-def test_derivatives_through_loops() -> None:
-    def f(x, n):
-        y = x
-        for _ in range(n):
-            if y > 4:
-                y = y * 0.5
-            else:
-                y = y * x
-        while y < 100:
-            y = y * x
-        return y
-
-    plain = tj.grad(f)(np.float64(1.7), 6)
-    np.testing.assert_allclose(tj.grad(flow(f))(np.float64(1.7), np.int64(6)), plain)
-    np.testing.assert_allclose(tj.jit(tj.grad(flow(f)))(np.float64(1.7), 6), plain)
-    np.testing.assert_allclose(
-        tj.jvp(flow(f), (np.float64(1.7), np.int64(6)), (1.0, np.zeros((), tj.float0)))[1], plain
-    )
-
-
-def test_scans_have_second_derivatives() -> None:
-    def f(x):
-        y = 1.0
-        for _, k in zip(jnp.arange(3), [1.0, 2.0, 3.0], strict=True):
-            y = y * x * k
-        return y if y > 0 else -y
-
-    np.testing.assert_allclose(tj.grad(tj.grad(flow(f)))(2.0), 36 * 2.0)
-
-
-def test_vmap_of_loops_that_stop_at_different_times() -> None:
-    def f(x):
-        n = 0
-        while x > 1:
-            x = x / 2
-            n += 1
-            if n > 3:
-                break
-        return x, n
-
-    x, n = tj.vmap(flow(f))(np.array([0.5, 3.0, 8.0, 1e9]))
-    assert list(n) == [0, 2, 3, 4]
-    np.testing.assert_allclose(x, [0.5, 0.75, 1.0, 1e9 / 16])
-
-
-# ---- the function itself -------------------------------------------------------------------------
-
-
-def test_what_tools_see() -> None:
-    @flow
-    def documented(x, scale: float = 2.0):
-        """What it does."""
-        return x * scale if x > 0 else x
-
-    assert documented.__name__ == "documented" and documented.__doc__ == "What it does."
-    assert str(inspect.signature(documented)) == "(x, scale: 'float' = 2.0)"
-    assert inspect.getsource(documented).lstrip().startswith("@flow\n")
-    assert documented.__wrapped__(3.0) == 6.0
-    assert "documented" in repr(documented)
-
-
-def test_static_arguments_keep_their_values() -> None:
-    @tj.jit(control_flow=True, static_argnames="n")
-    def f(x, n):
-        if n > 2:
-            return jnp.zeros(n) + x
-        return x
-
-    assert f(1.0, n=3).shape == (3,) and f(1.0, n=1).shape == ()
-
-
-def test_without_it_a_condition_is_an_error() -> None:
-    with pytest.raises(tj.errors.TracedValueError, match="control_flow=True"):
-        tj.jit(relu)(1.0)

@@ -81,9 +81,19 @@ def only_in_loop(x):
 
 
 def raises(x):
-    if x < 0:
-        raise ValueError("negative")  # raise ValueError("negative")
+    try:
+        if x < 0:
+            raise ValueError("negative")  # raise ValueError("negative")
+    except ValueError:
+        x = -x
     return x
+
+
+def always_raises(x):
+    if x < 0:
+        raise ValueError("negative")
+    else:
+        raise KeyError("other")  # raise KeyError("other")
 
 
 def asserts(x):
@@ -92,8 +102,86 @@ def asserts(x):
     return x
 
 
-def asserts_traced(x):
-    assert x > 0 and x < 5, "text"  # assert x > 0 and x < 5, "text"
+def asserts_vector(x):
+    assert x > 0, "text"  # assert x > 0, "text"
+    return x
+
+
+def filters(x):
+    return list(filter(lambda y: y > 0, [x, -x]))  # filter(lambda y: y > 0, [x, -x])
+
+
+def add(items, value):
+    items.append(value)
+
+
+def appends_elsewhere(x):
+    found = [1.0]
+    if x > 0:  # x > 0
+        add(found, x)
+    return len(found)
+
+
+def appends_in_a_loop(x):
+    found = [1.0]
+    while x > 0:  # x > 0
+        add(found, x)
+        x = x - 1
+    return len(found)
+
+
+def put(items, key, value):
+    items[key] = value
+
+
+def one_key(x):
+    table = {"a": 1.0}
+    if x > 0:
+        put(table, "b", x)
+    return table["b"] + 1  # table["b"] + 1
+
+
+def numpy_elsewhere(x):
+    buffer = np.zeros(2)
+    if x > 0:  # x > 0
+        put(buffer, 0, 1.0)
+    return buffer
+
+
+def count_up():
+    global _somewhere
+    _somewhere = 2
+
+
+def assigns_global_elsewhere(x):
+    if x > 0:  # x > 0
+        count_up()
+    return x
+
+
+def condition_changes(x):
+    seen = [x]
+
+    def more():
+        seen[0] = seen[0] - 1
+        return seen[0] > 0
+
+    while more():  # more()
+        x = x + 1
+    return x
+
+
+def takes_next(x):
+    numbers = iter([1.0, 2.0])
+    y = 0.0
+    if x > 0:
+        y = next(numbers)  # next(numbers)
+    return x + y
+
+
+def binds_in_and(x):
+    if x > 0 and (y := x * 2) > 3:  # x > 0
+        return y
     return x
 
 
@@ -160,14 +248,24 @@ CASES: list[tuple[Callable[..., Any], Any, type[TracejitError], str]] = [
     (appends, X, TreeError, "after a step: [f64[3], f64[3]]"),
     (only_in_loop, 3, TracedValueError, "`y` is assigned only inside of a loop that may not run"),
     (raises, 1.0, TracedValueError, "ValueError: negative"),
+    (always_raises, 1.0, TracedValueError, "KeyError: 'other'"),
     (asserts, 1.0, TracedValueError, "this `assert` depends on a traced value"),
-    (asserts_traced, 1.0, TracedValueError, "bool() needs a concrete value"),
+    (asserts_vector, X, ShapeError, "the condition of `assert` is bool[3], not a scalar"),
+    (filters, 1.0, TracedValueError, "how many items this filter keeps"),
+    (appends_elsewhere, 1.0, TracedValueError, "`found` differs between the branches: [1.0, "),
+    (appends_in_a_loop, 2.0, TreeError, "`found` changes its type in a traced `while` loop"),
+    (one_key, 1.0, TracedValueError, "`table['b']` is assigned in one branch only"),
+    (numpy_elsewhere, 1.0, TracedValueError, "changes the NumPy array `buffer`"),
+    (assigns_global_elsewhere, 1.0, TracedValueError, "global variable `_somewhere`"),
+    (condition_changes, 3.0, TracedValueError, "of a traced loop changes `seen[0]`"),
+    (takes_next, 1.0, TracedValueError, "next() takes an item of an iterator"),
+    (binds_in_and, 1.0, TracedValueError, "`:=` in an operand of a traced `and`"),
     (vector, X, ShapeError, "the condition of `if` is bool[3], not a scalar"),
     (in_a_branch, X, ShapeError, "contracted sizes differ: 3 and 2"),
     (in_a_thunk, X, ShapeError, "contracted sizes differ: 3 and 2"),
     (converts, 1.0, TracedValueError, "x.astype(float)"),
     (assigns_global, 1.0, TracedValueError, "global variable `_somewhere`"),
-    (comprehension, 1.0, TracedValueError, "numpy.where, lax.cond"),
+    (comprehension, 1.0, TracedValueError, "how many items this comprehension keeps"),
     (recursive, 3.0, TracedValueError, "a function calls itself"),
     (steps, 3, ArgumentError, "the step must not be zero"),
     (float_range, 3, TracejitError, "a bound is f32[], not an integer scalar"),

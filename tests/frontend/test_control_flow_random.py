@@ -1,7 +1,9 @@
 """Random programs of Python's control flow: compiled, they do what they do on NumPy's scalars.
 
-Each is a function of two floats, an integer and an array, made of if, while, for, break, continue,
-early return, and, or, not, chained comparisons, conditional expressions and stores into the array.
+Each is a function of two floats, an integer and an array, made of if, while, for, match, break,
+continue, early return, and, or, not, chained comparisons, conditional expressions, sums and the
+like of generators with conditions, assert, try with finally, stores into the array, and calls of
+functions that change dicts, lists, objects and variables around them.
 """
 
 from __future__ import annotations
@@ -22,6 +24,20 @@ from tracejit.frontend.rewrite.entry import fn
 COUNT, PER_TEST = 320, 40
 #: of these values, derivatives and batches are compared
 SAMPLES = 3
+HEADER = """
+class Box:
+    def __init__(self, h):
+        self.h, self.n = h, 0
+
+    def put(self, value):
+        if value > 0:
+            self.h = self.h * 0.5 + value
+        self.n += 1
+
+
+def put(items, key, value):
+    items[key] = items[key] * 0.5 + value
+"""
 
 
 class Program:
@@ -38,8 +54,14 @@ class Program:
         self.lines = [f"def {name}(x, y, n, v):"]
         self.add("a, b, k = x, y * 0.5, 0")
         self.add("w = v * 1.0")
+        self.add("box, table, items, count = Box(x), {'p': y, 'q': 1.0}, [0.0, x], 0")
+        self.add("def bump(z):")
+        self.add("    nonlocal count")
+        self.add("    count += 1")
+        self.add("    items[1] = items[1] * 0.5 + z")
         self.block(3, loop=False)
-        self.add("return a - b + k + w[0] * 0.5 + w.sum()")
+        self.add("held = table['p'] - table['q'] + items[0] * items[1] + box.h + box.n + count")
+        self.add("return a - b + k + w[0] * 0.5 + w.sum() + held")
         return "\n".join(self.lines) + "\n"
 
     def add(self, line: str) -> None:
@@ -91,9 +113,10 @@ class Program:
 
     def statement(self, depth: int, loop: bool) -> None:
         self.work += 1
-        kinds = ["assign", "assign", "update", "store", "local"]
+        kinds = ["assign", "assign", "update", "store", "local", "call", "call", "fold", "check"]
         if depth and self.work < 14:
             kinds += ["branch", "branch", "branch", "count", "loop", "loop", "rows"]
+            kinds += ["cases", "finish"]
         if loop:
             kinds += ["leave", "leave"]
         getattr(self, self.pick(*kinds))(depth, loop)
@@ -110,6 +133,50 @@ class Program:
     def local(self, depth: int, loop: bool) -> None:
         self.add(f"t = {self.value(1)}")
         self.add(f"b = t * 0.5 + {self.number()}")
+
+    def call(self, depth: int, loop: bool) -> None:
+        value = self.value(1)
+        self.add(
+            self.pick(
+                f"put(table, {self.pick('0', '1')} and 'p' or 'q', {value})",
+                f"put(items, {self.pick(0, 1)}, {value})",
+                f"box.put({value})",
+                f"bump({value})",
+            )
+        )
+
+    def fold(self, depth: int, loop: bool) -> None:
+        test = f"e {self.pick('<', '>')} {self.value(0)}"
+        self.add(
+            self.pick(
+                f"a = a * 0.5 + sum(e * 0.5 for e in v if {test})",
+                f"b = max((e for e in v if {test}), default=b)",
+                f"b = min((e * 2 for e in v if {test} and e > -1), default={self.number()})",
+                f"k += 1 if any(e > 0 for e in v if {test}) else 0",
+                f"a = a if all(e < 1 for e in v if {test}) else -a",
+            )
+        )
+
+    def check(self, depth: int, loop: bool) -> None:
+        self.add("assert abs(a) < 1e200 and b == b, f'{a:.3f} and {b!r}'")
+
+    def cases(self, depth: int, loop: bool) -> None:
+        self.add(f"match {self.pick('n', 'k % 3')}:")
+        self.depth += 1
+        for pattern in ("0", f"1 if {self.test(1)}", "1 | 2", f"m if m > 2 and {self.test(1)}"):
+            if self.random.random() < 0.6:
+                self.add(f"case {pattern}:")
+                self.inside(depth, loop)
+                self.ending(loop)
+        self.add("case _:")
+        self.inside(depth, loop)
+        self.depth -= 1
+
+    def finish(self, depth: int, loop: bool) -> None:
+        self.add("try:")
+        self.inside(depth, loop)
+        self.add("finally:")
+        self.add("    b = b * 0.5")
 
     def branch(self, depth: int, loop: bool) -> None:
         self.add(f"if {self.test()}:")
@@ -177,7 +244,7 @@ class Program:
 @functools.cache
 def programs() -> SimpleNamespace:
     """All programs, as one module whose source can be read."""
-    text = "\n".join(Program(seed).text(f"program_{seed}") for seed in range(COUNT))
+    text = HEADER + "\n".join(Program(seed).text(f"program_{seed}") for seed in range(COUNT))
     file = "<random control flow>"
     linecache.cache[file] = (len(text), None, text.splitlines(keepends=True), file)
     space: dict[str, Any] = {}

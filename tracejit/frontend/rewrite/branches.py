@@ -19,11 +19,12 @@ import optree
 
 from tracejit import source
 from tracejit.errors import ShapeError, TracedValueError
-from tracejit.frontend import elementwise, methods, promotion
+from tracejit.frontend import elementwise, key_uses, methods, promotion
 from tracejit.frontend.array import Array, apply, as_array
 from tracejit.frontend.bodies import converted, share_captured
 from tracejit.frontend.call import flatten, run_graph
-from tracejit.frontend.rewrite import raised
+from tracejit.frontend.rewrite import checks, raised
+from tracejit.frontend.rewrite.exits import DONE
 from tracejit.frontend.rewrite.state import (
     MISSING,
     Inside,
@@ -33,6 +34,7 @@ from tracejit.frontend.rewrite.state import (
     adopt,
     describe,
     is_number,
+    is_older,
     is_own,
     is_traced,
     line,
@@ -45,12 +47,15 @@ from tracejit.frontend.trace import Trace, Traced, current_trace, run_trace
 from tracejit.ir.build import full_like
 from tracejit.ir.graph import Graph, Value
 from tracejit.ir.types import DTYPES
+from tracejit.passes.subgraphs import has_effect
 from tracejit.record import dataclass
 from tracejit.transform.branch import cond as cond_primitive
 
 Thunk = Callable[[], Any]
 #: traces within each other beyond which a recursion is taken to be endless
 MOST_LEVELS = 40
+#: a statement is traced so often until all that changes is among its variables
+MOST_ROUNDS = 5
 
 
 # ---- sides ---------------------------------------------------------------------------------------
@@ -66,7 +71,7 @@ class Side:
     ends: tuple[Any, ...]
     #: per variable whether it holds the object it held at the beginning
     kept: tuple[bool, ...]
-    #: attributes that functions it calls have changed, and that are none of the variables
+    #: what functions that it calls have changed, and what is none of the variables
     members: tuple[Slot, ...]
 
     def output(self, leaf: Any) -> int:
@@ -94,11 +99,11 @@ def trace_side(fun: Thunk | None, slots: Sequence[Slot], what: str) -> Side:
         index = {id(leaf): k for k, leaf in enumerate(numbers)}
         return [as_array(leaf) for leaf in numbers], index
 
-    journal = Journal()
+    journal = Journal([fun])
     try:
         with raised.Branch(what), journal:
             traced = run_trace(trace, (), (), run, name=trace.function)
-        members = tuple(journal.members(slots))
+            members = tuple(journal.members(slots))
     finally:
         journal.undo()
         for slot, value in zip(slots, before, strict=True):
@@ -109,9 +114,14 @@ def trace_side(fun: Thunk | None, slots: Sequence[Slot], what: str) -> Side:
 class Merge:
     """Gives each variable one value out of two sides, and makes the ``cond``."""
 
-    def __init__(self, pred: Array, then: Side, orelse: Side) -> None:
+    def __init__(self, pred: Array, then: Side, orelse: Side, live: Sequence[Slot] = ()) -> None:
         self.pred = pred
         self.sides = (then, orelse)
+        #: per side whether the function has returned: nobody reads its variables then
+        self.returned = [
+            any(slot.name == DONE and end is True for slot, end in zip(live, s.ends, strict=False))
+            for s in self.sides
+        ]
         self.atoms: tuple[list[Any], list[Any]] = ([], [])
         self.dtypes: list[Any] = []
         self.weak: list[bool] = []
@@ -172,7 +182,7 @@ class Merge:
         if value is MISSING:
             return MISSING
         side = self.sides[1 if in_else else 0]
-        if not is_own(name):
+        if not is_own(name) and not self.returned[0 if in_else else 1]:
             return NoValue(
                 f"{shown(name)} is assigned in one branch only",
                 (f"the condition{line(source.here())} is traced: either branch may run",),
@@ -193,10 +203,14 @@ class Merge:
     def differs(self, name: str, a: Any, b: Any) -> Any:
         """The two values cannot become one."""
         what = shown(name) if name else "the value of the conditional expression"
+        hint = "give both one structure and one shape: a sum of arrays begins as jnp.zeros(shape)"
+        if isinstance(a, list | set) and type(a) is type(b):
+            hint = "a list or set cannot grow under a traced condition: keep a number in an array "
+            hint += "of the full size, and count them"
         found = NoValue(
             f"{what} differs between the branches: {describe(a)} and {describe(b)}",
             (f"the condition{line(source.here())} is traced: either branch may run",),
-            "give both one structure and one shape: a sum of arrays begins as jnp.zeros(shape)",
+            hint,
         )
         if not name or is_own(name):
             found.fail()
@@ -209,7 +223,8 @@ class Merge:
             for s, atoms in zip(self.sides, self.atoms, strict=True)
         ]
         sides = [_used(side) for side in sides]
-        if not self.dtypes and not any(n.prim.effect for s in sides for n in s.graph.nodes):
+        key_uses.consume_all((), *(side.traced for side in self.sides))
+        if not self.dtypes and not any(has_effect(n) for s in sides for n in s.graph.nodes):
             return
         captured, graphs = share_captured(sides)
         graphs = tuple(converted(graph, self.dtypes) for graph in graphs)
@@ -218,6 +233,9 @@ class Merge:
         for out, weak in zip(outs, self.weak, strict=True):
             out._weak = weak
         self.results = list(outs)
+        for side, atoms in zip(self.sides, self.atoms, strict=True):
+            found = {y: out for y, out in zip(atoms, outs, strict=True) if isinstance(y, Value)}
+            key_uses.note_results([found.get(y) for y in side.traced.graph.outputs], side.traced)
 
     def built(self, value: Any) -> Any:
         """A value with the results in it."""
@@ -257,7 +275,7 @@ def _pruned(graph: Graph, outputs: Sequence[Any]) -> Graph:
     wanted = {x for x in outputs if isinstance(x, Value)}
     kept = []
     for node in reversed(graph.nodes):
-        if node.prim.effect or not wanted.isdisjoint(node.outputs):
+        if has_effect(node) or not wanted.isdisjoint(node.outputs):
             wanted.update(x for x in node.inputs if isinstance(x, Value))
             kept.append(node)
     return Graph(graph.inputs, tuple(reversed(kept)), tuple(outputs), graph.name)
@@ -334,18 +352,38 @@ def _merged(
 ) -> Any:
     """Trace both sides, give variables their values, and return that of the two results.
 
-    ``ready``: sides that are traced already.
+    ``ready``: sides that are traced already. Where one side always raises, the program checks that
+    it is not taken, and goes on with the other.
     """
     done = ready or {}
-    sides = [
-        done[side] if side in done else trace_side(side, [*live, *dead], "if")
-        for side in (then, orelse)
-    ]
-    members = {(id(m.owner()), m.name): m for side in sides for m in side.members}
-    if members:
+    sides: list[Side] = []
+    failed: list[tuple[bool, raised.Reached]] = []
+    for side in (then, orelse):
+        try:
+            sides.append(
+                done[side]  # type: ignore[index]
+                if side in done
+                else traced_under(pred, side, side is then, [*live, *dead])
+            )
+        except raised.Reached as error:
+            if failed:
+                raise error.plain() from None
+            failed.append((side is then, error))
+    if failed:
+        first, error = failed[0]
+        side, other = (then, orelse) if first else (orelse, then)
+        raises(pred if first else elementwise.logical_not(pred), side, error.at)
+        return None if other is None else other()
+    for count in range(MOST_ROUNDS + 1):
+        found = [m for side in sides for m in side.members]
+        members = {m.place(): m for m in found if not count or is_older(m)}
+        if not members:
+            break
+        if count == MOST_ROUNDS:
+            raise out_of_reach([*members.values()], "if")
         live = [*live, *members.values()]
-        sides = [trace_side(side, [*live, *dead], "if") for side in (then, orelse)]
-    merge = Merge(pred, *sides)
+        sides = [traced_under(pred, side, side is then, [*live, *dead]) for side in (then, orelse)]
+    merge = Merge(pred, *sides, live)
     values = [merge.value(k, slot.name) for k, slot in enumerate(live)]
     result = merge.value(len(live) + len(dead), "")
     merge.finish()
@@ -355,6 +393,28 @@ def _merged(
             found = adopt(slot.get(), found)
         slot.set(found)
     return merge.built(result)
+
+
+def raises(pred: Array, side: Thunk | None, at: source.Position | None) -> None:
+    """Have the program raise what ``side`` always raises, where ``pred`` holds."""
+    found = traced_under(pred, lambda: checks.raised_in(side, pred, at), True, ())
+    Merge(pred, found, trace_side(None, (), "if")).finish()
+
+
+def traced_under(pred: Array, side: Thunk | None, wanted: bool, slots: Sequence[Slot]) -> Side:
+    """A side, traced as one that runs where ``pred`` is ``wanted``."""
+    with checks.under(checks.Way(pred, wanted)):
+        return trace_side(side, slots, "if")
+
+
+def out_of_reach(members: Sequence[Slot], what: str) -> TracedValueError:
+    """The error for changes that come anew each time a statement is traced."""
+    return TracedValueError(
+        f"what is called in a traced `{what}` changes {shown(members[0].name)} in a way that "
+        "cannot be followed",
+        at=source.here(),
+        hint="return the new value, and assign it where the condition stands",
+    )
 
 
 def dropped(name: str) -> NoValue:
@@ -410,10 +470,15 @@ def or_(left: Any, right: Thunk) -> Any:
 
 def _connected(left: Array, right: Thunk, conjunction: bool) -> Any:
     flag = condition(left, "and" if conjunction else "or")
-    side = trace_side(right, (), "if")
+    try:
+        side = traced_under(flag, right, conjunction, ())
+    except raised.Reached:
+        sides = (right, lambda: left) if conjunction else (lambda: left, right)
+        return _merged(flag, *sides, ())
     value = side.ends[0]
     if is_number(value) and as_array(value).dtype == DTYPES["bool"] and _is_simple(side):
         # what costs nothing and cannot fail needs no branch
+        key_uses.consume_all((), side.traced)
         found = run_graph(side.traced.graph, list(side.traced.captured))[side.output(value)]
         if left.dtype == DTYPES["bool"] and found.shape == ():
             connect = elementwise.logical_and if conjunction else elementwise.logical_or
@@ -444,6 +509,17 @@ def _is_simple(side: Side) -> bool:
     )
 
 
+def known(value: Any, what: str) -> Any:
+    """The left operand of ``what``, the other of which assigns a variable: it must be known."""
+    if is_traced(value):
+        raise TracedValueError(
+            f"`:=` in an operand of a traced {what}: whether it assigns is not known while tracing",
+            at=source.here(),
+            hint="assign the variable in a statement before",
+        )
+    return value
+
+
 def not_(value: Any) -> Any:
     """``not value``."""
     if not is_traced(value):
@@ -456,7 +532,10 @@ def contains(item: Any, container: Any) -> Any:
     if is_traced(container) or (isinstance(container, Array) and is_traced(item)):
         return methods.any(methods.equal(container, item))
     if is_traced(item) and isinstance(container, list | tuple | range | set | frozenset):
-        return any_(methods.equal(item, one) for one in container)
+        found: Any = False
+        for one in container:
+            found = or_(found, lambda one=one: methods.equal(item, one))
+        return found
     return item in container
 
 
@@ -481,54 +560,3 @@ def chain(left: Any, names: Sequence[str], *rights: Thunk) -> Any:
     if len(rights) == 1:
         return first
     return and_(first, lambda: chain(right, names[1:], *rights[1:]))
-
-
-# ---- builtins ------------------------------------------------------------------------------------
-
-
-def any_(values: Any) -> Any:
-    """``any``, where one of the values may be traced."""
-    return _folded(values, or_, any)
-
-
-def all_(values: Any) -> Any:
-    """``all``, where one of the values may be traced."""
-    return _folded(values, and_, all)
-
-
-def _folded(values: Any, connect: Any, plain: Any) -> Any:
-    if not isinstance(values, list | tuple | Array):
-        return _lazily(values, connect, plain)
-    if not (is_traced(values) or any(map(is_traced, values))):
-        return plain(values)
-    if isinstance(values, Array) and values.ndim == 1:
-        return methods.any(values) if plain is any else methods.all(values)
-    return _lazily(values, connect, plain)
-
-
-def _lazily(values: Any, connect: Any, plain: Any) -> Any:
-    found: Any = plain(())
-    for value in values:
-        truth = elementwise.truth(value) if is_traced(value) else bool(value)
-        if not is_traced(truth) and truth is not found and not is_traced(found):
-            return truth
-        found = connect(found, lambda truth=truth: truth)
-    return found
-
-
-def extreme(name: str, plain: Any) -> Callable[..., Any]:
-    """``max`` or ``min``, where one of the values may be traced."""
-    better = operator.gt if name == "max" else operator.lt
-
-    def choose(*args: Any, **options: Any) -> Any:
-        values = args[0] if len(args) == 1 else args
-        if options or not isinstance(values, list | tuple | Array):
-            return plain(*args, **options)
-        if not (is_traced(values) or any(map(is_traced, values))):
-            return plain(*args)
-        found, *rest = values
-        for value in rest:
-            found = if_expr(better(value, found), lambda v=value: v, lambda f=found: f)
-        return found
-
-    return choose

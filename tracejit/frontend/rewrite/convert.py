@@ -28,6 +28,8 @@ MARK = f"{PREFIX}generated"
 DIRECT = frozenset("super locals globals vars dir eval exec len isinstance print type".split())
 #: these go over traced ranges and arrays where a ``for`` does
 ITERATORS = frozenset(("range", "zip", "enumerate", "reversed"))
+#: functions of a generator whose conditions may be traced
+FOLDS = frozenset(("sum", "any", "all", "max", "min"))
 #: functions that see the local variables of their caller cannot be taken apart
 SEES_LOCALS = frozenset("locals vars dir eval exec".split())
 
@@ -84,6 +86,30 @@ class Convert(ast.NodeTransformer):
         ]
         self.generic_visit(node)
         return [*told, node] if told else node
+
+    def visit_Assert(self, node: ast.Assert) -> Any:
+        """A helper looks at the condition; the rest is Python's."""
+        whole = ast.copy_location(ast.Constant(None), node)
+        message = self.thunk(self.message(node.msg)) if node.msg else ast.Constant(None)
+        node.msg = None if node.msg is None else self.visit(copy.deepcopy(node.msg))
+        node.test = self.expression("holds", whole, self.visit(node.test), message)
+        return node
+
+    def visit_Raise(self, node: ast.Raise) -> Any:
+        if node.exc is not None:
+            node.exc = self.message(node.exc)
+        return self.generic_visit(node)
+
+    def message(self, node: ast.expr) -> ast.expr:
+        """An expression whose f-strings may hold values that only the run of the program knows."""
+        return Messages(self).visit(copy.deepcopy(node))  # type: ignore[no-any-return]
+
+    def visit_Try(self, node: ast.Try) -> Any:
+        self.generic_visit(node)
+        if node.handlers:
+            item = ast.withitem(self.expression("trying", _first(node)))
+            node.body = [place(ast.With([item], node.body), node.body[0])]
+        return node
 
     def visit_If(self, node: ast.If) -> Any:
         names = assigned([*node.body, *node.orelse])
@@ -198,7 +224,7 @@ class Convert(ast.NodeTransformer):
 
     def visit_IfExp(self, node: ast.IfExp) -> Any:
         if _binds(node.body) or _binds(node.orelse):
-            return self.generic_visit(node)
+            return self.binding(node, "test", "conditional expression")
         test = self.visit(node.test)
         return self.expression(
             "if_expr", node, test, self.thunk(node.body), self.thunk(node.orelse)
@@ -206,7 +232,10 @@ class Convert(ast.NodeTransformer):
 
     def visit_BoolOp(self, node: ast.BoolOp) -> Any:
         if any(_binds(value) for value in node.values[1:]):
-            return self.generic_visit(node)
+            self.generic_visit(node)
+            for k, value in enumerate(node.values[:-1]):
+                node.values[k] = self.expression("known", value, value, _boolean(node))
+            return node
         name = "and_" if isinstance(node.op, ast.And) else "or_"
         first, *rest = node.values
         if len(rest) > 1:
@@ -217,6 +246,13 @@ class Convert(ast.NodeTransformer):
                 setattr(inner, key, value)
             rest = [inner]
         return self.expression(name, node, self.visit(first), self.thunk(rest[0]))
+
+    def binding(self, node: ast.expr, test: str, what: str) -> ast.expr:
+        """An expression that Python evaluates, since it assigns names: its condition is known."""
+        self.generic_visit(node)
+        part = getattr(node, test)
+        setattr(node, test, self.expression("known", part, part, ast.Constant(what)))
+        return node
 
     def visit_UnaryOp(self, node: ast.UnaryOp) -> Any:
         self.generic_visit(node)
@@ -245,9 +281,37 @@ class Convert(ast.NodeTransformer):
         if isinstance(node.func, ast.Name) and node.func.id == "super" and not node.args:
             node.args = [place(load("__class__"), node), place(load(self.first), node)]
             return node
+        if (folded := self.folded(node)) is not None:
+            return folded
         self.generic_visit(node)
         if not direct:
             node.func = self.expression("fn", node.func, node.func)
+        return node
+
+    def folded(self, node: ast.Call) -> ast.expr | None:
+        """``sum(x for x in xs if c)`` and the like: each value with its condition."""
+        if not isinstance(node.func, ast.Name) or node.func.id not in FOLDS or not node.args:
+            return None
+        values = node.args[0]
+        if not isinstance(values, ast.GeneratorExp | ast.ListComp) or len(values.generators) > 1:
+            return None
+        (part,) = values.generators
+        if not part.ifs or part.is_async or _binds(values) or self.has(node.func.id):
+            return None
+        test = part.ifs[0] if len(part.ifs) == 1 else place(ast.BoolOp(ast.And(), part.ifs), node)
+        pair = ast.Tuple([self.visit(test), self.thunk(values.elt)], ast.Load())
+        over = ast.comprehension(part.target, self.visit(part.iter), [], 0)
+        pairs = place(ast.GeneratorExp(pair, [over]), values)
+        found = self.expression("folded", node, node.func, pairs, *map(self.visit, node.args[1:]))
+        assert isinstance(found, ast.Call)
+        found.keywords = [self.visit(keyword) for keyword in node.keywords]
+        return found
+
+    def visit_comprehension(self, node: ast.comprehension) -> Any:
+        """Its conditions decide how many items there are."""
+        self.generic_visit(node)
+        what = ast.Constant("comprehension")
+        node.ifs = [self.expression("kept", test, test, what) for test in node.ifs]
         return node
 
     def thunk(self, node: ast.expr) -> ast.expr:
@@ -265,6 +329,10 @@ class Convert(ast.NodeTransformer):
         return place(ast.Expr(self.expression(name, like, *args)), like)  # type: ignore[no-any-return]
 
 
+def _boolean(node: ast.BoolOp) -> ast.expr:
+    return ast.Constant("`and`" if isinstance(node.op, ast.And) else "`or`")
+
+
 def _strings(values: Sequence[str]) -> ast.expr:
     return ast.Constant(tuple(values))
 
@@ -276,6 +344,29 @@ def _arguments(names: Sequence[str]) -> ast.arguments:
 def _binds(expression: ast.expr) -> bool:
     """Whether an expression assigns names, which a nested function could not do for it."""
     return any(isinstance(node, ast.NamedExpr) for node in ast.walk(expression))
+
+
+def _first(node: ast.Try) -> ast.expr:
+    """Something at the place of the first statement of a ``try``."""
+    return ast.copy_location(ast.Constant(None), node.body[0])
+
+
+class Messages(ast.NodeTransformer):
+    """f-strings become calls of a helper: ``f"{x:.2f}"``, ``text((x, -1, ".2f"))``."""
+
+    def __init__(self, writer: Convert) -> None:
+        self.writer = writer
+
+    def visit_JoinedStr(self, node: ast.JoinedStr) -> Any:
+        parts: list[ast.expr] = []
+        for part in node.values:
+            if isinstance(part, ast.FormattedValue):
+                how = part.format_spec or ast.Constant("")
+                part = ast.Tuple([part.value, ast.Constant(part.conversion), how], ast.Load())
+            parts.append(part)
+        call = self.writer.expression("text", node, *parts)
+        call.generated = True  # type: ignore[attr-defined]
+        return call
 
 
 class Mangle(ast.NodeTransformer):

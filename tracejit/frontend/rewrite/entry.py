@@ -15,15 +15,26 @@ from typing import Any
 from tracejit import source
 from tracejit.errors import ArgumentError
 from tracejit.frontend.call import call_user, flatten, function_name
-from tracejit.frontend.rewrite import active, branches, items, loops, state
+from tracejit.frontend.rewrite import (
+    active,
+    branches,
+    checks,
+    folds,
+    items,
+    loops,
+    raised,
+    reach,
+    state,
+)
 from tracejit.frontend.rewrite.find import ask, converted, is_users, rewritten
 from tracejit.frontend.rewrite.state import NoValue
 
 _BUILTINS: dict[Any, Any] = {
-    any: branches.any_,
-    all: branches.all_,
-    max: branches.extreme("max", max),
-    min: branches.extreme("min", min),
+    any: folds.any_,
+    all: folds.all_,
+    max: folds.extreme("max", max),
+    min: folds.extreme("min", min),
+    next: reach.next_,
 }
 #: these call a function for each item
 _CALLERS = (builtins.map, builtins.filter, functools.reduce)
@@ -60,7 +71,8 @@ def _caller(function: Any) -> Any:
 
     def call(*args: Any, **kwargs: Any) -> Any:
         if args and callable(args[0]):
-            args = (fn(args[0]), *args[1:])
+            first = fn(args[0])
+            args = (folds.kept_by(first) if function is filter else first, *args[1:])
         return function(*args, **kwargs)
 
     return call
@@ -89,6 +101,12 @@ class Runtime:
     result = staticmethod(result)
     storing = staticmethod(state.storing)
     iterator = staticmethod(items.iterator)
+    folded = staticmethod(folds.folded)
+    kept = staticmethod(folds.kept)
+    known = staticmethod(branches.known)
+    holds = staticmethod(lambda test, said: checks.holds(test, said, branches.condition))
+    text = staticmethod(checks.text)
+    trying = staticmethod(raised.trying)
     fn = staticmethod(fn)
 
 

@@ -28,6 +28,7 @@ from tracejit.frontend.rewrite.convert import (
     rewrite,
 )
 from tracejit.frontend.rewrite.exits import PREFIX, RUNTIME, Unsupported, without_exits
+from tracejit.frontend.rewrite.matches import without_matches
 from tracejit.record import dataclass
 
 Function = ast.FunctionDef | ast.Lambda
@@ -237,6 +238,7 @@ def _compiled(node: Function, old: CodeType) -> CodeType:
         node.decorator_list, node.returns = [], None
         node.args.defaults = []
         without_docstring(node)
+        without_matches(node)
         without_exits(node)
         rewrite(node, old.co_freevars)
         node.name = _FUNCTION  # under its own it would hide the global of that name

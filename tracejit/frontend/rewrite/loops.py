@@ -16,17 +16,19 @@ from typing import Any
 
 from tracejit import source
 from tracejit.errors import TracedValueError, TreeError
-from tracejit.frontend import elementwise, methods
+from tracejit.frontend import elementwise, key_uses, methods
 from tracejit.frontend.array import Array, apply, as_array
 from tracejit.frontend.bodies import converted, share_captured
-from tracejit.frontend.rewrite import raised
+from tracejit.frontend.rewrite import checks, raised
 from tracejit.frontend.rewrite.branches import (
+    MOST_ROUNDS,
     branch,
     check_depth,
     check_shared,
     condition,
     dropped,
     not_,
+    out_of_reach,
 )
 from tracejit.frontend.rewrite.carry import Carry
 from tracejit.frontend.rewrite.items import Items, Steps, traced_items
@@ -34,6 +36,7 @@ from tracejit.frontend.rewrite.state import (
     MISSING,
     NoValue,
     Slot,
+    is_older,
     is_own,
     is_traced,
     line,
@@ -67,7 +70,7 @@ def while_(
         body()
     check_shared(shared, "while")
     condition(flag, "while")
-    loop = Loop("while", slots_of([body], live), slots_of([body], dead))
+    loop = Loop("while", slots_of([body], live), slots_of([body], dead), body, test)
     loop.run_while(lambda k: condition_of(test()), lambda k: body(), None)
 
 
@@ -98,21 +101,25 @@ def for_(
     static = not is_traced(found.length)
     if static and found.length == 0:
         return
-    loop = Loop("for", slots, rest)
+    loop = Loop("for", slots, rest, body)
     if not static:
         loop.run_counted(found, body, stop)
         return
-    if not _attempt(loop, found, body, stop):
+    if not _attempt(loop, found, body, stop, True):
         _each(found, body, slots, rest, stop)
 
 
-def _attempt(loop: Loop, items: Items, body: FunctionType, stop: Slot | None) -> bool:
-    """Run a loop of known length as one node; False where it has to be unrolled."""
+def _attempt(
+    loop: Loop, items: Items, body: FunctionType, stop: Slot | None, runs: bool = False
+) -> bool:
+    """Run a loop of known length as one node; False where it has to be unrolled. ``runs``: nothing
+    can have stopped it before.
+    """
     try:
         if stop is None:
             loop.run_scan(items, body)
         else:
-            loop.run_counted(items, body, stop)
+            loop.run_counted(items, body, stop, runs)
     except (TreeError, TracedValueError):
         if items.length > MOST_UNROLLED:
             raise
@@ -141,7 +148,7 @@ def _each(
     rest = list(iterator) if not isinstance(items, range) else items[items.index(item) + 1 :]
     if isinstance(rest, range) and len(rest) > 1:
         steps = Steps(rest.start, rest.step, len(rest))
-        if _attempt(Loop("for", live, dead), steps, body, stop):  # type: ignore[arg-type]
+        if _attempt(Loop("for", live, dead, body), steps, body, stop):  # type: ignore[arg-type]
             return
     for item in rest:
         flag = stop.get()  # type: ignore[union-attr]
@@ -156,12 +163,18 @@ def _each(
 class Loop:
     """One traced loop over the variables ``live``; the variables ``dead`` end without a value."""
 
-    def __init__(self, what: str, live: Sequence[Slot], dead: Sequence[Slot]) -> None:
+    def __init__(
+        self, what: str, live: Sequence[Slot], dead: Sequence[Slot], *functions: Callable[..., Any]
+    ) -> None:
         self.what = what
+        self.functions = functions
         self.live, self.dead = list(live), list(dead)
-        #: attributes that functions called from the body have changed
+        #: what functions called from the body have changed
         self.members: list[Slot] = []
         self.at = source.here()
+        #: of a ``while``, whether it takes the step: a check in the body asks for it
+        self.way = checks.Way()
+        self.test: Callable[[], Array] | None = None
         outer = current_trace()
         self.function = outer.function if outer is not None else ""
 
@@ -174,13 +187,13 @@ class Loop:
         names = [*carry.names(), *("" for _ in extra)]
         slots = [*self.live, *self.dead]
         before = [slot.get() for slot in slots]
-        journal = Journal()
+        journal = Journal(self.functions)
         try:
             with raised.Branch(self.what), journal:
                 traced = run_trace(
                     trace, types, names, lambda values: run(values, trace), name=self.function
                 )
-            self.members = journal.members(slots)
+                self.members = journal.members(slots)
             return traced
         finally:
             journal.undo()
@@ -198,6 +211,7 @@ class Loop:
         def run(values: list[Value], trace: Trace) -> tuple[list[Array], Any]:
             n = len(carry.arrays)
             carry.put(values[:n], trace)
+            self.way.condition = self.test() if self.way.asked and self.test else None
             others = [
                 Array(None, value, trace, weak)
                 for value, (_, weak) in zip(values[n:], extra, strict=True)
@@ -205,7 +219,8 @@ class Loop:
             step(others)
             return carry.take()
 
-        return self.trace(run, carry, [type for type, _ in extra])
+        with checks.under(self.way):
+            return self.trace(run, carry, [type for type, _ in extra])
 
     def settle(
         self,
@@ -217,11 +232,17 @@ class Loop:
         so that what the body assigns first has a value after the loop.
         """
         carry = Carry(self.live, self.what, self.at)
-        again = False
+        rounds = 0
         while True:
+            asked = self.way.asked
             body = self.trace_step(step, carry, extra)
-            if self.members and not again:
-                again = True
+            if self.way.asked and not asked and self.test:
+                continue
+            self.members = [m for m in self.members if not rounds or is_older(m)]
+            if self.members:
+                rounds += 1
+                if rounds > MOST_ROUNDS:
+                    raise out_of_reach(self.members, self.what)
                 self.live += self.members
                 carry = Carry(self.live, self.what, self.at)
                 continue
@@ -237,7 +258,7 @@ class Loop:
             if not changed:
                 dtypes = [a.dtype for a in carry.arrays]
                 graph = body.graph
-                return carry, Traced(converted(graph, dtypes), body.captured, None)
+                return carry, Traced(converted(graph, dtypes), body.captured, None, body.keys)
 
     # ---- nodes ----
 
@@ -246,6 +267,8 @@ class Loop:
         xs = items.arrays()
         slices = [(x.type.with_shape(x.shape[1:]), x._weak) for x in xs]
         carry, traced = self.settle(lambda rows: body(items.item(iter(rows))), slices, True)
+        n, steps = len(carry.arrays), items.length
+        key_uses.consume_loop([*carry.arrays, *xs], traced, n, steps)
         outs = apply(
             loops.scan,
             *traced.captured,
@@ -253,14 +276,17 @@ class Loop:
             *xs,
             body=traced.graph,
             n_consts=len(traced.captured),
-            n_carry=len(carry.arrays),
-            length=items.length,
+            n_carry=n,
+            length=steps,
             reverse=False,
         )
+        key_uses.note_loop_results(outs, traced, n, steps)
         self.finish(carry, outs)
 
-    def run_counted(self, items: Items, body: Callable[[Any], Any], stop: Slot | None) -> None:
-        """A loop over items one by one, as long as the flag is not set."""
+    def run_counted(
+        self, items: Items, body: Callable[[Any], Any], stop: Slot | None, runs: bool = False
+    ) -> None:
+        """A loop over items one by one, as long as the flag is not set. ``runs``: at least one."""
         length = items.length
 
         def test(k: Any) -> Array:
@@ -270,10 +296,14 @@ class Loop:
             flag = stop.get()
             return elementwise.logical_and(more, elementwise.logical_not(flag))
 
-        self.run_while(test, lambda k: body(items.at(k)), 0)
+        self.run_while(test, lambda k: body(items.at(k)), 0, runs)
 
     def run_while(
-        self, test: Callable[[Any], Array], body: Callable[[Any], Any], counter: int | None
+        self,
+        test: Callable[[Any], Array],
+        body: Callable[[Any], Any],
+        counter: int | None,
+        runs: bool = False,
     ) -> None:
         """A ``while`` node; ``counter``: the number of the first step, where steps are counted."""
         self.live = [*self.live, *([Counter(counter)] if counter is not None else [])]
@@ -285,13 +315,21 @@ class Loop:
             if last is not None:
                 last.set(methods.add(k, 1))
 
-        carry, traced = self.settle(step, (), False)
+        self.test = lambda: test(None if last is None else last.get())
+        carry, traced = self.settle(step, (), runs)
 
         def check(values: list[Value], trace: Trace) -> tuple[list[Array], Any]:
             carry.put(values, trace)
             return [test(None if last is None else last.get())], None
 
         flag = self.trace(check, carry, ())
+        if self.members:
+            raise TracedValueError(
+                f"the condition of a traced loop changes {shown(self.members[0].name)}",
+                at=self.at,
+                hint="write `while True:`, and leave the loop with `break`",
+            )
+        key_uses.consume_loop(carry.arrays, traced, len(carry.arrays), test=flag)
         captured, graphs = share_captured((flag, traced))
         outs = apply(
             loops.while_,
@@ -301,6 +339,7 @@ class Loop:
             body=graphs[1],
             n_consts=len(captured),
         )
+        key_uses.note_loop_results(outs, traced, len(carry.arrays))
         self.finish(carry, outs)
 
     def finish(self, carry: Carry, outs: Sequence[Array]) -> None:
@@ -326,6 +365,9 @@ class Counter:
 
     def __init__(self, value: Any) -> None:
         self.value = value
+
+    def place(self) -> tuple[Any, ...]:
+        return (id(self),)
 
     def get(self) -> Any:
         return self.value

@@ -4,13 +4,16 @@ with Branch("if"):
     ...                             trace a branch or the body of a loop
 
 While a branch is traced nobody knows whether it will run. What tracing itself finds wrong is an
-error all the same; the user's own ``raise`` and ``assert`` become a TracedValueError.
+error all the same; the user's own ``raise`` and ``assert`` become Reached, which an ``if`` turns
+into a check of the running program (checks.py); elsewhere it is a TracedValueError.
 """
 
 from __future__ import annotations
 
 import opcode
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from tracejit import source
@@ -22,6 +25,8 @@ _RAISE = opcode.opmap["RAISE_VARARGS"]
 
 class _Depth(threading.local):
     levels = 0
+    #: ``try`` statements of the user's that are being run, and have handlers
+    tries = 0
 
 
 _depth = _Depth()
@@ -30,6 +35,28 @@ _depth = _Depth()
 def levels() -> int:
     """How many traced statements are within each other."""
     return _depth.levels
+
+
+@contextmanager
+def trying() -> Iterator[None]:
+    """Inside of it handlers of the user's would see an exception: it cannot wait for the run."""
+    _depth.tries += 1
+    try:
+        yield
+    finally:
+        _depth.tries -= 1
+
+
+class Reached(TracedValueError):
+    """A ``raise`` or ``assert`` of the user's at the end of a branch that may not run."""
+
+    def because(self, error: BaseException) -> Reached:
+        self.error = error
+        return self
+
+    def plain(self) -> TracedValueError:
+        """What the user sees of it."""
+        return TracedValueError(self.what, at=self.at, notes=self.notes, hint=self.hint)
 
 
 class Branch:
@@ -49,14 +76,15 @@ class Branch:
         if at is None:
             return
         statement = "assert" if isinstance(error, AssertionError) else "raise"
-        raise TracedValueError(
+        found = Reached(
             f"this `{statement}` depends on a traced value: whether it is reached is not known "
             "while tracing",
             at=at,
             notes=(f"it is inside of a traced `{self.what}`", _shown(error)),
             hint="check concrete values before the call, or return the condition and check it "
             "outside",
-        ) from None
+        ).because(error)
+        raise found if self.what == "if" and not _depth.tries else found.plain() from None
 
 
 def _shown(error: BaseException) -> str:

@@ -10,6 +10,7 @@ Variables are the cells that the statement's nested functions share with the fun
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from types import CellType, FunctionType
 from typing import Any, NoReturn
@@ -99,6 +100,10 @@ class Cell:
         self.name = name
         self.cell = cell
 
+    def place(self) -> tuple[Any, ...]:
+        """What tells a variable from others: equal for slots of one variable."""
+        return (id(self.cell),)
+
     def get(self) -> Any:
         try:
             return self.cell.cell_contents
@@ -132,10 +137,18 @@ def storing(owner: Any, name: str) -> None:
 class Attribute:
     """An attribute of an object that a variable, or a chain of attributes of one, holds."""
 
-    def __init__(self, name: str, root: Callable[[], Any]) -> None:
+    #: False where the object may have been made by the statement itself
+    older = True
+
+    def __init__(
+        self, name: str, root: Callable[[], Any], path: Sequence[str] | None = None
+    ) -> None:
         self.name = name
-        self.path = name.split(".")[1:]
+        self.path = name.split(".")[1:] if path is None else path
         self.root = root
+
+    def place(self) -> tuple[Any, ...]:
+        return id(self.owner()), self.path[-1]
 
     def owner(self) -> Any:
         found = self.root()
@@ -158,7 +171,78 @@ class Attribute:
             delattr(owner, self.path[-1])
 
 
-Slot = Cell | Attribute
+class Item:
+    """An item of a list or dict, or a key that it may get."""
+
+    def __init__(self, name: str, owner: Any, key: Any) -> None:
+        self.name = name
+        self.container = owner
+        self.key = key
+
+    def place(self) -> tuple[Any, ...]:
+        return id(self.container), "item", self.key
+
+    def get(self) -> Any:
+        try:
+            return self.container[self.key]
+        except LookupError:
+            return MISSING
+
+    def set(self, value: Any) -> None:
+        if value is not MISSING:
+            self.container[self.key] = value
+        elif isinstance(self.container, dict):
+            self.container.pop(self.key, None)
+
+
+class Whole:
+    """All that a list, set or NumPy array holds. It cannot be left without a value."""
+
+    def __init__(self, name: str, owner: Any) -> None:
+        self.name = name
+        self.container = owner
+
+    def place(self) -> tuple[Any, ...]:
+        return id(self.container), "whole"
+
+    def get(self) -> Any:
+        return contents(self.container)
+
+    def set(self, value: Any) -> None:
+        if isinstance(value, NoValue):
+            value.fail()
+        if isinstance(self.container, np.ndarray) and is_traced(value):
+            raise TracedValueError(
+                f"a function that is called under a traced condition changes the NumPy array "
+                f"`{self.name}`",
+                at=source.here(),
+                hint="return the new value, or make it an array of tracejit: jnp.asarray",
+            )
+        replace_contents(self.container, value)
+
+
+def contents(container: Any) -> Any:
+    """A copy of a list, dict, set or NumPy array, without the class that it may be of."""
+    if isinstance(container, np.ndarray):
+        return container.copy()
+    for kind in (dict, set):
+        if isinstance(container, kind):
+            return kind(container)
+    return list(container)
+
+
+def replace_contents(container: Any, value: Any) -> None:
+    """Give a container other contents."""
+    if isinstance(container, np.ndarray):
+        container[...] = value
+    elif isinstance(container, list):
+        container[:] = value
+    else:
+        container.clear()
+        (container.extend if isinstance(container, deque) else container.update)(value)
+
+
+Slot = Cell | Attribute | Item | Whole
 
 
 def slots_of(functions: Sequence[FunctionType], names: Sequence[str]) -> list[Slot]:
@@ -179,6 +263,11 @@ def slots_of(functions: Sequence[FunctionType], names: Sequence[str]) -> list[Sl
         if slot.owner() is not MISSING and slot.owner() is not None:
             found.append(slot)
     return found
+
+
+def is_older(slot: Slot) -> bool:
+    """Whether what holds a variable is for certain older than the statement that changes it."""
+    return not isinstance(slot, Attribute) or slot.older
 
 
 def is_own(name: str) -> bool:
@@ -300,7 +389,8 @@ def _described(leaf: Any) -> str:
         return str(leaf.type)
     if is_number(leaf):
         return str(as_array(leaf).type) if not promotion.is_python(leaf) else repr(leaf)
-    return repr(leaf) if isinstance(leaf, str) else type(leaf).__name__
+    short = isinstance(leaf, str) or (isinstance(leaf, set) and len(leaf) < 5)
+    return repr(leaf) if short else type(leaf).__name__
 
 
 class Shell:

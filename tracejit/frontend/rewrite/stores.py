@@ -1,9 +1,11 @@
-"""Attributes that called functions change under a traced condition, out of sight of the statement.
+"""What called functions change under a traced condition, out of sight of the statement.
 
-    with Journal() as journal:
+    with Journal([body]) as journal:
         trace()                         rewritten code tells of each ``obj.attr = value``
-    journal.undo()                      the attributes are as they were
-    journal.members(slots)              variables for those that the statement did not know of
+        journal.members(slots)          variables for what the statement did not know of
+    journal.undo()                      all is as it was
+
+Attributes are told of; what else functions can reach is compared with what it was (reach.py).
 
 The statement is traced once more, then, with these among its variables.
 """
@@ -17,17 +19,21 @@ import optree
 
 from tracejit.frontend.array import Array
 from tracejit.frontend.call import flatten
-from tracejit.frontend.rewrite.state import MISSING, Attribute, journals
+from tracejit.frontend.rewrite.reach import Reach
+from tracejit.frontend.rewrite.state import MISSING, Attribute, Slot, journals
 from tracejit.tree_util import NAMESPACE
 
 
 class Journal:
     """What is stored while a branch or the body of a loop is traced."""
 
-    def __init__(self) -> None:
+    def __init__(self, functions: Sequence[Any]) -> None:
+        self.functions = functions
         self.found: dict[tuple[int, str], tuple[Any, Any]] = {}
+        self.reach = Reach(())
 
     def __enter__(self) -> Journal:
+        self.reach = Reach(self.functions)
         journals.stack.append(self)
         return self
 
@@ -40,15 +46,24 @@ class Journal:
                 setattr(owner, name, before)
             elif hasattr(owner, name):
                 delattr(owner, name)
+        self.reach.restore()
 
-    def members(self, slots: Sequence[Any]) -> list[Attribute]:
-        """Attributes of objects from outside that are none of ``slots``."""
-        known = {(id(s.owner()), s.path[-1]) for s in slots if isinstance(s, Attribute)}
-        return [
-            Attribute(f"{type(owner).__name__}.{name}", lambda owner=owner: owner)
-            for (key, name), (owner, before) in self.found.items()
-            if (key, name) not in known and _from_outside(owner, before)
-        ]
+    def members(self, slots: Sequence[Slot]) -> list[Slot]:
+        """What has changed of what is older than the trace, and is none of ``slots``."""
+        known = {slot.place() for slot in slots}
+        known |= {place[:1] for place in known if place[1:] == ("whole",)}
+        found = {
+            slot.place(): slot
+            for slot in self.reach.changed()
+            if slot.place() not in known and (slot.place()[0],) not in known
+        }
+        for (key, name), (owner, before) in self.found.items():
+            if (key, name) not in known and (key, name) not in found:
+                if _from_outside(owner, before):
+                    slot = Attribute(f"{type(owner).__name__}.{name}", lambda owner=owner: owner)
+                    slot.older = key in self.reach.seen
+                    found[key, name] = slot
+        return list(found.values())
 
 
 def _from_outside(owner: Any, before: Any) -> bool:
