@@ -335,7 +335,10 @@ def test_signatures_are_those_of_optax(space):
             inspect.signature(f).parameters.values() for f in (getattr(ours, name), other)
         )
         assert [(p.name, p.kind) for p in found] == [(p.name, p.kind) for p in wanted], name
-        assert [p.default for p in found] == [p.default for p in wanted], name
+        for p, q in zip(found, wanted, strict=True):  # functions and optimisers are our own
+            own = callable(p.default) or hasattr(p.default, "init") or p.name == "precision"
+            same = p.default == q.default or str(p.default) == str(q.default)  # of an enumeration
+            assert own or same, (name, p.name)
         compared += 1
     assert compared > (80 if space == "optim" else 15)
 

@@ -33,7 +33,7 @@ INT32_MAX = int(np.iinfo(np.int32).max)
 
 
 #: pytrees, for annotations
-Params = Updates = OptState = Any
+Params = Updates = OptState = MaskOrFn = Any
 
 
 class TransformInitFn(Protocol):
@@ -46,6 +46,14 @@ class TransformUpdateFn(Protocol):
     """``update(updates, state, params=None) -> (updates, state)``."""
 
     def __call__(self, updates: Any, state: Any, params: Any = None) -> tuple[Any, Any]: ...
+
+
+class TransformUpdateExtraArgsFn(Protocol):
+    """``update(updates, state, params=None, **extra_args) -> (updates, state)``."""
+
+    def __call__(
+        self, updates: Any, state: Any, params: Any = None, **extra_args: Any
+    ) -> tuple[Any, Any]: ...
 
 
 class GradientTransformation(NamedTuple):
@@ -65,7 +73,12 @@ class EmptyState(NamedTuple):
 
 #: optax's names for it
 ClipState = ClipByGlobalNormState = AddDecayedWeightsState = NonNegativeParamsState = EmptyState
-ScaleState = ScaleByTrustRatioState = EmptyState
+ScaleState = ScaleByTrustRatioState = AdaptiveGradClipState = EmptyState
+
+
+def init_empty_state(params: Any) -> EmptyState:
+    """The ``init`` of what needs no state."""
+    return EmptyState()
 
 
 def transformation(init: Callable[..., Any], update: Callable[..., Any]) -> GradientTransformation:
@@ -170,6 +183,9 @@ def safe_increment(count: Any) -> Array:
     top = INT32_MAX if count.dtype == np.int32 else int(np.iinfo(count.dtype).max)
     return ew.select(ew.less(count, top), ew.add(count, 1), top)
 
+
+#: optax's older name of it
+safe_int32_increment = safe_increment
 
 # ---- transformations that hold nothing -----------------------------------------------------------
 

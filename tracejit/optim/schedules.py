@@ -20,6 +20,12 @@ from tracejit.frontend import elementwise as ew
 from tracejit.frontend.array import Array
 from tracejit.frontend.promotion import typed
 from tracejit.ir.types import DTYPES
+from tracejit.optim.wrappers import InjectHyperparamsState as InjectHyperparamsState
+from tracejit.optim.wrappers import InjectStatefulHyperparamsState as InjectStatefulHyperparamsState
+from tracejit.optim.wrappers import StatefulSchedule as StatefulSchedule
+from tracejit.optim.wrappers import WrappedSchedule as WrappedSchedule
+from tracejit.optim.wrappers import inject_hyperparams as inject_hyperparams
+from tracejit.optim.wrappers import inject_stateful_hyperparams as inject_stateful_hyperparams
 from tracejit.source import here
 
 Schedule = Callable[[Any], Any]

@@ -185,25 +185,26 @@ def adaptive_grad_clip(clipping: Any, eps: Any = 1e-3, axis: Any = None) -> Grad
     al., 2021). Units are columns; the features of vectors count together.
     """
 
-    def norm(x: Array) -> Any:
-        squares = ew.square(ew.absolute(x))
-        if axis is not None:
-            axes = axis
-        elif sum(n != 1 for n in x.shape) <= 1:
-            axes = tuple(range(x.ndim))
-        else:
-            axes = (0,) if x.ndim < 4 else tuple(range(x.ndim - 1))
-        return ew.sqrt(reductions.sum(squares, axes, keepdims=True))
-
     def one(g: Any, p: Any) -> Any:
         need_params("adaptive_grad_clip", p)
         g, p = as_array(g), as_array(p)
-        limit = ew.multiply(clipping, ew.maximum(norm(p), eps))
-        size = norm(g)
+        limit = ew.multiply(clipping, ew.maximum(unit_norm(p, axis), eps))
+        size = unit_norm(g, axis)
         clipped = ew.multiply(g, ew.divide(limit, ew.maximum(size, 1e-6)))
         return ew.select(ew.less(size, limit), g, clipped)
 
     return stateless_with_tree_map(one)
+
+
+def unit_norm(x: Array, axis: Any = None) -> Any:
+    """The norm of each unit, its axes kept with size 1."""
+    if axis is not None:
+        axes = axis
+    elif sum(n != 1 for n in x.shape) <= 1:
+        axes = tuple(range(x.ndim))
+    else:
+        axes = (0,) if x.ndim < 4 else tuple(range(x.ndim - 1))
+    return ew.sqrt(reductions.sum(ew.square(ew.absolute(x)), axes, keepdims=True))
 
 
 def zero_nans() -> GradientTransformation:

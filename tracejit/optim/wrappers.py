@@ -14,7 +14,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Iterable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -245,6 +245,41 @@ class WrappedScheduleState(NamedTuple):
     count: Any
 
 
+class StatefulSchedule(Protocol):
+    """A schedule with a state of its own, which may look at the extra arguments of ``update``."""
+
+    def init(self) -> Any: ...
+
+    def update(self, state: Any, **extra_args: Any) -> Any: ...
+
+    def __call__(self, state: Any, **extra_args: Any) -> Any: ...
+
+
+@user_methods()
+class WrappedSchedule:
+    """A schedule as a StatefulSchedule, whose state is the count of updates."""
+
+    def __init__(self, schedule_fn: Callable[[Any], Any]) -> None:
+        self.schedule_fn = schedule_fn
+
+    def init(self) -> WrappedScheduleState:
+        """The state before the first update."""
+        return WrappedScheduleState(zero_count())
+
+    def update(self, state: Any, **extra_args: Any) -> WrappedScheduleState:
+        """The state after one more."""
+        return WrappedScheduleState(safe_increment(state.count))
+
+    def __call__(self, state: Any, **extra_args: Any) -> Any:
+        return self.schedule_fn(state.count)
+
+
+def _stateful(value: Any) -> Any:
+    """A schedule of either kind as one with a state."""
+    own = all(callable(getattr(value, name, None)) for name in ("init", "update"))
+    return value if own else WrappedSchedule(value)
+
+
 def _widest(params: Any) -> Any:
     dtypes = [as_array(p).dtype for p in tree_leaves(params)]
     real = [d for d in dtypes if kind(d) == "f"]
@@ -297,7 +332,7 @@ def inject_hyperparams(
         bound.apply_defaults()
         given = bound.arguments
         free = {n: v for n, v in given.items() if n not in static}
-        schedules = {n: v for n, v in free.items() if callable(v)}
+        schedules = {n: _stateful(v) for n, v in free.items() if callable(v)}
         numbers = {n: v for n, v in free.items() if n not in schedules and _is_number(v)}
         rest = {n: v for n, v in given.items() if n not in schedules and n not in numbers}
         return _injected(inner_factory, schedules, numbers, rest, fixed_dtype)
@@ -312,13 +347,13 @@ def _injected(
     rest: dict[str, Any],
     fixed_dtype: Any,
 ) -> GradientTransformationExtraArgs:
-    def scheduled(states: Any, dtype: Any) -> dict[str, Any]:
-        return {n: _float_of(f(states[n].count), dtype) for n, f in schedules.items()}
+    def scheduled(states: Any, dtype: Any, **extra: Any) -> dict[str, Any]:
+        return {n: _float_of(f(states[n], **extra), dtype) for n, f in schedules.items()}
 
     def init(params: Any) -> Any:
         dtype = fixed_dtype or _widest(params)
         found = {name: _float_of(value, dtype) for name, value in numbers.items()}
-        states = {name: WrappedScheduleState(zero_count()) for name in schedules}
+        states = {name: schedule.init() for name, schedule in schedules.items()}
         found.update(scheduled(states, dtype))
         inner = factory(**rest, **found).init(params)
         return InjectStatefulHyperparamsState(zero_count(), found, states, inner)
@@ -326,9 +361,9 @@ def _injected(
     def update(updates: Any, state: Any, params: Any = None, **extra: Any) -> Any:
         dtype = fixed_dtype or _widest(updates if params is None else params)
         found = {n: _float_of(v, dtype) for n, v in state.hyperparams.items()}
-        found.update(scheduled(state.hyperparams_states, dtype))
+        found.update(scheduled(state.hyperparams_states, dtype, **extra))
         states = {
-            name: WrappedScheduleState(safe_increment(one.count))
+            name: schedules[name].update(one, **extra)
             for name, one in state.hyperparams_states.items()
         }
         inner = with_extra_args_support(factory(**rest, **found))
@@ -337,3 +372,12 @@ def _injected(
         return updates, InjectStatefulHyperparamsState(count, found, states, inner_state)
 
     return wide_transformation(init, update)
+
+
+def inject_stateful_hyperparams(
+    inner_factory: Callable[..., Any],
+    static_args: str | Iterable[str] = (),
+    hyperparam_dtype: Any = None,
+) -> Callable[..., GradientTransformationExtraArgs]:
+    """The older name of ``inject_hyperparams``."""
+    return inject_hyperparams(inner_factory, static_args, hyperparam_dtype)
