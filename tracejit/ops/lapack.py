@@ -18,106 +18,72 @@ from typing import Any
 import numpy as np
 
 from tracejit.ir.prim import Primitive
-from tracejit.ir.types import DTYPES, TensorType, kind, real_dtype
+from tracejit.ir.types import DTYPES, TensorType, kind
 from tracejit.ops import linalg, linalg_solve, linalg_spectral
 from tracejit.ops import linalg_parts as m
 
 I32 = DTYPES["i32"]
 
 
-def _turned(x: Any) -> Any:
-    """The transposes of a stack of matrices, in memory of their own."""
-    return np.ascontiguousarray(np.swapaxes(x, -1, -2))
+def _turned_type(x: TensorType) -> TensorType:
+    return x.with_shape((*x.shape[:-2], x.shape[-1], x.shape[-2]))
 
 
-def _rows_and_columns(x: TensorType) -> tuple[int, int]:
-    """Of the matrix that ``x`` is the transpose of."""
-    return x.shape[-1], x.shape[-2]
+def _of(record: Primitive) -> dict[str, Any]:
+    """What a record says of a matrix, for its transpose: the matrices among its results, those with
+    as many axes, are transposed too.
+    """
+
+    def infer(x: TensorType, **params: Any) -> tuple[TensorType, ...]:
+        found = record.infer(_turned_type(x), **params)
+        return tuple(_turned_type(t) if t.ndim == x.ndim else t for t in found)
+
+    def numpy(x: Any, **params: Any) -> Any:
+        found = record.rule("numpy")(m.turned(x), **params)
+        return tuple(m.turned(r) if r.ndim == x.ndim else r for r in found)
+
+    return {"params": record.params, "infer": infer, "numpy": numpy}
 
 
-def _cases(*shapes: Any, **params: Any) -> list[Any]:
-    names = ("f32", "f64", "c64", "c128")
-    return [((TensorType(DTYPES[n], s),), params) for n in names for s in shapes]
+def _routine(name: str, **fields: Any) -> Primitive:
+    return m.routine(f"lapack_{name}", library="lapack", **fields)
 
 
 # ---- factorisations ------------------------------------------------------------------------------
 
-
-def _infer_square(name: str) -> Any:
-    def infer(x: TensorType, **params: Any) -> TensorType:
-        m.check_matrix(name, x, square=True)
-        return x
-
-    return infer
-
-
-lapack_potrf = Primitive(
-    "lapack_potrf",
-    infer=_infer_square("lapack_potrf"),
-    numpy=lambda a: linalg.cholesky.rule("numpy")(a),
-    library="lapack",
-    updates=True,
-    kinds="fc",
-    heavy=True,
-    cases=lambda: linalg.cholesky.rule("cases")(),
+lapack_potrf = _routine(
+    "potrf",
+    infer=linalg.cholesky.infer,
+    numpy=linalg.cholesky.numpy,
+    cases=linalg.cholesky.cases,
     doc="The lower triangular L with a = L L^H: LAPACK takes the lower triangle of a for the upper "
     "one of its transpose, and so gives L. nan where a is not positive definite.",
 )
 
 
-def _infer_getrf(x: TensorType) -> tuple[TensorType, ...]:
-    m.check_matrix("lapack_getrf", x)
-    rows, columns = _rows_and_columns(x)
-    stack = x.shape[:-2]
-    return (
-        x,
-        TensorType(I32, (*stack, min(rows, columns))),
-        TensorType(I32, (*stack, rows)),
-    )
-
-
-def _numpy_getrf(x: Any) -> Any:
-    factors, pivots, order = linalg.lu.rule("numpy")(_turned(x))
-    return _turned(factors), pivots, order
-
-
-lapack_getrf = Primitive(
-    "lapack_getrf",
-    infer=_infer_getrf,
-    numpy=_numpy_getrf,
-    library="lapack",
-    updates=True,
-    kinds="fc",
-    heavy=True,
-    cases=lambda: _cases((3, 3), (2, 4), (2, 4, 2)),
+lapack_getrf = _routine(
+    "getrf",
+    **_of(linalg.lu),
+    cases=lambda: m.routine_cases((3, 3), (2, 4), (2, 4, 2)),
     doc="LU factors with partial pivoting, the row exchanges (from 0), and their permutation.",
 )
 
 
-def _infer_geqrf(x: TensorType, *, checked: bool) -> tuple[TensorType, ...]:
-    m.check_matrix("lapack_geqrf", x)
-    return x, x.with_shape((*x.shape[:-2], min(x.shape[-2:])))
-
-
 def _numpy_geqrf(x: Any, *, checked: bool) -> Any:
-    factors, taus = linalg.geqrf.rule("numpy")(_turned(x))
-    factors, taus = np.array(_turned(factors)), np.array(taus)
+    factors, taus = linalg.geqrf.rule("numpy")(m.turned(x))
+    factors, taus = np.array(m.turned(factors)), np.array(taus)
     if checked:
         bad = ~np.isfinite(x).all(axis=(-2, -1))
         factors[bad] = taus[bad] = m.nothing(x.dtype)
     return factors, taus
 
 
-lapack_geqrf = Primitive(
-    "lapack_geqrf",
+lapack_geqrf = _routine(
+    "geqrf",
     params=("checked",),
-    infer=_infer_geqrf,
+    infer=lambda x, *, checked: linalg.geqrf.infer(x),
     numpy=_numpy_geqrf,
-    library="lapack",
-    updates=True,
-    kinds="fc",
-    heavy=True,
-    cases=lambda: _cases((3, 3), (2, 4), (2, 4, 2), checked=True),
+    cases=lambda: m.routine_cases((3, 3), (2, 4), (2, 4, 2), checked=True),
     doc="R on and above the diagonal, reflectors below it, and the factors of these; if "
     "``checked``, nan where the matrix is not finite.",
 )
@@ -152,14 +118,10 @@ def _cases_orgqr() -> list[Any]:
     ]
 
 
-lapack_orgqr = Primitive(
-    "lapack_orgqr",
+lapack_orgqr = _routine(
+    "orgqr",
     infer=_infer_orgqr,
     numpy=_numpy_orgqr,
-    library="lapack",
-    updates=True,
-    kinds="fc",
-    heavy=True,
     cases=_cases_orgqr,
     doc="The first columns of the product of the reflectors that geqrf left (ungqr, if complex).",
 )
@@ -182,15 +144,11 @@ def _numpy_geqp3(x: Any) -> Any:
     return m.stacked(one, (x,), (2,), _infer_geqp3(TensorType(x.dtype, x.shape)))
 
 
-lapack_geqp3 = Primitive(
-    "lapack_geqp3",
+lapack_geqp3 = _routine(
+    "geqp3",
     infer=_infer_geqp3,
     numpy=_numpy_geqp3,
-    library="lapack",
-    updates=True,
-    kinds="fc",
-    heavy=True,
-    cases=lambda: _cases((3, 3), (2, 4), (2, 4, 2)),
+    cases=lambda: m.routine_cases((3, 3), (2, 4), (2, 4, 2)),
     doc="geqrf of the columns in the order, the third result, that makes R's diagonal fall.",
 )
 
@@ -206,42 +164,32 @@ def _trsm_cases() -> list[Any]:
     return found
 
 
-lapack_trsm = Primitive(
-    "lapack_trsm",
+lapack_trsm = _routine(
+    "trsm",
     params=linalg_solve.triangular_solve.params,
     infer=lambda b, a, **params: linalg_solve.triangular_solve.infer(a, b, **params),
     numpy=lambda b, a, **params: linalg_solve.triangular_solve.rule("numpy")(a, b, **params),
-    library="lapack",
-    updates=True,
-    kinds="fc",
-    heavy=True,
     cases=_trsm_cases,
     doc="triangular_solve(a, b), in the memory of b; ``conjugate_a`` only with ``transpose_a``.",
 )
 
 
 def _numpy_gtsv(x: Any, dl: Any, d: Any, du: Any) -> Any:
-    return _turned(linalg_solve.tridiagonal_solve.rule("numpy")(dl, d, du, _turned(x)))
+    return m.turned(linalg_solve.tridiagonal_solve.rule("numpy")(dl, d, du, m.turned(x)))
 
 
 def _cases_gtsv() -> list[Any]:
     found = []
     for types, params, arrays in linalg_solve.tridiagonal_solve.rule("cases")():
-        b = types[3]
-        if b.shape[-2] > 1:
-            turned = b.with_shape((*b.shape[:-2], b.shape[-1], b.shape[-2]))
-            found.append(((turned, *types[:3]), params, (None, *arrays[:3])))
+        if types[3].shape[-2] > 1:
+            found.append(((_turned_type(types[3]), *types[:3]), params, (None, *arrays[:3])))
     return found
 
 
-lapack_gtsv = Primitive(
-    "lapack_gtsv",
+lapack_gtsv = _routine(
+    "gtsv",
     infer=lambda x, dl, d, du: x,
     numpy=_numpy_gtsv,
-    library="lapack",
-    updates=True,
-    kinds="fc",
-    heavy=True,
     cases=_cases_gtsv,
     doc="tridiagonal_solve(dl, d, du, b) for more than one equation; nan where there is no result.",
 )
@@ -250,78 +198,44 @@ lapack_gtsv = Primitive(
 # ---- values and vectors --------------------------------------------------------------------------
 
 
-def _infer_gesdd(x: TensorType, *, full_matrices: bool, compute_uv: bool) -> tuple[TensorType, ...]:
-    m.check_matrix("lapack_gesdd", x)
-    rows, columns = _rows_and_columns(x)
-    k = min(rows, columns)
-    stack = x.shape[:-2]
-    values = TensorType(real_dtype(x.dtype), (*stack, k))
-    if not compute_uv:
-        return (values,)
-    left, right = (rows, columns) if full_matrices else (k, k)
-    return values, x.with_shape((*stack, left, rows)), x.with_shape((*stack, columns, right))
-
-
-def _numpy_gesdd(x: Any, **params: bool) -> Any:
-    values, *vectors = linalg_spectral.svd.rule("numpy")(_turned(x), **params)
-    return values, *map(_turned, vectors)
-
-
-lapack_gesdd = Primitive(
-    "lapack_gesdd",
-    params=("full_matrices", "compute_uv"),
-    infer=_infer_gesdd,
-    numpy=_numpy_gesdd,
-    library="lapack",
-    kinds="fc",
-    heavy=True,
+lapack_gesdd = _routine(
+    "gesdd",
+    **_of(linalg_spectral.svd),
+    updates=False,
     cases=lambda: [
-        *_cases((3, 3), (2, 4), (2, 4, 2), full_matrices=False, compute_uv=True),
-        *_cases((3, 3), (2, 4), full_matrices=True, compute_uv=True),
-        *_cases((2, 4), full_matrices=False, compute_uv=False),
+        *m.routine_cases((3, 3), (2, 4), (2, 4, 2), full_matrices=False, compute_uv=True),
+        *m.routine_cases((3, 3), (2, 4), full_matrices=True, compute_uv=True),
+        *m.routine_cases((2, 4), full_matrices=False, compute_uv=False),
     ],
     doc="Singular values with U and V^H, each transposed; nan where the matrix is not finite.",
 )
 
 
 def _numpy_syevd(x: Any, *, lower: bool) -> Any:
-    values, vectors = linalg_spectral.eigh.rule("numpy")(_turned(x), lower=lower, vectors=True)
-    return _turned(vectors), values
+    values, vectors = linalg_spectral.eigh.rule("numpy")(m.turned(x), lower=lower, vectors=True)
+    return m.turned(vectors), values
 
 
-lapack_syevd = Primitive(
-    "lapack_syevd",
+lapack_syevd = _routine(
+    "syevd",
     params=("lower",),
-    infer=lambda x, *, lower: (
-        _infer_square("lapack_syevd")(x),
-        TensorType(real_dtype(x.dtype), x.shape[:-1]),
-    ),
+    infer=lambda x, *, lower: linalg_spectral.eigh.infer(x, lower=lower, vectors=True)[::-1],
     numpy=_numpy_syevd,
-    library="lapack",
-    updates=True,
-    kinds="fc",
-    heavy=True,
-    cases=lambda: [
-        case for lower in (True, False) for case in _cases((3, 3), (2, 4, 4), lower=lower)
-    ],
+    cases=lambda: m.routine_cases((3, 3), (2, 4, 4), lower=(True, False)),
     doc="Eigenvectors of a Hermitian matrix, transposed, and its eigenvalues; nan where the "
     "triangle that counts is not finite.",
 )
 
 
-lapack_syevd_values = Primitive(
-    "lapack_syevd_values",
+lapack_syevd_values = _routine(
+    "syevd_values",
     params=("lower",),
-    infer=lambda x, *, lower: (
-        TensorType(real_dtype(x.dtype), _infer_square("lapack_syevd_values")(x).shape[:-1]),
-    ),
+    infer=lambda x, *, lower: linalg_spectral.eigh.infer(x, lower=lower, vectors=False),
     numpy=lambda x, *, lower: linalg_spectral.eigh.rule("numpy")(
-        _turned(x), lower=lower, vectors=False
+        m.turned(x), lower=lower, vectors=False
     ),
-    library="lapack",
-    kinds="fc",
-    heavy=True,
-    cases=lambda: _cases((3, 3), (2, 4, 4), lower=True),
+    updates=False,
+    cases=lambda: m.routine_cases((3, 3), (2, 4, 4), lower=True),
     doc="Eigenvalues of a Hermitian matrix.",
 )
 
@@ -334,85 +248,49 @@ def _infer_geev(x: TensorType, *, left: bool, right: bool) -> tuple[TensorType, 
 
 
 def _numpy_geev(x: Any, *, left: bool, right: bool) -> Any:
-    w, *vectors = linalg_spectral.eig.rule("numpy")(_turned(x), left=left, right=right)
+    w, *vectors = linalg_spectral.eig.rule("numpy")(m.turned(x), left=left, right=right)
     if kind(x.dtype) == "c":
-        return w, *map(_turned, vectors)
+        return w, *map(m.turned, vectors)
     # of a pair of vectors, LAPACK keeps the real part and then the imaginary part
     second = (w.imag < 0)[..., None, :]
     kept = (np.where(second, -v.imag, v.real).astype(x.dtype) for v in vectors)
-    return w.real.astype(x.dtype), w.imag.astype(x.dtype), *map(_turned, kept)
+    return w.real.astype(x.dtype), w.imag.astype(x.dtype), *map(m.turned, kept)
 
 
-lapack_geev = Primitive(
-    "lapack_geev",
+lapack_geev = _routine(
+    "geev",
     params=("left", "right"),
     infer=_infer_geev,
     numpy=_numpy_geev,
-    library="lapack",
-    kinds="fc",
-    heavy=True,
+    updates=False,
     cases=lambda: [
         case
         for left, right in ((False, True), (True, True), (False, False))
-        for case in _cases((3, 3), (2, 4, 4), left=left, right=right)
+        for case in m.routine_cases((3, 3), (2, 4, 4), left=left, right=right)
     ],
     doc="Eigenvalues (of a real matrix: real parts, imaginary parts) and eigenvectors, transposed, "
     "of a real matrix in LAPACK's form for pairs; nan where the matrix is not finite.",
 )
 
 
-def _turned_rule(record: Primitive) -> Any:
-    """The meaning of a record on matrices turned: so is its operand, and so are the matrices among
-    its results, which have the first one's ndim.
-    """
-
-    def numpy(x: Any, **params: Any) -> Any:
-        found = record.rule("numpy")(_turned(x), **params)
-        return tuple(_turned(r) if r.ndim == found[0].ndim else r for r in found)
-
-    return numpy
-
-
-lapack_gees = Primitive(
-    "lapack_gees",
-    params=("vectors",),
-    infer=linalg_spectral.schur.infer,
-    numpy=_turned_rule(linalg_spectral.schur),
-    library="lapack",
-    updates=True,
-    kinds="fc",
-    heavy=True,
-    cases=lambda: [
-        *_cases((3, 3), (2, 4, 4), vectors=True),
-        *_cases((3, 3), vectors=False),
-    ],
+lapack_gees = _routine(
+    "gees",
+    **_of(linalg_spectral.schur),
+    cases=lambda: m.routine_cases((3, 3), (2, 4, 4), vectors=(True, False)),
     doc="T and Z of Schur's form, transposed; nan where the matrix is not finite.",
 )
 
-lapack_gehrd = Primitive(
-    "lapack_gehrd",
-    infer=linalg_spectral.hessenberg.infer,
-    numpy=_turned_rule(linalg_spectral.hessenberg),
-    library="lapack",
-    updates=True,
-    kinds="fc",
-    heavy=True,
-    cases=lambda: _cases((3, 3), (2, 4, 4)),
+lapack_gehrd = _routine(
+    "gehrd",
+    **_of(linalg_spectral.hessenberg),
+    cases=lambda: m.routine_cases((3, 3), (2, 4, 4)),
     doc="Hessenberg's form with its reflectors, transposed, and their factors.",
 )
 
-lapack_sytrd = Primitive(
-    "lapack_sytrd",
-    params=("lower",),
-    infer=linalg_spectral.tridiagonal.infer,
-    numpy=_turned_rule(linalg_spectral.tridiagonal),
-    library="lapack",
-    updates=True,
-    kinds="fc",
-    heavy=True,
-    cases=lambda: [
-        case for lower in (True, False) for case in _cases((3, 3), (2, 4, 4), lower=lower)
-    ],
+lapack_sytrd = _routine(
+    "sytrd",
+    **_of(linalg_spectral.tridiagonal),
+    cases=lambda: m.routine_cases((3, 3), (2, 4, 4), lower=(True, False)),
     doc="The reflectors of a tridiagonal form, transposed, its two diagonals, the factors.",
 )
 

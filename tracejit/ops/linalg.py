@@ -23,14 +23,10 @@ from tracejit.ops import arith, indexing, layout, parts
 from tracejit.ops import linalg_parts as m
 from tracejit.ops import linalg_small as small
 from tracejit.ops.broadcast import broadcast_in_dim
-from tracejit.ops.family import ADD
+from tracejit.ops.family import ADD, lift
 from tracejit.ops.linalg_solve import factored_solve, triangular_solve
 
 I32 = DTYPES["i32"]
-
-
-def _type(dtype: Any, *shape: int) -> TensorType:
-    return TensorType(dtype, shape)
 
 
 # ---- cholesky ------------------------------------------------------------------------------------
@@ -82,23 +78,20 @@ def _positive_definite(dtype: Any, n: int) -> Any:
 
 def _cases_cholesky() -> list[Any]:
     single = [
-        ((_type(DTYPES[name], n, n),), {}, (_positive_definite(DTYPES[name], n),))
+        ((m.typed(name, n, n),), {}, (_positive_definite(DTYPES[name], n),))
         for name in ("f32", "f64", "c64", "c128")
         for n in (1, 3, 5)
     ]
     stack = np.stack([_positive_definite(DTYPES["f64"], 3) + k * np.eye(3) for k in range(2)])
-    empty = [((_type(DTYPES["f64"], *s),), {}) for s in ((0, 0), (0, 2, 2), (2, 0, 0))]
-    return [*single, ((_type(DTYPES["f64"], 2, 3, 3),), {}, (stack,)), *empty]
+    empty = [((m.typed("f64", *s),), {}) for s in ((0, 0), (0, 2, 2), (2, 0, 0))]
+    return [*single, ((m.typed("f64", 2, 3, 3),), {}, (stack,)), *empty]
 
 
-cholesky = Primitive(
+cholesky = m.of_matrices(
     "cholesky",
     infer=_infer_cholesky,
     numpy=_numpy_cholesky,
     jvp=_jvp_cholesky,
-    batch=m.leading(lambda: cholesky),
-    kinds="fc",
-    heavy=True,
     cases=_cases_cholesky,
     doc="The lower triangular L with a = L L^H; reads the lower triangle of a. nan where a is not "
     "positive definite.",
@@ -210,16 +203,13 @@ def _squared(x: Any, n: int) -> Any:
     )
 
 
-lu = Primitive(
+lu = m.of_matrices(
     "lu",
     infer=_infer_lu,
     numpy=_numpy_lu,
     jvp=_jvp_lu,
-    batch=m.leading(lambda: lu),
-    kinds="fc",
-    heavy=True,
     cases=lambda: [
-        ((_type(DTYPES[name], *shape),), {})
+        ((m.typed(name, *shape),), {})
         for name, shape in (
             *(("f64", s) for s in ((1, 1), (3, 3), (4, 2), (2, 5), (2, 3, 3), (0, 2, 2), (0, 3))),
             *(("c128", s) for s in ((3, 3), (2, 3))),
@@ -263,12 +253,12 @@ lu_pivots_to_permutation = Primitive(
     infer=_infer_pivots,
     numpy=_numpy_pivots,
     jvp=lambda dxs, ys, xs, **params: (None,),
-    batch=m.leading(lambda: lu_pivots_to_permutation),
+    batch=lift(lambda: lu_pivots_to_permutation),
     domain=(0, 4),
     cases=lambda: [
-        ((_type(I32, 3),), {"permutation_size": 5}),
-        ((_type(I32, 2, 4),), {"permutation_size": 5}),
-        ((_type(I32, 0),), {"permutation_size": 3}),
+        ((m.typed("i32", 3),), {"permutation_size": 5}),
+        ((m.typed("i32", 2, 4),), {"permutation_size": 5}),
+        ((m.typed("i32", 0),), {"permutation_size": 3}),
     ],
     kinds="i",
     doc="The order of the rows after exchanging row k with row pivots[k], for each k in turn.",
@@ -348,7 +338,7 @@ def _jvp_qr(dxs: Any, ys: Any, xs: Any, *, full_matrices: bool, pivoting: bool) 
 def _cases_qr() -> list[Any]:
     def case(name: str, shape: Any, full: bool = False, pivoting: bool = False) -> Any:
         params = {"full_matrices": full, "pivoting": pivoting}
-        return (_type(DTYPES[name], *shape),), params
+        return (m.typed(name, *shape),), params
 
     return [
         *(case("f64", s) for s in ((3, 3), (4, 2), (2, 4), (2, 3, 2), (1, 1), (0, 2, 2), (0, 0))),
@@ -360,15 +350,12 @@ def _cases_qr() -> list[Any]:
     ]
 
 
-qr = Primitive(
+qr = m.of_matrices(
     "qr",
     params=("full_matrices", "pivoting"),
     infer=_infer_qr,
     numpy=_numpy_qr,
     jvp=_jvp_qr,
-    batch=m.leading(lambda: qr),
-    kinds="fc",
-    heavy=True,
     cases=_cases_qr,
     doc="a = Q R (a[:, p] = Q R with pivoting, which gives p too): Q unitary, R upper triangular.",
 )
@@ -387,15 +374,12 @@ def _numpy_geqrf(a: Any) -> Any:
     return m.stacked(lambda one: geqrf(one)[:2], (a,), (2,), outs)
 
 
-geqrf = Primitive(
+geqrf = m.of_matrices(
     "geqrf",
     infer=_infer_geqrf,
     numpy=_numpy_geqrf,
-    batch=m.leading(lambda: geqrf),
-    kinds="fc",
-    heavy=True,
     cases=lambda: [
-        ((_type(DTYPES[name], *s),), {})
+        ((m.typed(name, *s),), {})
         for name in ("f32", "f64", "c128")
         for s in ((3, 3), (4, 2), (2, 4), (2, 3, 3), (0, 2))
     ],

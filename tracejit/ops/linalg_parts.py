@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import functools
 import importlib
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -20,10 +21,11 @@ import numpy as np
 
 from tracejit.errors import DTypeError, ShapeError
 from tracejit.ir.build import full_like
+from tracejit.ir.prim import Primitive
 from tracejit.ir.types import DTYPES, TensorType, is_inexact, kind, real_dtype, short
 from tracejit.ops import arith, dot, layout, logic, parts
-from tracejit.ops.broadcast import broadcast_in_dim, reduce_sum, with_batch_axis
-from tracejit.ops.family import ADD
+from tracejit.ops.broadcast import broadcast_in_dim, reduce_sum
+from tracejit.ops.family import ADD, lift
 
 DOUBLE_KINDS = frozenset(DTYPES[name] for name in ("f32", "f64", "c64", "c128"))
 
@@ -319,23 +321,50 @@ def all_or_each(
         return stacked(each, (x,), (2,), outs)
 
 
-# ---- batching ------------------------------------------------------------------------------------
+# ---- records -------------------------------------------------------------------------------------
 
 
-def leading(prim: Callable[[], Any]) -> Callable[..., Any]:
-    """The batch rule of operations on stacks: one more axis of the stack."""
+def of_matrices(name: str, **fields: Any) -> Primitive:
+    """A record of an operation on stacks of matrices: a batch is one more axis of the stack, unless
+    ``fields`` say otherwise.
+    """
+    fields = {"batch": lift(lambda: record), **fields}
+    record = Primitive(name, kinds="fc", heavy=True, **fields)
+    return record
 
-    def batch(size: int, mask: Any, xs: Any, **params: Any) -> Any:
-        wide = [with_batch_axis(x, size, m) for x, m in zip(xs, mask, strict=True)]
-        return prim()(*wide, **params)
 
-    return batch
+def routine(name: str, *, updates: bool = True, **fields: Any) -> Primitive:
+    """A record of a library's routine, which changes its first operand into its first result.
+
+    Passes write it after differentiation and batching: it needs no rules for these.
+    """
+    return Primitive(name, updates=updates, kinds="fc", heavy=True, **fields)
 
 
-def square_cases(*sizes: int, names: tuple[str, ...] = ("f64", "c128")) -> list[Any]:
+def turned(x: Any) -> Any:
+    """The transposes of a stack of matrices, in memory of their own."""
+    return np.ascontiguousarray(np.swapaxes(x, -1, -2))
+
+
+# ---- generated tests -----------------------------------------------------------------------------
+
+
+def typed(name: str, *shape: int) -> TensorType:
+    return TensorType(DTYPES[name], shape)
+
+
+def square(*names: str) -> list[TensorType]:
     """Types of single square matrices and of stacks of them, empty ones among them."""
-    shapes = [(n, n) for n in sizes] + [(2, 3, 3), (0, 2, 2), (2, 0, 0)]
-    return [TensorType(DTYPES[name], shape) for name in names for shape in shapes]
+    shapes = ((3, 3), (1, 1), (4, 4), (2, 3, 3), (0, 0), (0, 2, 2))
+    return [typed(name, *shape) for name in names for shape in shapes]
+
+
+def routine_cases(*shapes: Any, **params: Any) -> list[Any]:
+    """Every dtype in each of ``shapes``; a tuple among ``params`` holds several values."""
+    several = itertools.product(*(v if isinstance(v, tuple) else (v,) for v in params.values()))
+    given = [dict(zip(params, values, strict=True)) for values in several]
+    names = ("f32", "f64", "c64", "c128")
+    return [((typed(n, *s),), one) for one in given for n in names for s in shapes]
 
 
 __all__ = [
@@ -357,19 +386,23 @@ __all__ = [
     "joined",
     "lapack",
     "last_columns",
-    "leading",
     "like",
     "matmul",
     "nothing",
+    "of_matrices",
     "off_diagonal",
     "on_diagonal",
     "real",
     "real_dtype",
+    "routine",
+    "routine_cases",
     "safe_reciprocal",
-    "square_cases",
+    "square",
     "stacked",
     "swapped",
     "times_columns",
     "times_rows",
     "triangle",
+    "turned",
+    "typed",
 ]

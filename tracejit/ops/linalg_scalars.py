@@ -13,8 +13,7 @@ import numpy as np
 
 from tracejit.errors import ShapeError
 from tracejit.ir.build import full_like
-from tracejit.ir.prim import Primitive
-from tracejit.ir.types import DTYPES, TensorType, kind, real_dtype
+from tracejit.ir.types import TensorType, kind, real_dtype
 from tracejit.ops import arith, parts
 from tracejit.ops import linalg_parts as m
 from tracejit.ops.broadcast import broadcast_in_dim, reduce_sum
@@ -25,11 +24,6 @@ from tracejit.ops.linalg import solve
 def _quiet(function: Any, a: Any) -> Any:
     with np.errstate(all="ignore"):
         return function(a)
-
-
-def _matrices(*names: str) -> list[TensorType]:
-    shapes = ((3, 3), (1, 1), (2, 3, 3), (0, 0), (0, 2, 2))
-    return [TensorType(DTYPES[name], s) for name in names for s in shapes]
 
 
 # ---- determinants --------------------------------------------------------------------------------
@@ -46,15 +40,12 @@ def _inner(x: Any, y: Any) -> Any:
     return reduce_sum(arith.mul(x, y), axes=(n - 2, n - 1))
 
 
-det = Primitive(
+det = m.of_matrices(
     "det",
     infer=_infer_det,
     numpy=lambda a: np.asarray(_quiet(np.linalg.det, a)),
     jvp=lambda dxs, ys, xs: (_inner(cofactor(xs[0]), dxs[0]),),
-    batch=m.leading(lambda: det),
-    kinds="fc",
-    heavy=True,
-    cases=lambda: [((t,), {}) for t in _matrices("f64", "c128", "f32", "c64")],
+    cases=lambda: [((t,), {}) for t in m.square("f64", "c128", "f32", "c64")],
     doc="The determinant; its derivative is the matrix of cofactors, for singular a too.",
 )
 
@@ -93,15 +84,12 @@ def _jvp_cofactor(dxs: Any, ys: Any, xs: Any) -> Any:
     return (arith.sub(arith.mul(wide, c), m.matmul(c, m.swapped(moved))),)
 
 
-cofactor = Primitive(
+cofactor = m.of_matrices(
     "cofactor",
     infer=_infer_cofactor,
     numpy=_numpy_cofactor,
     jvp=_jvp_cofactor,
-    batch=m.leading(lambda: cofactor),
-    kinds="fc",
-    heavy=True,
-    cases=lambda: [((t,), {}) for t in _matrices("f64", "c128", "f32")],
+    cases=lambda: [((t,), {}) for t in m.square("f64", "c128", "f32")],
     doc="The matrix of cofactors, det(a) a^-T where a can be inverted: the derivative of det(a).",
 )
 
@@ -124,15 +112,12 @@ def _jvp_slogdet(dxs: Any, ys: Any, xs: Any) -> Any:
     return arith.mul(sign, turn), parts.real(trace)
 
 
-slogdet = Primitive(
+slogdet = m.of_matrices(
     "slogdet",
     infer=_infer_slogdet,
     numpy=lambda a: tuple(np.asarray(x) for x in _quiet(np.linalg.slogdet, a)),
     jvp=_jvp_slogdet,
-    batch=m.leading(lambda: slogdet),
-    kinds="fc",
-    heavy=True,
-    cases=lambda: [((t,), {}) for t in _matrices("f64", "c128", "f32", "c64")],
+    cases=lambda: [((t,), {}) for t in m.square("f64", "c128", "f32", "c64")],
     doc="The sign (of modulus 1, or 0) and the logarithm of the modulus of the determinant.",
 )
 
@@ -187,7 +172,7 @@ def _jvp_pinv(dxs: Any, ys: Any, xs: Any, *, hermitian: bool) -> Any:
 
 def _cases_pinv() -> list[Any]:
     def case(name: str, shape: Any, hermitian: bool = False) -> Any:
-        a = TensorType(DTYPES[name], shape)
+        a = m.typed(name, *shape)
         rtol = TensorType(real_dtype(a.dtype), shape[:-2])
         given = np.full(shape[:-2], 1e-6)
         return (a, rtol), {"hermitian": hermitian}, (None, given)
@@ -201,15 +186,12 @@ def _cases_pinv() -> list[Any]:
     ]
 
 
-pinv = Primitive(
+pinv = m.of_matrices(
     "pinv",
     params=("hermitian",),
     infer=_infer_pinv,
     numpy=_numpy_pinv,
     jvp=_jvp_pinv,
-    batch=m.leading(lambda: pinv),
-    kinds="fc",
-    heavy=True,
     cases=_cases_pinv,
     doc="The pseudo-inverse of Moore and Penrose; singular values up to rtol times the largest "
     "count as 0.",

@@ -14,8 +14,7 @@ from typing import Any
 import numpy as np
 
 from tracejit.errors import DTypeError, MissingRule, ShapeError
-from tracejit.ir.build import full_like
-from tracejit.ir.prim import Primitive, is_linear
+from tracejit.ir.prim import is_linear
 from tracejit.ir.types import DTYPES, TensorType, kind
 from tracejit.ops import arith, layout
 from tracejit.ops import linalg_parts as m
@@ -23,6 +22,18 @@ from tracejit.ops import linalg_small as small
 from tracejit.ops.broadcast import with_batch_axis
 
 I32 = DTYPES["i32"]
+
+
+def _less(db: Any, change: Any) -> Any:
+    """``db - change``, where ``db`` may be None."""
+    return arith.neg(change) if db is None else arith.sub(db, change)
+
+
+def _check_known(name: str, *matrices: Any) -> None:
+    """Raise MissingRule where a transpose is asked for in the matrix: only b is linear."""
+    if any(is_linear(x) for x in matrices):
+        raise MissingRule(f"`{name}` is not linear in the matrix")
+
 
 # ---- triangular ----------------------------------------------------------------------------------
 
@@ -83,16 +94,13 @@ def _jvp_triangular(dxs: Any, ys: Any, xs: Any, **params: bool) -> Any:
             da = m.swapped(da)
         if params["conjugate_a"]:
             da = m.conj(da)
-        change = m.matmul(da, x) if params["left_side"] else m.matmul(x, da)
-        db = arith.neg(change) if db is None else arith.sub(db, change)
+        db = _less(db, m.matmul(da, x) if params["left_side"] else m.matmul(x, da))
     return (triangular_solve(a, db, **params),)
 
 
 def _transpose_triangular(cts: Any, xs: Any, *, transpose_a: bool, **params: bool) -> Any:
-    a, b = xs
-    if is_linear(a):
-        raise MissingRule("`triangular_solve` is not linear in the matrix")
-    return None, triangular_solve(a, cts[0], transpose_a=not transpose_a, **params)
+    _check_known("triangular_solve", xs[0])
+    return None, triangular_solve(xs[0], cts[0], transpose_a=not transpose_a, **params)
 
 
 def _batch_triangular(size: int, mask: Any, xs: Any, *, left_side: bool, **params: bool) -> Any:
@@ -137,7 +145,7 @@ def _cases_triangular() -> list[Any]:
     names = ("left_side", "lower", "transpose_a", "conjugate_a", "unit_diagonal")
 
     def case(dtype: str, a: Any, b: Any, *flags: int) -> Any:
-        types = (TensorType(DTYPES[dtype], a), TensorType(DTYPES[dtype], b))
+        types = (m.typed(dtype, *a), m.typed(dtype, *b))
         given = (_well(DTYPES[dtype], *a), None)
         return types, {n: bool(f) for n, f in zip(names, flags, strict=True)}, given
 
@@ -158,7 +166,7 @@ def _cases_triangular() -> list[Any]:
     ]
 
 
-triangular_solve = Primitive(
+triangular_solve = m.of_matrices(
     "triangular_solve",
     params=("left_side", "lower", "transpose_a", "conjugate_a", "unit_diagonal"),
     infer=_infer_triangular,
@@ -166,8 +174,6 @@ triangular_solve = Primitive(
     jvp=_jvp_triangular,
     transpose=_transpose_triangular,
     batch=_batch_triangular,
-    kinds="fc",
-    heavy=True,
     cases=_cases_triangular,
     doc="X of op(a) X = b (X op(a) = b unless left_side), where op(a) is one triangle of a, "
     "transposed and conjugated as said; with unit_diagonal its diagonal counts as ones.",
@@ -230,15 +236,13 @@ def _jvp_factored(dxs: Any, ys: Any, xs: Any, *, transposed: bool) -> Any:
     if dlu is not None:
         raise MissingRule("`factored_solve` is differentiated in the matrix, not in its factors")
     if da is not None:
-        change = m.matmul(m.swapped(da) if transposed else da, x)
-        db = arith.neg(change) if db is None else arith.sub(db, change)
+        db = _less(db, m.matmul(m.swapped(da) if transposed else da, x))
     return (factored_solve(a, lu, order, db, transposed=transposed),)
 
 
 def _transpose_factored(cts: Any, xs: Any, *, transposed: bool) -> Any:
     a, lu, order, _ = xs
-    if is_linear(a) or is_linear(lu):
-        raise MissingRule("`factored_solve` is not linear in the matrix")
+    _check_known("factored_solve", a, lu)
     return None, None, None, factored_solve(a, lu, order, cts[0], transposed=not transposed)
 
 
@@ -252,9 +256,9 @@ def _batch_factored(size: int, mask: Any, xs: Any, *, transposed: bool) -> Any:
 
 def _cases_factored() -> list[Any]:
     def case(dtype: str, a: Any, b: Any, transposed: bool = False) -> Any:
-        t = TensorType(DTYPES[dtype], a)
+        t = m.typed(dtype, *a)
         order = np.broadcast_to(np.arange(a[-1])[::-1], a[:-1])
-        types = (t, t, TensorType(I32, a[:-1]), TensorType(DTYPES[dtype], b))
+        types = (t, t, TensorType(I32, a[:-1]), m.typed(dtype, *b))
         matrix = _well(DTYPES[dtype], *a)
         low = np.tril(matrix, -1) + np.eye(a[-1], dtype=matrix.dtype)
         full = np.empty_like(matrix)
@@ -272,7 +276,7 @@ def _cases_factored() -> list[Any]:
     ]
 
 
-factored_solve = Primitive(
+factored_solve = m.of_matrices(
     "factored_solve",
     params=("transposed",),
     infer=_infer_factored,
@@ -280,8 +284,6 @@ factored_solve = Primitive(
     jvp=_jvp_factored,
     transpose=_transpose_factored,
     batch=_batch_factored,
-    kinds="fc",
-    heavy=True,
     cases=_cases_factored,
     doc="X of a X = b (a^T X = b when transposed), a given with its lu factors and permutation; "
     "the tangent is that of the solution as a function of a and b.",
@@ -328,18 +330,16 @@ def _jvp_tridiagonal(dxs: Any, ys: Any, xs: Any) -> Any:
     """T dX = dB - dT X."""
     (ddl, dd, ddu, db), (x,) = dxs, ys
     axis = x.type.ndim - 2
-    total = full_like(x, 0) if db is None else db
     for band, by in ((ddl, 1), (dd, 0), (ddu, -1)):
         if band is not None:
             near = x if by == 0 else _shifted(x, by, axis)
-            total = arith.sub(total, m.times_rows(band, near))
-    return (tridiagonal_solve(*xs[:3], total),)
+            db = _less(db, m.times_rows(band, near))
+    return (tridiagonal_solve(*xs[:3], db),)
 
 
 def _transpose_tridiagonal(cts: Any, xs: Any) -> Any:
     dl, d, du, _ = xs
-    if any(is_linear(x) for x in (dl, d, du)):
-        raise MissingRule("`tridiagonal_solve` is not linear in the diagonals")
+    _check_known("tridiagonal_solve", dl, d, du)
     axis = d.type.ndim - 1
     turned = tridiagonal_solve(_shifted(du, 1, axis), d, _shifted(dl, -1, axis), cts[0])
     return None, None, None, turned
@@ -347,9 +347,9 @@ def _transpose_tridiagonal(cts: Any, xs: Any) -> Any:
 
 def _cases_tridiagonal() -> list[Any]:
     def case(dtype: str, d: Any, b: Any) -> Any:
-        t = TensorType(DTYPES[dtype], d)
+        t = m.typed(dtype, *d)
         middle = np.cos(np.arange(int(np.prod(d)))).reshape(d) / 4 + 4
-        return (t, t, t, TensorType(DTYPES[dtype], b)), {}, (None, middle, None, None)
+        return (t, t, t, m.typed(dtype, *b)), {}, (None, middle, None, None)
 
     return [
         case("f64", (4,), (4, 2)),
@@ -364,15 +364,12 @@ def _cases_tridiagonal() -> list[Any]:
     ]
 
 
-tridiagonal_solve = Primitive(
+tridiagonal_solve = m.of_matrices(
     "tridiagonal_solve",
     infer=_infer_tridiagonal,
     numpy=_numpy_tridiagonal,
     jvp=_jvp_tridiagonal,
     transpose=_transpose_tridiagonal,
-    batch=m.leading(lambda: tridiagonal_solve),
-    kinds="fc",
-    heavy=True,
     domain=(-1.0, 1.0),
     cases=_cases_tridiagonal,
     doc="X of T X = b, where T has d on its diagonal, dl[1:] below and du[:-1] above it.",

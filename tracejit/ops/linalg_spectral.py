@@ -19,17 +19,12 @@ from typing import Any
 import numpy as np
 
 from tracejit.ir.build import full_like
-from tracejit.ir.prim import Primitive
 from tracejit.ir.types import DTYPES, TensorType, complex_dtype, kind, real_dtype
 from tracejit.ops import arith, indexing, layout, parts, powers, reduce
 from tracejit.ops import linalg_parts as m
 from tracejit.ops.broadcast import reduce_sum
 from tracejit.ops.family import ADD
 from tracejit.ops.linalg import solve
-
-
-def _type(name: str, *shape: int) -> TensorType:
-    return TensorType(DTYPES[name], shape)
 
 
 def gaps(left: Any, right: Any) -> Any:
@@ -126,7 +121,7 @@ def _rest(u: Any, others: Any, image: Any, inverse: Any) -> Any:
 
 def _cases_svd() -> list[Any]:
     def case(name: str, shape: Any, full: bool, uv: bool) -> Any:
-        return (_type(name, *shape),), {"full_matrices": full, "compute_uv": uv}
+        return (m.typed(name, *shape),), {"full_matrices": full, "compute_uv": uv}
 
     return [
         *(case("f64", s, False, True) for s in ((3, 3), (4, 2), (2, 4), (2, 3, 2), (1, 1), (0, 2))),
@@ -136,15 +131,12 @@ def _cases_svd() -> list[Any]:
     ]
 
 
-svd = Primitive(
+svd = m.of_matrices(
     "svd",
     params=("full_matrices", "compute_uv"),
     infer=_infer_svd,
     numpy=_numpy_svd,
     jvp=_jvp_svd,
-    batch=m.leading(lambda: svd),
-    kinds="fc",
-    heavy=True,
     cases=_cases_svd,
     doc="Singular values s, largest first, with U and V^H of a = U diag(s) V^H where asked for.",
 )
@@ -180,24 +172,21 @@ def _jvp_eigh(dxs: Any, ys: Any, xs: Any, *, lower: bool, vectors: bool) -> Any:
     return dw, m.matmul(v, arith.mul(m.like(gaps(w, w), inner), m.off_diagonal(inner)))
 
 
-eigh = Primitive(
+eigh = m.of_matrices(
     "eigh",
     params=("lower", "vectors"),
     infer=_infer_eigh,
     numpy=_numpy_eigh,
     jvp=_jvp_eigh,
-    batch=m.leading(lambda: eigh),
-    kinds="fc",
-    heavy=True,
     cases=lambda: [
         *(
-            ((_type("f64", *s),), {"lower": low, "vectors": True})
+            ((m.typed("f64", *s),), {"lower": low, "vectors": True})
             for s in ((3, 3), (1, 1), (2, 3, 3), (0, 0), (0, 2, 2))
             for low in (True, False)
         ),
-        ((_type("c128", 3, 3),), {"lower": True, "vectors": False}),
-        ((_type("c128", 2, 3, 3),), {"lower": False, "vectors": False}),
-        ((_type("f32", 4, 4),), {"lower": True, "vectors": False}),
+        ((m.typed("c128", 3, 3),), {"lower": True, "vectors": False}),
+        ((m.typed("c128", 2, 3, 3),), {"lower": False, "vectors": False}),
+        ((m.typed("f32", 4, 4),), {"lower": True, "vectors": False}),
     ],
     doc="Eigenvalues of the Hermitian matrix that one triangle of a stands for, in ascending "
     "order, and the unitary matrix of eigenvectors.",
@@ -296,7 +285,7 @@ def _normalised(v: Any, dv: Any) -> Any:
 
 def _cases_eig() -> list[Any]:
     def case(name: str, shape: Any, left: bool, right: bool) -> Any:
-        return (_type(name, *shape),), {"left": left, "right": right}
+        return (m.typed(name, *shape),), {"left": left, "right": right}
 
     return [
         *(case("f64", s, False, True) for s in ((3, 3), (1, 1), (2, 3, 3), (0, 0), (0, 2, 2))),
@@ -309,15 +298,12 @@ def _cases_eig() -> list[Any]:
     ]
 
 
-eig = Primitive(
+eig = m.of_matrices(
     "eig",
     params=("left", "right"),
     infer=_infer_eig,
     numpy=_numpy_eig,
     jvp=_jvp_eig,
-    batch=m.leading(lambda: eig),
-    kinds="fc",
-    heavy=True,
     cases=_cases_eig,
     doc="Eigenvalues, and eigenvectors u^H a = w u^H of the left, a v = v w of the right: always "
     "complex, of length 1, their largest component real.",
@@ -347,20 +333,12 @@ def _numpy_schur(a: Any, *, vectors: bool) -> Any:
     return m.stacked(one, (a,), (2,), outs)
 
 
-def _square(*names: str) -> list[TensorType]:
-    shapes = ((3, 3), (1, 1), (4, 4), (2, 3, 3), (0, 0), (0, 2, 2))
-    return [_type(name, *s) for name in names for s in shapes]
-
-
-schur = Primitive(
+schur = m.of_matrices(
     "schur",
     params=("vectors",),
     infer=_infer_schur,
     numpy=_numpy_schur,
-    batch=m.leading(lambda: schur),
-    kinds="fc",
-    heavy=True,
-    cases=lambda: [((t,), {"vectors": t.shape != (4, 4)}) for t in _square("f64", "c128")],
+    cases=lambda: [((t,), {"vectors": t.shape != (4, 4)}) for t in m.square("f64", "c128")],
     doc="T and Z of a = Z T Z^H: Z unitary, T upper triangular (for real a with blocks of 2 by 2 "
     "for pairs of complex eigenvalues).",
 )
@@ -379,14 +357,11 @@ def _numpy_hessenberg(a: Any) -> Any:
     return m.stacked(lambda x: gehrd(x)[:2], (a,), (2,), outs)
 
 
-hessenberg = Primitive(
+hessenberg = m.of_matrices(
     "hessenberg",
     infer=_infer_hessenberg,
     numpy=_numpy_hessenberg,
-    batch=m.leading(lambda: hessenberg),
-    kinds="fc",
-    heavy=True,
-    cases=lambda: [((t,), {}) for t in _square("f64", "c128", "f32")],
+    cases=lambda: [((t,), {}) for t in m.square("f64", "c128", "f32")],
     doc="LAPACK's form of a = Q H Q^H: H above the second diagonal, the reflectors that make Q "
     "below, and their factors.",
 )
@@ -409,16 +384,13 @@ def _numpy_tridiagonal(a: Any, *, lower: bool) -> Any:
     return m.stacked(lambda x: sytrd(x, lower=int(lower))[:4], (a,), (2,), outs)
 
 
-tridiagonal = Primitive(
+tridiagonal = m.of_matrices(
     "tridiagonal",
     params=("lower",),
     infer=_infer_tridiagonal,
     numpy=_numpy_tridiagonal,
-    batch=m.leading(lambda: tridiagonal),
-    kinds="fc",
-    heavy=True,
     cases=lambda: [
-        ((t,), {"lower": lower}) for t in _square("f64", "c128") for lower in (True, False)
+        ((t,), {"lower": lower}) for t in m.square("f64", "c128") for lower in (True, False)
     ],
     doc="LAPACK's form of a = Q T Q^H for Hermitian a: the reflectors of Q, the two "
     "diagonals of the real T, the factors of the reflectors.",

@@ -25,10 +25,6 @@ from tracejit.ops import linalg_parts as m
 I32, I64 = DTYPES["i32"], DTYPES["i64"]
 
 
-def _turned(x: Any) -> Any:
-    return np.ascontiguousarray(np.swapaxes(x, -1, -2))
-
-
 def _info(x: TensorType) -> TensorType:
     return TensorType(I32, x.shape[:-2])
 
@@ -51,15 +47,8 @@ def _square(name: str, x: TensorType) -> TensorType:
     return x
 
 
-def _cases(*shapes: Any, **params: Any) -> list[Any]:
-    names = ("f32", "f64", "c64", "c128")
-    return [((TensorType(DTYPES[n], s),), params) for n in names for s in shapes]
-
-
-def _record(name: str, params: tuple[str, ...] = (), **rules: Any) -> Primitive:
-    return Primitive(
-        name, params=params, library="solver", updates=True, kinds="fc", heavy=True, **rules
-    )
+def _routine(name: str, **fields: Any) -> Primitive:
+    return m.routine(f"raw_{name}", library="solver", **fields)
 
 
 # ---- factorisations ------------------------------------------------------------------------------
@@ -73,8 +62,8 @@ def _numpy_potrf(x: Any) -> Any:
     return kept.astype(x.dtype), _none(x, failed)
 
 
-raw_potrf = _record(
-    "raw_potrf",
+raw_potrf = _routine(
+    "potrf",
     infer=lambda x: (_square("raw_potrf", x), _info(x)),
     numpy=_numpy_potrf,
     cases=lambda: linalg.cholesky.rule("cases")()[:12],
@@ -93,14 +82,14 @@ def _numpy_getrf(x: Any, *, batched: bool) -> Any:
     return factors, (pivots + 1).astype(np.int32 if batched else np.int64), _none(x)
 
 
-raw_getrf = _record(
-    "raw_getrf",
-    ("batched",),
+raw_getrf = _routine(
+    "getrf",
+    params=("batched",),
     infer=_infer_getrf,
     numpy=_numpy_getrf,
     cases=lambda: [
-        *_cases((3, 3), (2, 4), (2, 4, 2), batched=False),
-        *_cases((2, 3, 3), batched=True),
+        *m.routine_cases((3, 3), (2, 4), (2, 4, 2), batched=False),
+        *m.routine_cases((2, 3, 3), batched=True),
     ],
     doc="LU factors with partial pivoting, and the row exchanges, from 1.",
 )
@@ -115,25 +104,25 @@ def _numpy_geqrf(x: Any) -> Any:
     return (*lapack.lapack_geqrf.rule("numpy")(x, checked=False), _none(x))
 
 
-raw_geqrf = _record(
-    "raw_geqrf",
+raw_geqrf = _routine(
+    "geqrf",
     infer=_infer_geqrf,
     numpy=_numpy_geqrf,
-    cases=lambda: _cases((3, 3), (2, 4), (2, 4, 2)),
+    cases=lambda: m.routine_cases((3, 3), (2, 4), (2, 4, 2)),
     doc="R, the reflectors of Q, and the factors of these.",
 )
 
-raw_orgqr = _record(
-    "raw_orgqr",
+raw_orgqr = _routine(
+    "orgqr",
     infer=lambda x, taus: (lapack.lapack_orgqr.infer(x, taus), _info(x)),
     numpy=lambda x, taus: (lapack.lapack_orgqr.rule("numpy")(x, taus), _none(x)),
     cases=lambda: lapack.lapack_orgqr.rule("cases")(),
     doc="The first columns of the product of reflectors.",
 )
 
-raw_trsm = _record(
-    "raw_trsm",
-    lapack.lapack_trsm.params,
+raw_trsm = _routine(
+    "trsm",
+    params=lapack.lapack_trsm.params,
     infer=lambda b, a, **params: lapack.lapack_trsm.infer(b, a, **params),
     numpy=lambda b, a, **params: lapack.lapack_trsm.rule("numpy")(b, a, **params),
     cases=lambda: lapack.lapack_trsm.rule("cases")(),
@@ -154,16 +143,12 @@ def _numpy_syevd(x: Any, *, lower: bool, vectors: bool) -> Any:
     return found, values, _none(x, np.isnan(values).any(axis=-1))
 
 
-raw_syevd = _record(
-    "raw_syevd",
-    ("lower", "vectors"),
+raw_syevd = _routine(
+    "syevd",
+    params=("lower", "vectors"),
     infer=_infer_syevd,
     numpy=_numpy_syevd,
-    cases=lambda: [
-        case
-        for lower in (True, False)
-        for case in _cases((3, 3), (2, 4, 4), lower=lower, vectors=True)
-    ],
+    cases=lambda: m.routine_cases((3, 3), (2, 4, 4), lower=(True, False), vectors=True),
     doc="Eigenvectors of a Hermitian matrix (anything, without ``vectors``) and its eigenvalues.",
 )
 
@@ -186,12 +171,12 @@ def _numpy_gesvd(x: Any, *, job: str) -> Any:
     return x, values, *vectors, _none(x, np.isnan(values).any(axis=-1))
 
 
-raw_gesvd = _record(
-    "raw_gesvd",
-    ("job",),
+raw_gesvd = _routine(
+    "gesvd",
+    params=("job",),
     infer=_infer_gesvd,
     numpy=_numpy_gesvd,
-    cases=lambda: [case for job in "ASN" for case in _cases((3, 3), (2, 2, 4), job=job)],
+    cases=lambda: m.routine_cases((3, 3), (2, 2, 4), job=("A", "S", "N")),
     doc="Singular values, U and V^H of matrices with no fewer rows than columns; the first result "
     "is nothing.",
 )
@@ -202,15 +187,15 @@ def _numpy_gesvdj(x: Any, *, job: str) -> Any:
         x, full_matrices=True, compute_uv=job != "N"
     )
     if vectors:  # of V^H, transposed, to V, transposed
-        vectors[1] = _turned(vectors[1].conj() if kind(x.dtype) == "c" else vectors[1])
+        vectors[1] = m.turned(vectors[1].conj() if kind(x.dtype) == "c" else vectors[1])
     return x, values, *vectors, _none(x, np.isnan(values).any(axis=-1))
 
 
-raw_gesvdj = _record(
-    "raw_gesvdj",
-    ("job",),
+raw_gesvdj = _routine(
+    "gesvdj",
+    params=("job",),
     infer=_infer_gesvd,
     numpy=_numpy_gesvdj,
-    cases=lambda: [case for job in "AN" for case in _cases((2, 3, 3), (2, 4, 2), job=job)],
+    cases=lambda: m.routine_cases((2, 3, 3), (2, 4, 2), job=("A", "N")),
     doc="Singular values, U and V of small matrices, all of them; the first result is nothing.",
 )
