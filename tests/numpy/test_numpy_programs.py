@@ -204,3 +204,63 @@ def test_writes_that_would_be_lost_are_errors(traced: bool) -> None:
     a, first, third, b = run(kept)(jnp.asarray(x))
     assert a.tolist()[0] == [1.0, 6.0, 1.0] and first.tolist() == [8.0, 5.0, 0.0]
     assert third.tolist() == [9.0, 0.0, 0.0] and b.tolist() == [0.0, 10.0, 0.0]
+
+
+INDICES: dict[str, Any] = {
+    "integer of NumPy": np.int64(1),
+    "list": [0, 2],
+    "integers": np.array([1, 1, 3]),
+    "single integer": np.array(2),
+    "mask of rows": np.array([True, False, True, False]),
+    "mask": np.arange(20).reshape(4, 5) % 3 == 1,
+    "columns": (slice(None), np.array([0, 2])),
+    "columns of a matrix": (slice(None), np.array([[0, 1], [2, 3]])),
+    "points": (np.array([0, 1]), np.array([2, 3])),
+    "points in lists": ([0, 1], [1, 2]),
+    "mask and column": (np.array([True, False, True, False]), 1),
+    "ends of NumPy": slice(np.int64(1), np.array(3)),
+    "nothing": [],
+}
+
+
+def _ours(idx: Any) -> Any:
+    if isinstance(idx, tuple):
+        return tuple(map(_ours, idx))
+    return jnp.asarray(idx) if isinstance(idx, np.ndarray) else idx
+
+
+@pytest.mark.parametrize("name", INDICES)
+def test_arrays_as_indices_read_and_write_as_numpys(name: str) -> None:
+    draws = np.random.default_rng(0)
+    for idx, used in ((INDICES[name], INDICES[name]), (INDICES[name], _ours(INDICES[name]))):
+        a = draws.random((4, 5))
+        x = jnp.array(a)
+        found, wanted = x[used], a[idx]
+        assert np.array_equal(found, wanted) and found.shape == wanted.shape
+        kept, before = x[...], a.copy()
+        a[idx] = x[used] = 7.0
+        assert np.array_equal(x, a)
+        values = draws.random(wanted.shape)
+        for given in (jnp.asarray(values), values):
+            a[idx], x[used] = values, given
+            assert np.array_equal(x, a)
+        a[idx] += 1.0
+        x[used] += 1.0
+        assert np.array_equal(x, a) and np.array_equal(kept, before)
+
+
+@pytest.mark.parametrize("bad", [7, [9], np.array([9]), np.array([True]), (0, 0, 0), 1.5])
+def test_wrong_indices_change_nothing(bad: Any) -> None:
+    x = jnp.ones((4, 5))
+    for used in (bad, _ours(bad)):
+        with pytest.raises(tj.errors.TracejitError):
+            x[used]
+        with pytest.raises(tj.errors.TracejitError):
+            x[used] = 2.0
+    assert (x == 1).all()
+
+
+def test_of_places_named_twice_the_last_value_stays() -> None:
+    x = jnp.zeros(3, int)
+    x[jnp.array([0, 0, 1])] = jnp.array([1, 2, 3])
+    assert x.tolist() == [2, 3, 0]

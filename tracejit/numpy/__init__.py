@@ -17,6 +17,7 @@ import numpy as np
 
 from tracejit import errors as _errors
 from tracejit.frontend import axes as _axes
+from tracejit.frontend import eager as _eager
 from tracejit.frontend.array import Array
 from tracejit.frontend.creation import (
     arange,
@@ -168,7 +169,8 @@ from tracejit.frontend.shaping import (
     tile,
     transpose,
 )
-from tracejit.numpy import fft, linalg, random
+from tracejit.numpy import exceptions, fft, lib, linalg, polynomial, random, testing
+from tracejit.numpy import extras as _extras
 from tracejit.numpy import ufuncs as _ufuncs
 from tracejit.numpy.contraction import einsum, einsum_path
 from tracejit.numpy.dtypes import (
@@ -238,6 +240,7 @@ from tracejit.numpy.elementwise import (
     unwrap,
     where,
 )
+from tracejit.numpy.extras import *  # noqa: F403
 from tracejit.numpy.fitting import polyfit, roots
 from tracejit.numpy.functional import (
     apply_along_axis,
@@ -429,6 +432,7 @@ set_printoptions = np.set_printoptions
 signedinteger = np.signedinteger
 unsignedinteger = np.unsignedinteger
 
+__version__ = np.__version__  # of the NumPy whose meaning the names have
 e = np.e
 euler_gamma = np.euler_gamma
 inf = np.inf
@@ -484,9 +488,10 @@ def size(a: Any, axis: Any = None) -> int:
 
 
 def __getattr__(name: str) -> Any:
-    if name == "testing":  # NumPy's own: its assertions read Arrays as they are
-        return np.testing
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name in ("ma", "poly1d"):  # NumPy's own, which read Arrays as NumPy arrays
+        return getattr(np, name)
+    hint = _extras.about_missing(name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}" + (hint and f": {hint}"))
 
 
 # fmt: off
@@ -547,6 +552,14 @@ __all__ = [
     "vstack", "where", "zeros", "zeros_like",
 ]
 # fmt: on
+__all__ += [*_extras.__all__, "exceptions", "lib", "polynomial", "testing"]
+
+#: what reads files or settings of NumPy's, or writes into its arguments
+_OTHERS = (
+    *("array_repr", "array_str", "copyto", "errstate", "fill_diagonal", "fromfile", "genfromtxt"),
+    *("get_printoptions", "geterr", "load", "loadtxt", "place", "printoptions", "put", "putmask"),
+    *("save", "savetxt", "savez", "savez_compressed", "set_printoptions", "seterr"),
+)
 
 _ufuncs.with_methods(globals())
-_errors.user_functions(globals())
+_errors.user_functions(globals(), _eager.remembering(*_OTHERS))

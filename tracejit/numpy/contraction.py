@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from tracejit.errors import ArgumentError, ShapeError
+from tracejit.errors import ArgumentError, DTypeError, ShapeError
 from tracejit.frontend import elementwise, linear, promotion, reductions, shaping
 from tracejit.frontend.array import as_array
 from tracejit.record import dataclass
@@ -239,13 +239,17 @@ def einsum(
     preferred_element_type: Any = None,
     _dot_general: Any = None,
     out_sharding: Any = None,
+    dtype: Any = None,
+    order: str = "K",
+    casting: str = "safe",
 ) -> Any:
     """Sums of products named by subscripts: "ij,jk->ik", "...ij->...ji", "bhqd,bhkd->bhqk".
 
     A subscript missing from the result is summed over; without "->" those that occur once stay, in
     alphabetic order.
 
-    Raises ArgumentError for subscripts that make no sense, ShapeError where sizes differ.
+    ``dtype``, of the operands, is checked by NumPy's rule ``casting``. Raises ArgumentError for
+    subscripts that make no sense, ShapeError where sizes differ.
 
     >>> a, b = jnp.ones((5, 2, 3)), jnp.ones((5, 3, 4))
     >>> jnp.einsum("bij,bjk->bik", a, b).shape
@@ -254,7 +258,10 @@ def einsum(
     elementwise.no_out("einsum", out)
     spec, arrays = _read(subscripts, operands)
     labels, output = parse(spec, tuple(a.shape for a in arrays))
-    arrays = promotion.promoted("einsum", *arrays)
+    to = None if dtype is None else promotion.canonical(dtype)
+    if to is not None and not all(np.can_cast(a.dtype, to, casting) for a in arrays):
+        raise DTypeError(f"einsum: an operand to {to} is not {casting!r}", at=here())
+    arrays = promotion.promoted("einsum", *arrays, to=to)
     terms = [_unrepeated(Term(a, t)) for a, t in zip(arrays, labels, strict=True)]
     sizes = _sizes(terms)
     terms = [_squeezed(t, sizes) for t in terms]

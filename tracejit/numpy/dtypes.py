@@ -14,8 +14,8 @@ import ml_dtypes
 import numpy as np
 
 from tracejit.config import config
-from tracejit.errors import ArgumentError, DTypeError
-from tracejit.frontend import creation, promotion
+from tracejit.errors import ArgumentError, DTypeError, user_methods
+from tracejit.frontend import creation, eager, promotion
 from tracejit.frontend.array import Array
 from tracejit.frontend.promotion import canonical
 from tracejit.ir.types import DTYPES, kind
@@ -47,6 +47,21 @@ class ScalarType:
     def __repr__(self) -> str:
         return f"tracejit.numpy.{self.dtype.name}"
 
+    def __instancecheck__(self, x: object) -> bool:
+        """``isinstance(x[0], np.float64)``: a single number of this dtype."""
+        single = isinstance(x, np.generic) or (isinstance(x, Array) and x.ndim == 0)
+        return single and x.dtype == self.dtype  # type: ignore[attr-defined]
+
+    def __or__(self, other: Any) -> Any:
+        """``np.float64 | None`` in annotations."""
+        return Any
+
+    __ror__ = __or__
+
+    @property
+    def __name__(self) -> str:
+        return self.dtype.name
+
     @property
     def __numpy_dtype__(self) -> np.dtype:
         """What NumPy 2.4 asks an object for that stands for a dtype."""
@@ -60,6 +75,8 @@ class ScalarType:
     def name(self) -> str:
         return self.dtype.name
 
+
+eager.STATIC.add(ScalarType)
 
 bool_ = ScalarType("bool")
 int8, int16, int32, int64 = (
@@ -102,12 +119,39 @@ _ABSTRACT = {
 }
 
 
-def dtype(dtype: Any, align: bool = False, copy: bool = False) -> np.dtype:
-    """The NumPy dtype that ``dtype`` names; ``float`` and ``int`` name the configured defaults.
+@user_methods("__call__")
+class _Dtype:
+    """``dtype(x)``, and the class of all dtypes: ``isinstance(x.dtype, jnp.dtype)``."""
 
-    ``align`` and ``copy`` are of structured dtypes, which arrays here do not have.
-    """
-    return canonical(dtype)
+    __slots__ = ()
+    __name__ = "dtype"
+
+    def __call__(self, dtype: Any, align: bool = False, copy: bool = False) -> np.dtype:
+        """The NumPy dtype that ``dtype`` names; ``float`` and ``int`` name the configured defaults.
+
+        ``align`` and ``copy`` are of structured dtypes, which arrays here do not have.
+        """
+        return canonical(dtype)
+
+    def __instancecheck__(self, x: object) -> bool:
+        return isinstance(x, np.dtype)
+
+    def __getitem__(self, x: Any) -> Any:
+        """``np.dtype[np.float64]`` in annotations."""
+        return Any
+
+    def __or__(self, other: Any) -> Any:
+        """``dtype | None`` in annotations."""
+        return np.dtype | other
+
+    def __ror__(self, other: Any) -> Any:
+        return other | np.dtype
+
+    def __repr__(self) -> str:
+        return "tracejit.numpy.dtype"
+
+
+dtype = _Dtype()
 
 
 def result_type(*args: Any) -> np.dtype:
@@ -258,7 +302,9 @@ def isscalar(element: Any) -> bool:
 
 
 def iscomplexobj(x: Any) -> bool:
-    """Whether ``x`` has a complex dtype."""
+    """Whether ``x`` has a complex dtype, or is one."""
+    if isinstance(x, type | np.dtype | ScalarType):
+        return kind(promotion.canonical(x)) == "c"
     return kind(creation.asarray(x).dtype) == "c"
 
 

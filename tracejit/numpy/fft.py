@@ -27,6 +27,7 @@ from tracejit.fft import (
     rfftfreq,
     rfftn,
 )
+from tracejit.frontend import eager as _eager
 
 # fmt: off
 __all__ = [
@@ -35,4 +36,4 @@ __all__ = [
 ]
 # fmt: on
 
-_errors.user_functions(globals())
+_errors.user_functions(globals(), _eager.remembering())

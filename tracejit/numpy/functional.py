@@ -89,17 +89,30 @@ def _parse_signature(signature: str, count: int) -> list[tuple[str, ...]]:
 
 
 def vectorize(
-    pyfunc: Callable[..., Any], *, excluded: Any = frozenset(), signature: str | None = None
+    pyfunc: Callable[..., Any] | None = None,
+    *,
+    excluded: Any = frozenset(),
+    signature: str | None = None,
+    otypes: Any = None,
+    doc: str | None = None,
+    cache: bool = False,
 ) -> Any:
     """A function of single elements (or of the core axes of ``signature``) as one that broadcasts
     over arrays.
 
-    ``excluded``: positions and names of arguments that are handed over as they are.
+    ``excluded``: positions and names of arguments that are handed over as they are. ``otypes``: the
+    dtypes of the results. A function that needs values (``if x > 0``, ``math.sin(x)``) is called
+    for one element after the other, as by NumPy, where they are known. Without ``pyfunc`` a
+    decorator.
 
     >>> norm = jnp.vectorize(lambda v: jnp.sqrt(jnp.sum(v**2)), signature="(n)->()")
     >>> norm(jnp.array([[3.0, 4.0], [6.0, 8.0]]))
     Array([ 5., 10.], dtype=float32)
     """
+
+    if pyfunc is None:
+        options = {"excluded": excluded, "signature": signature, "otypes": otypes, "doc": doc}
+        return functools.partial(vectorize, **options)
 
     @functools.wraps(pyfunc)
     def wrapped(*args: Any, **kwargs: Any) -> Any:
@@ -114,9 +127,44 @@ def vectorize(
             return pyfunc(*full, **{**kwargs, **dict(zip(names, ys[len(mapped) :], strict=True))})
 
         cores = [()] * len(xs) if signature is None else _parse_signature(signature, len(xs))
-        return _broadcasting(of_mapped, xs, cores)
+        try:
+            found = _broadcasting(of_mapped, xs, cores)
+        except TracedValueError:
+            if current_trace() is not None:
+                raise
+            return _one_by_one(of_mapped, xs, signature, otypes)
+        return found if otypes is None else _of_types(found, otypes)
 
+    if doc is not None:
+        wrapped.__doc__ = doc
     return wrapped
+
+
+def _one_by_one(fun: Callable[..., Any], xs: list[Any], signature: Any, otypes: Any) -> Any:
+    """``fun`` of single numbers, or of NumPy's arrays of core axes, as NumPy's ``vectorize``."""
+    data = [x.concrete("vectorize()") for x in xs]
+    found = np.vectorize(fun, otypes=otypes, signature=signature)(*data)
+    if isinstance(found, tuple):
+        return tuple(map(_handed, found))
+    return _handed(found)
+
+
+def _handed(x: np.ndarray) -> Any:
+    return as_array(x) if x.dtype.kind in "biufc" else x
+
+
+def _of_types(found: Any, otypes: Any) -> Any:
+    """The results in the dtypes that ``otypes`` names, one for each."""
+    several = isinstance(found, tuple)
+    names = list(otypes) if isinstance(otypes, str | list | tuple) else [otypes]
+    dtypes = [promotion.canonical(float if name == "d" else name) for name in names]
+    results = found if several else (found,)
+    if len(dtypes) != len(results):
+        raise ArgumentError(
+            f"vectorize: {len(dtypes)} otypes for {len(results)} results", at=here()
+        )
+    converted = [promotion.convert(as_array(y), d) for y, d in zip(results, dtypes, strict=True)]
+    return tuple(converted) if several else converted[0]
 
 
 def _broadcasting(fun: Callable[..., Any], xs: list[Any], cores: Sequence[tuple[str, ...]]) -> Any:

@@ -15,7 +15,7 @@ from tracejit.errors import ArgumentError, DTypeError, ShapeError
 from tracejit.frontend import creation, indexing, ordering, promotion, reductions, shaping
 from tracejit.frontend import elementwise as ew
 from tracejit.frontend.array import as_array
-from tracejit.frontend.axes import integer
+from tracejit.frontend.axes import by_numpy, integer
 from tracejit.frontend.promotion import convert, reshaped, to_inexact
 from tracejit.ir.types import DTYPES, kind
 from tracejit.numpy.ranges import linspace
@@ -54,15 +54,17 @@ def bincount(x: Any, weights: Any = None, minlength: int = 0, *, length: int | N
 
 def histogram_bin_edges(a: Any, bins: Any = 10, range: Any = None, weights: Any = None) -> Any:
     """The edges of ``bins`` equal bins over ``range`` (the extent of the data by default), or
-    ``bins`` itself.
+    ``bins`` itself. ``bins`` may name one of NumPy's estimators ("auto", "fd" ...) of how many.
     """
     if isinstance(bins, str):
-        raise ArgumentError("histogram_bin_edges: bins is a number or the edges", at=here())
+        data = as_array(a).concrete(f"histogram_bin_edges() with bins={bins!r}")
+        known = None if weights is None else as_array(weights).concrete("histogram_bin_edges()")
+        return as_array(by_numpy("histogram", np.histogram_bin_edges, data, bins, range, known))
     a = to_inexact(a)
     if kind(a.dtype) == "c":
         raise DTypeError("histogram: complex numbers have no order", at=here())
     if np.ndim(bins) == 1:
-        edges = as_array(np.asarray(bins, a.dtype) if isinstance(bins, list | tuple) else bins)
+        edges = _edges(bins, a.dtype)
         if (known := ordering.known(edges)) is not None and np.any(np.diff(known) < 0):
             raise ArgumentError("histogram: the edges of the bins descend", at=here())
         return edges
@@ -84,6 +86,13 @@ def histogram_bin_edges(a: Any, bins: Any = 10, range: Any = None, weights: Any 
         ew.select(flat, ew.add(high, 0.5), high),
     )
     return linspace(low, high, integer(bins, "histogram: bins") + 1)
+
+
+def _edges(bins: Any, dtype: np.dtype) -> Any:
+    """Edges as they are given: a list of Python's floats in the dtype of the data."""
+    edges = as_array(bins)
+    given = not isinstance(bins, list | tuple) or kind(edges.dtype) in "iu"
+    return edges if given else convert(edges, dtype)
 
 
 def _check_range(a: Any, limits: Any) -> None:
@@ -116,7 +125,7 @@ def histogram(
     [1 3] [0. 1. 2.]
     """
     a = shaping.ravel(a)
-    edges = histogram_bin_edges(a, bins, range)
+    edges = histogram_bin_edges(a, bins, range, weights if isinstance(bins, str) else None)
     counts = _binned([a], [edges], None if weights is None else shaping.ravel(weights))
     if density:
         widths = ew.subtract(
@@ -148,10 +157,21 @@ def _binned(columns: Sequence[Any], edges: Sequence[Any], weights: Any) -> Any:
 def histogramdd(
     sample: Any, bins: Any = 10, range: Any = None, weights: Any = None, density: bool | None = None
 ) -> Any:
-    """Counts of the rows of ``sample`` in a grid of bins, and the list of edges."""
-    sample = as_array(sample)
+    """Counts of the rows of ``sample`` in a grid of bins, and the list of edges.
+
+    As in NumPy, a list of vectors is a list of columns. ``bins``: how many along all axes, or for
+    each axis how many or the edges.
+    """
+    rows = as_array(sample)
+    if not hasattr(sample, "shape") or rows.ndim != 2:
+        rows = shaping.transpose(reshaped(rows, (1, rows.size)) if rows.ndim < 2 else rows)
+    sample = rows
     columns = [sample[:, k] for k in np.arange(sample.shape[1])]
-    per_axis = list(bins) if isinstance(bins, list | tuple) else [bins] * len(columns)
+    per_axis = list(bins) if np.iterable(bins) else [bins] * len(columns)
+    if len(per_axis) != len(columns):
+        raise ArgumentError(
+            f"histogramdd: bins for {len(per_axis)} axes of {len(columns)}", at=here()
+        )
     ranges = [None] * len(columns) if range is None else list(range)
     edges = [
         histogram_bin_edges(c, b, r) for c, b, r in zip(columns, per_axis, ranges, strict=True)
@@ -179,8 +199,10 @@ def histogram2d(
     density: bool | None = None,
 ) -> Any:
     """Counts of points (x, y) in a grid of bins, and the edges along x and y."""
-    if np.ndim(bins) == 1 and len(bins) not in (1, 2):
+    if np.iterable(bins) and len(bins) not in (1, 2):
         bins = [bins, bins]
+    elif np.iterable(bins) and len(bins) == 1:
+        bins = [bins[0], bins[0]]
     sample = shaping.stack(promotion.promoted("histogram2d", x, y), 1)
     counts, (ex, ey) = histogramdd(sample, bins, range, weights, density)
     return counts, ex, ey

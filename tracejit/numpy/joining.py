@@ -83,23 +83,23 @@ def _items(name: str, tup: Any, rank: Callable[[Any], Any], dtype: Any) -> list[
     return [rank(x) for x in shaping.sequence(name, tup)]
 
 
-def vstack(tup: Any, dtype: Any = None) -> Any:
+def vstack(tup: Any, dtype: Any = None, *, casting: str = "same_kind") -> Any:
     """Rows one below the other: vectors are rows.
 
     >>> jnp.vstack([jnp.arange(2), jnp.ones((2, 2))]).shape
     (3, 2)
     """
-    return concatenate(_items("vstack", tup, atleast_2d, dtype), 0, dtype)
+    return concatenate(_items("vstack", tup, atleast_2d, dtype), 0, dtype, casting=casting)
 
 
-def hstack(tup: Any, dtype: Any = None) -> Any:
+def hstack(tup: Any, dtype: Any = None, *, casting: str = "same_kind") -> Any:
     """Arrays side by side: along axis 1, or 0 for vectors.
 
     >>> jnp.hstack([jnp.ones((2, 1)), jnp.ones((2, 3))]).shape
     (2, 4)
     """
     items = _items("hstack", tup, atleast_1d, dtype)
-    return concatenate(items, 0 if items[0].ndim == 1 else 1, dtype)
+    return concatenate(items, 0 if items[0].ndim == 1 else 1, dtype, casting=casting)
 
 
 def dstack(tup: Any, dtype: Any = None) -> Any:
@@ -137,7 +137,8 @@ def block(arrays: Any) -> Any:
             return reshaped(a, (1,) * (ndim - a.ndim) + a.shape)
         return concatenate([join(part, level + 1) for part in x], ndim - levels + level)
 
-    return join(arrays, 0)
+    found = join(arrays, 0)
+    return placement.own(found, arrays) if levels == 0 else found
 
 
 def insert(arr: Any, obj: Any, values: Any, axis: int | None = None) -> Any:
@@ -362,10 +363,12 @@ def pad(
     stat_length: Any = None,
     end_values: Any = 0,
     reflect_type: str = "even",
+    **options: Any,
 ) -> Any:
     """``array`` with borders of ``pad_width`` = ((before, after), ...), filled as ``mode`` says.
 
-    ``mode`` is one of NumPy's, or a function; another raises ArgumentError.
+    ``mode`` is one of NumPy's, or a function that fills the borders of one NumPy vector after the
+    other, which gets ``options`` too; another raises ArgumentError.
 
     >>> jnp.pad(jnp.array([1, 2, 3]), (1, 2), mode="edge")
     Array([1, 1, 2, 3, 3, 3])
@@ -373,7 +376,10 @@ def pad(
     a = as_array(array)
     widths = _widths(pad_width, a.ndim)
     if callable(mode):
-        raise ArgumentError("pad: a function as mode is not supported", at=here())
+        known = a.concrete("pad() with a function as mode")
+        return as_array(by_numpy("pad", np.pad, known, widths, mode, **options))
+    if options:
+        raise ArgumentError(f"pad: there is no argument {next(iter(options))!r}", at=here())
     if mode in ("constant", "empty"):
         return _pad_constant(a, widths, constant_values if mode == "constant" else 0)
     if mode in ("edge", "reflect", "symmetric", "wrap"):
@@ -433,16 +439,29 @@ def _pad_from_inside(a: Any, axis: int, low: int, high: int, mode: str, reflect_
         ]
         before, after = ([wide[0]] if low else []), ([wide[-1]] if high else [])
         return concatenate([*before, a, *after], axis)
-    places = np.pad(np.arange(n), (low, high), mode=mode)
+    if reflect_type == "odd" and mode != "wrap" and (n > 1 or mode == "symmetric"):
+        return _pad_odd(a, axis, low, high, mode)
+    return indexing.take(a, np.pad(np.arange(n), (low, high), mode=mode), axis)
+
+
+def _pad_odd(a: Any, axis: int, low: int, high: int, mode: str) -> Any:
+    """Borders mirrored at the end points themselves: 2 x[0] - x[k] stands opposite of x[k]. Two
+    reflections are a step of one period, by which all values rise by 2 (x[-1] - x[0]).
+    """
+    n = a.shape[axis]
+    period = 2 * n if mode == "symmetric" else 2 * (n - 1)
+    turns, places = np.divmod(np.arange(-low, n + high), period)
+    back = places >= n
+    places = np.where(back, period - places - (mode == "symmetric"), places)
+    line = [-1 if k == axis else 1 for k in range(a.ndim)]
+    first, last = cut(a, axis, 0, 1), cut(a, axis, n - 1, n)
     found = indexing.take(a, places, axis)
-    if reflect_type == "even" or mode == "wrap":
-        return found
-    edge = np.clip(np.arange(-low, n + high), 0, n - 1)
-    inside = (np.arange(-low, n + high) == edge).reshape(
-        [-1 if k == axis else 1 for k in range(a.ndim)]
+    found = ew.add(
+        ew.multiply(found, np.where(back, -1, 1).reshape(line).astype(a.dtype)),
+        ew.multiply(last, (2 * back).reshape(line).astype(a.dtype)),
     )
-    mirrored = ew.subtract(ew.multiply(indexing.take(a, edge, axis), 2), found)
-    return ew.select(inside, found, mirrored)
+    rise = ew.multiply(ew.subtract(last, first), (2 * turns).reshape(line).astype(a.dtype))
+    return ew.add(found, rise)
 
 
 def _resized(a: Any, axis: int, size: int) -> tuple[int, ...]:

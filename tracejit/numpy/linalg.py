@@ -15,6 +15,7 @@ from typing import Any
 
 from tracejit import errors as _errors
 from tracejit.errors import LinAlgError, ShapeError
+from tracejit.frontend import eager as _eager
 from tracejit.frontend import linear as _linear
 from tracejit.frontend import shaping as _shaping
 from tracejit.frontend.array import as_array as _as_array
@@ -141,4 +142,4 @@ __all__ = [
 ]
 # fmt: on
 
-_errors.user_functions(globals())
+_errors.user_functions(globals(), _eager.remembering())

@@ -111,7 +111,7 @@ def argwhere(a: Any, *, size: int | None = None, fill_value: Any = None) -> Any:
 # ---- partial order -------------------------------------------------------------------------------
 
 
-def partition(a: Any, kth: int, axis: int | None = -1) -> Any:
+def partition(a: Any, kth: Any, axis: int | None = -1, kind: Any = None, order: None = None) -> Any:
     """``a`` with element ``kth`` where sorting would put it, smaller ones before it (here: all
     sorted).
     """
@@ -119,17 +119,21 @@ def partition(a: Any, kth: int, axis: int | None = -1) -> Any:
     return ordering.sort(a, axis)
 
 
-def argpartition(a: Any, kth: int, axis: int | None = -1) -> Any:
+def argpartition(
+    a: Any, kth: Any, axis: int | None = -1, kind: Any = None, order: None = None
+) -> Any:
     """The positions that partition ``a``."""
     _check_kth("argpartition", a, kth, axis)
     return ordering.argsort(a, axis)
 
 
-def _check_kth(name: str, a: Any, kth: int, axis: int | None) -> None:
+def _check_kth(name: str, a: Any, kth: Any, axis: int | None) -> None:
     a = as_array(a)
     n = a.size if axis is None else a.shape[axis_number(name, axis, a.ndim)]
-    if not -n <= integer(kth, f"{name}: kth") < n:
-        raise ArgumentError(f"{name}: kth = {kth} is outside an axis of {n}", at=here())
+    several = isinstance(kth, tuple | list) or np.ndim(kth) == 1
+    for k in kth if several else (kth,):
+        if not -n <= integer(k, f"{name}: kth") < n:
+            raise ArgumentError(f"{name}: kth = {k} is outside an axis of {n}", at=here())
 
 
 def sort_complex(a: Any) -> Any:

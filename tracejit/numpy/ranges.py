@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -92,6 +92,10 @@ def logspace(
     axis: int = 0,
 ) -> Any:
     """``num`` numbers from base**start to base**stop, evenly spaced in their exponents."""
+    if np.ndim(base):  # the axis of the powers is in front of that of the bases
+        base = as_array(base)
+        start, stop = (promotion.broadcast_to(as_array(x), base.shape) for x in (start, stop))
+        base = shaping.expand_dims(base, axis)
     powers = linspace(start, stop, num, endpoint, axis=axis)
     if isinstance(base, int | float):
         # exact powers for exact exponents, as pow in float64
@@ -108,10 +112,11 @@ def geomspace(
     a, b = ew.float_operands("geomspace", start, stop)
     if any(end._data is not None and np.any(end._data == 0) for end in (a, b)):
         raise ArgumentError("geomspace: no constant ratio leads from or to 0", at=here())
-    ratio = ew.log(ew.divide(b, a))
-    found = ew.multiply(
-        a, ew.exp(ew.multiply(ratio, linspace(0.0, 1.0, num, endpoint).reshape(-1, *(1,) * a.ndim)))
-    )
+    ratio = ew.divide(b, a)
+    t = linspace(0.0, 1.0, num, endpoint, dtype=a.dtype if kind(a.dtype) == "f" else None)
+    t = reshaped(t, (t.size,) + (1,) * ratio.ndim)
+    found = ew.multiply(a, ew.power(ratio, t))
+    found = ew.select(ew.equal(t, 1), b, found)  # the end is exactly ``stop``
     found = shaping.moveaxis(found, 0, axis)
     return found if dtype is None else convert(found, canonical(dtype))
 
@@ -121,12 +126,20 @@ def identity(n: int, dtype: Any = None) -> Any:
     return creation.eye(n, dtype=dtype)
 
 
-def empty(shape: Any, dtype: Any = None, *, device: Any = None) -> Any:
+def empty(shape: Any, dtype: Any = None, order: str = "C", *, device: Any = None) -> Any:
     """An array of zeros: there is no memory without content here."""
     return creation.zeros(shape, dtype, device=device)
 
 
-def empty_like(prototype: Any, dtype: Any = None, shape: Any = None, *, device: Any = None) -> Any:
+def empty_like(
+    prototype: Any,
+    dtype: Any = None,
+    shape: Any = None,
+    *,
+    device: Any = None,
+    order: str = "K",
+    subok: bool = True,
+) -> Any:
     """Zeros in the shape and dtype of ``prototype``."""
     return creation.zeros_like(prototype, dtype, shape, device=device)
 
@@ -204,7 +217,12 @@ def meshgrid(
 
 def indices(dimensions: Any, dtype: Any = int, sparse: bool = False) -> Any:
     """The index along each axis of a grid, stacked (a tuple of thin arrays when sparse)."""
-    sizes, wanted = shape_tuple(dimensions), canonical(dtype)
+    given = (
+        dimensions
+        if np.ndim(dimensions) == 0 and not isinstance(dimensions, Iterator)
+        else tuple(dimensions)
+    )
+    sizes, wanted = shape_tuple(given), canonical(dtype)
     if sparse:
         return tuple(
             creation.iota(wanted, tuple(n if j == k else 1 for j in range(len(sizes))), k)
@@ -244,25 +262,55 @@ class _Concatenator:
 
     def __getitem__(self, key: Any) -> Any:
         parts = key if isinstance(key, tuple) else (key,)
-        if any(isinstance(part, str) for part in parts):
-            raise ArgumentError("r_ and c_: directives in strings are not supported", at=here())
-        arrays = [_axis_range(p) if isinstance(p, slice) else as_array(p) for p in parts]
+        if isinstance(parts[0], str):
+            return _joined(parts[0], [_part(p) for p in parts[1:]])
+        arrays = [_part(p) for p in parts]
         if self.columns:
             arrays = [reshaped(a, (a.size, 1)) if a.ndim < 2 else a for a in arrays]
             return shaping.concatenate(arrays, -1)
         return shaping.concatenate([reshaped(a, (1,)) if a.ndim == 0 else a for a in arrays])
 
 
+def _part(p: Any) -> Any:
+    return _axis_range(p) if isinstance(p, slice) else as_array(p)
+
+
+def _joined(directive: str, arrays: list[Any]) -> Any:
+    """Arrays joined as a text says: "axis", "axis,rank", or "axis,rank,place", where the axes of an
+    array with fewer than ``rank`` begin at ``place`` (-1: they are the last ones).
+    """
+    if directive in ("r", "c"):
+        raise ArgumentError(f"r_[{directive!r}]: there are no matrices", at=here())
+    try:
+        axis, rank, place = (
+            (*map(int, directive.split(",")), 0, -1)[:3]
+            if (directive.count(",") == 0)
+            else (*map(int, directive.split(",")), -1)[:3]
+        )
+    except ValueError:
+        raise ArgumentError(f"r_: there is no directive {directive!r}", at=here()) from None
+    wide = []
+    for a in arrays:
+        more = max(rank - a.ndim, 0) if a.ndim else max(rank, 1)
+        first = more if place == -1 else place % (rank + 1)
+        shape = (1,) * min(first, more) + a.shape + (1,) * (more - min(first, more))
+        wide.append(reshaped(a, shape))
+    return shaping.concatenate(wide, axis)
+
+
 class _Slices:
-    """``s_[1:, None]``: an index as a value."""
+    """``s_[1:, None]``: an index as a value; ``index_exp`` gives a tuple always."""
+
+    def __init__(self, always_tuple: bool) -> None:
+        self.always_tuple = always_tuple
 
     def __getitem__(self, key: Any) -> Any:
-        return key
+        return (key,) if self.always_tuple and not isinstance(key, tuple) else key
 
 
 mgrid, ogrid = _Grid(False), _Grid(True)
 r_, c_ = _Concatenator(False), _Concatenator(True)
-s_ = index_exp = _Slices()
+s_, index_exp = _Slices(False), _Slices(True)
 
 
 # ---- index arrays --------------------------------------------------------------------------------
@@ -273,6 +321,8 @@ def ix_(*args: Any) -> tuple[Any, ...]:
     found = []
     for k, x in enumerate(args):
         a = as_array(x)
+        if a.size == 0 and not hasattr(x, "dtype"):
+            a = convert(a, I64)  # an empty list: no indices
         if a.ndim != 1:
             raise ShapeError(f"ix_: takes vectors, not {a.type}", at=here())
         if kind(a.dtype) == "b":
@@ -332,8 +382,12 @@ def mask_indices(n: int, mask_func: Callable[..., Any], k: int = 0) -> tuple[Any
     return _positions(np.asarray(mask_func(creation.ones((n, n), int), k)) != 0)
 
 
-def unravel_index(indices: Any, shape: Any) -> tuple[Any, ...]:
-    """Positions in the flattened array as one index per axis."""
+def unravel_index(indices: Any, shape: Any, order: str = "C") -> tuple[Any, ...]:
+    """Positions in the flattened array as one index per axis; with ``order`` "F" the first axis
+    runs fastest.
+    """
+    if order == "F":
+        return unravel_index(indices, shape_tuple(shape)[::-1])[::-1]
     sizes = shape_tuple(shape)
     flat = as_array(indices)
     if kind(flat.dtype) not in "iu":
@@ -348,21 +402,22 @@ def unravel_index(indices: Any, shape: Any) -> tuple[Any, ...]:
     return tuple(reversed(found))
 
 
-def ravel_multi_index(multi_index: Any, dims: Any, mode: str = "raise", order: str = "C") -> Any:
-    """One index per axis as positions in the flattened array."""
+def ravel_multi_index(multi_index: Any, dims: Any, mode: Any = "raise", order: str = "C") -> Any:
+    """One index per axis as positions in the flattened array; ``mode`` may name one way an axis."""
     sizes = shape_tuple(dims)
     parts = [as_array(x) for x in multi_index]
     if len(parts) != len(sizes):
         raise ArgumentError(
             f"ravel_multi_index: {len(parts)} indices for {len(sizes)} axes", at=here()
         )
-    if mode not in ("raise", "wrap", "clip"):
+    modes = list(mode) if isinstance(mode, tuple | list) else [mode] * len(sizes)
+    if len(modes) != len(sizes) or not set(modes) <= {"raise", "wrap", "clip"}:
         raise ArgumentError(
             f"ravel_multi_index: mode is raise, wrap or clip, not {mode!r}", at=here()
         )
     found: Any = 0
-    pairs = list(zip(parts, sizes, strict=True))
-    for index, n in pairs if order == "C" else pairs[::-1]:
+    rows = list(zip(parts, sizes, modes, strict=True))
+    for index, n, mode in rows if order == "C" else rows[::-1]:
         if mode == "wrap":
             index = ew.remainder(index, n)
         elif mode == "clip":
@@ -427,5 +482,7 @@ def vander(x: Any, N: int | None = None, increasing: bool = False) -> Any:
     n = x.size if N is None else integer(N, "vander: N")
     if n < 0:
         raise ArgumentError(f"vander: {n} columns", at=here())
+    if n == 0:
+        return promotion.filled(0, x.type.with_shape((x.size, 0)))
     columns = [ew.power(x, k) for k in range(n)]
     return shaping.stack(columns if increasing else columns[::-1], -1)

@@ -19,6 +19,7 @@ from tracejit.frontend.axes import axes_list, axes_tuple, axis_number, integer
 from tracejit.frontend.promotion import convert, reshaped, to_inexact
 from tracejit.frontend.shaping import cut
 from tracejit.ir.types import DTYPES, kind
+from tracejit.linalg.decompositions import eigvals
 from tracejit.ops import conv
 from tracejit.source import here
 
@@ -369,10 +370,20 @@ def polydiv(u: Any, v: Any, *, trim_leading_zeros: bool = False) -> tuple[Any, A
 
 
 def poly(seq_of_zeros: Any) -> Any:
-    """The coefficients of the polynomial with these zeros."""
+    """The coefficients of the polynomial with these zeros, or of the characteristic polynomial of
+    a square matrix.
+    """
     zeros = to_inexact(seq_of_zeros)
+    if zeros.ndim == 2 and zeros.shape[0] == zeros.shape[1] and zeros.size:
+        zeros = eigvals(zeros)  # the characteristic polynomial of a matrix
+        found = _of_zeros(zeros)
+        return ew.real(found) if kind(as_array(seq_of_zeros).dtype) != "c" else found
     if zeros.ndim != 1:
         raise ShapeError(f"poly: takes a vector of zeros, not {zeros.type}", at=here())
+    return _of_zeros(zeros)
+
+
+def _of_zeros(zeros: Any) -> Any:
     found = creation.ones((1,), zeros.dtype)
     for k in range(zeros.size):
         longer = shaping.padded(found, [(0, 1, 0)])

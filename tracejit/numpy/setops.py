@@ -14,7 +14,7 @@ import numpy as np
 from tracejit.frontend import creation, indexing, ordering, promotion, reductions, shaping
 from tracejit.frontend import elementwise as ew
 from tracejit.frontend.array import Array, as_array
-from tracejit.frontend.axes import axis_number, integer
+from tracejit.frontend.axes import axis_number, by_numpy, integer
 from tracejit.frontend.promotion import convert, reshaped
 from tracejit.ir.types import DTYPES, kind
 
@@ -57,6 +57,9 @@ def unique(
     (Array([1, 3]), Array([1, 2]))
     """
     a = as_array(ar)
+    if size is None and a._trace is None and not a._on_gpu:
+        parts = (return_index, return_inverse, return_counts)
+        return _unique_of_known(a, *parts, axis=axis, equal_nan=equal_nan)
     shape = a.shape
     if axis is None:
         rows = reshaped(a, (a.size, 1))
@@ -65,10 +68,7 @@ def unique(
         moved = shaping.moveaxis(a, number, 0)
         rows = reshaped(moved, (n := moved.shape[0], moved.size // max(n, 1)))
     n = rows.shape[0]
-    columns = [rows[:, k] for k in range(rows.shape[1])]
-    keys = (*columns, creation.iota(I64, (n,), 0))
-    ordered = ordering.sort_together(keys, 0, max(len(columns), 1))
-    order, sorted_rows = ordered[-1], indexing.take(rows, ordered[-1], 0, mode="promise_in_bounds")
+    order, sorted_rows = _sorted_rows(rows)
     new = _starts(sorted_rows, equal_nan)
     if size is None:
         places = Array(np.flatnonzero(new.concrete("unique() without size=")))
@@ -97,6 +97,21 @@ def unique(
     if return_counts:
         found.append(ew.subtract(ends, places))
     return found[0] if len(found) == 1 else tuple(found)
+
+
+def _unique_of_known(a: Any, *parts: bool, **options: Any) -> Any:
+    """``unique`` by NumPy, of values that are known on the CPU."""
+    data = a.concrete("unique() without size=")
+    found = by_numpy("unique", np.unique, data, *parts, **options)
+    return tuple(map(as_array, found)) if isinstance(found, tuple) else as_array(found)
+
+
+def _sorted_rows(rows: Any) -> tuple[Any, Any]:
+    """Where the rows of a matrix are in ascending order, and these."""
+    columns = [rows[:, k] for k in range(rows.shape[1])]
+    keys = (*columns, creation.iota(I64, (rows.shape[0],), 0))
+    order = ordering.sort_together(keys, 0, max(len(columns), 1))[-1]
+    return order, indexing.take(rows, order, 0, mode="promise_in_bounds")
 
 
 def _starts(rows: Any, equal_nan: bool) -> Any:
@@ -158,6 +173,7 @@ def isin(
     invert: bool = False,
     *,
     method: str = "auto",
+    kind: Any = None,
 ) -> Any:
     """Whether each element is among ``test_elements``.
 

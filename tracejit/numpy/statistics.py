@@ -194,10 +194,12 @@ def nanvar(
     keepdims: bool = False,
     where: Any = None,
     mean: Any = None,
+    correction: float | None = None,
 ) -> Any:
     """The variance of the elements that are not nan, about ``mean`` where it is given."""
     there = _numbers(a, 0, where)[1]
     filled = _numbers(a, 0)[0]
+    ddof = ddof if correction is None else correction
     return reductions.var(filled, axis, dtype, out, ddof, keepdims, where=there, mean=mean)
 
 
@@ -210,9 +212,10 @@ def nanstd(
     keepdims: bool = False,
     where: Any = None,
     mean: Any = None,
+    correction: float | None = None,
 ) -> Any:
     """The standard deviation of the elements that are not nan."""
-    return ew.sqrt(nanvar(a, axis, dtype, out, ddof, keepdims, where, mean))
+    return ew.sqrt(nanvar(a, axis, dtype, out, ddof, keepdims, where, mean, correction))
 
 
 def cumulative(

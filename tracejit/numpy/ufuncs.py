@@ -18,7 +18,7 @@ from tracejit.frontend import creation, indexing, promotion, reductions, shaping
 from tracejit.frontend import elementwise as ew
 from tracejit.frontend.array import as_array
 from tracejit.frontend.axes import axes_tuple, axis_number, integer
-from tracejit.frontend.promotion import canonical, convert, reshaped
+from tracejit.frontend.promotion import canonical, convert, reshaped, to_inexact
 from tracejit.ir.types import DTYPES
 from tracejit.lax.loops import scan
 from tracejit.numpy.functional import vectorize
@@ -311,6 +311,22 @@ KNOWN: dict[str, dict[str, Any]] = {
     "bitwise_or": {"identity": 0},
     "bitwise_xor": {"identity": 0},
     "negative": {"nin": 1},
+    "divide": {},
+    "floor_divide": {},
+    "power": {},
+    "float_power": {},
+    "remainder": {},
+    "fmod": {},
+    "gcd": {"identity": 0},
+    "lcm": {},
+    "fmax": {},
+    "fmin": {},
+    "hypot": {"identity": 0},
+    "arctan2": {},
+    "copysign": {},
+    "left_shift": {},
+    "right_shift": {},
+    **dict.fromkeys(("equal", "not_equal", "less", "less_equal", "greater", "greater_equal"), {}),
 }
 
 
@@ -322,12 +338,33 @@ def _on_truth(plain: ufunc) -> dict[str, Function]:
     }
 
 
+def _on_floats(plain: ufunc) -> dict[str, Function]:
+    """The ways of a function that makes floats of integers."""
+    return {
+        "reduce": lambda a, axis, dtype, out, keep, initial, where: plain.reduce(
+            to_inexact(a), axis, dtype, None, keep, initial, where
+        ),
+        "accumulate": lambda a, axis, dtype: plain.accumulate(to_inexact(a), axis, dtype),
+        "reduceat": lambda a, places, axis, dtype: plain.reduceat(
+            to_inexact(a), places, axis, dtype
+        ),
+    }
+
+
+#: the functions that do
+_FLOATS = ("divide", "float_power", "hypot", "arctan2", "copysign", "logaddexp", "logaddexp2")
+
+
 def with_methods(namespace: dict[str, Any]) -> None:
-    """Hang a ufunc's methods onto the functions of ``namespace`` that are ufuncs in JAX."""
+    """Hang a ufunc's methods onto the functions of ``namespace`` that have two operands."""
     for name, options in KNOWN.items():
         function = namespace[name]
         if name.startswith("logical_"):
             options = {**options, **_on_truth(ufunc(function, 2, 1, call=function))}
+        if name in _FLOATS:
+            identity = options.get("identity")
+            plain = ufunc(function, 2, 1, call=function, identity=identity)
+            options = {**options, **_on_floats(plain)}
         given = {"nin": 2, "nout": 1, "name": name, "call": function, **options}
         of_elements = ufunc(function, **given)
         for method in ("reduce", "accumulate", "at", "outer", "reduceat"):

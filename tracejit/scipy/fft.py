@@ -23,6 +23,7 @@ from tracejit import errors as _errors
 from tracejit.errors import ArgumentError as _ArgumentError
 from tracejit.errors import ShapeError as _ShapeError
 from tracejit.fft import transforms as _transforms
+from tracejit.frontend import eager as _eager
 from tracejit.frontend import elementwise as _ew
 from tracejit.frontend.array import apply as _apply
 from tracejit.ops import fft as _records
@@ -106,4 +107,4 @@ def idctn(x: Any, type: int = 2, s: Any = None, axes: Any = None, norm: str | No
 
 __all__ = ["dct", "dctn", "idct", "idctn"]
 
-_errors.user_functions(globals())
+_errors.user_functions(globals(), _eager.remembering())

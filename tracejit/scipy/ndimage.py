@@ -17,6 +17,7 @@ import numpy as _np
 from tracejit import errors as _errors
 from tracejit.errors import ArgumentError as _ArgumentError
 from tracejit.errors import ShapeError as _ShapeError
+from tracejit.frontend import eager as _eager
 from tracejit.frontend import elementwise as _ew
 from tracejit.frontend import indexing as _indexing
 from tracejit.frontend import promotion as _promotion
@@ -142,4 +143,4 @@ def _weighted(x: Any, places: list[Any], order: int, mode: str, outside: Any) ->
 
 __all__ = ["map_coordinates"]
 
-_errors.user_functions(globals())
+_errors.user_functions(globals(), _eager.remembering())

@@ -10,6 +10,7 @@ Names and arguments are JAX's, which are SciPy's; stacks of matrices are taken i
 from __future__ import annotations
 
 from tracejit import errors as _errors
+from tracejit.frontend import eager as _eager
 from tracejit.scipy.linalg.equations import det, inv, solve, solve_sylvester, solve_triangular
 from tracejit.scipy.linalg.factors import (
     cho_factor,
@@ -58,4 +59,4 @@ __all__ = [
 ]
 # fmt: on
 
-_errors.user_functions(globals())
+_errors.user_functions(globals(), _eager.remembering())

@@ -8,21 +8,24 @@ Array([1., 3., 5.], dtype=float32)
 from __future__ import annotations
 
 from tracejit import errors as _errors
+from tracejit.frontend import eager as _eager
+from tracejit.scipy.signal import windows as windows
 from tracejit.scipy.signal.convolution import (
     convolve,
     convolve2d,
     correlate,
     correlate2d,
+    correlation_lags,
     fftconvolve,
 )
 from tracejit.scipy.signal.spectral import csd, istft, stft, welch
-from tracejit.scipy.signal.windows import detrend
+from tracejit.scipy.signal.windows import detrend, get_window
 
 # fmt: off
 __all__ = [
-    "convolve", "convolve2d", "correlate", "correlate2d", "csd", "detrend", "fftconvolve", "istft",
-    "stft", "welch",
+    "convolve", "convolve2d", "correlate", "correlate2d", "correlation_lags", "csd", "detrend",
+    "fftconvolve", "get_window", "istft", "stft", "welch", "windows",
 ]
 # fmt: on
 
-_errors.user_functions(globals())
+_errors.user_functions(globals(), _eager.remembering())

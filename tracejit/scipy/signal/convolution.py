@@ -298,3 +298,24 @@ def _through_fft(name: str, a: Any, b: Any, mode: str, axes: tuple[int, ...]) ->
         "valid": [a.shape[k] - b.shape[k] + 1 if k in axes else n for k, n in enumerate(full)],
     }[mode]
     return _middle(product, wanted, [(n - m) // 2 for n, m in zip(full, wanted, strict=True)])
+
+
+def correlation_lags(in1_len: int, in2_len: int, mode: str = "full") -> Any:
+    """How far the second signal is moved for each element of ``correlate``'s result, for signals of
+    these lengths.
+
+    >>> from tracejit.scipy import signal
+    >>> signal.correlation_lags(3, 2)
+    Array([-1,  0,  1,  2])
+    """
+    if mode not in ("full", "same", "valid"):
+        raise ArgumentError(
+            f"correlation_lags: mode is full, same or valid, not {mode!r}", at=here()
+        )
+    low, high = 1 - in2_len, in1_len
+    if mode == "same":
+        low = (in1_len + in2_len - 1) // 2 - in1_len // 2 + low
+        high = low + in1_len
+    elif mode == "valid":
+        low, high = min(in1_len - in2_len, 0), max(in1_len - in2_len, 0) + 1
+    return jnp.arange(low, high)

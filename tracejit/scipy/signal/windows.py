@@ -6,16 +6,18 @@ overlap_add(y: f32[3,4], step=2)         -> f32[8]
 
 from __future__ import annotations
 
+import functools
 import importlib
 from typing import Any
 
 import numpy as np
 
+from tracejit.config import config
 from tracejit.errors import ArgumentError, ShapeError
 from tracejit.frontend import creation, indexing, linear, reductions, shaping
 from tracejit.frontend import elementwise as ew
 from tracejit.frontend.array import as_array
-from tracejit.frontend.axes import axis_number, integer
+from tracejit.frontend.axes import axis_number, by_numpy, integer
 from tracejit.frontend.promotion import broadcast_to, convert, reshaped, to_inexact
 from tracejit.source import here
 
@@ -40,6 +42,36 @@ def window_array(name: str, window: Any, size: int, dtype: np.dtype) -> Any:
     if found.ndim != 1:
         raise ShapeError(f"{name}: a window has one axis, not {found.type}", at=here())
     return convert(found, dtype)
+
+
+def __getattr__(name: str) -> Any:
+    """SciPy's windows by their names: ``windows.hann(8)``."""
+    if name.startswith("_"):
+        raise AttributeError(name)
+    theirs = getattr(importlib.import_module("scipy.signal").windows, name, None)
+    if theirs is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+    @functools.wraps(theirs)
+    def window(*args: Any, **kwargs: Any) -> Any:
+        points = by_numpy(f"windows.{name}", theirs, *args, **kwargs)
+        return creation.asarray(points, config.default_float)
+
+    return window
+
+
+def get_window(window: Any, Nx: int, fftbins: bool = True) -> Any:
+    """The window that a name, or a name with its parameters in a tuple, stands for, of ``Nx``
+    points; periodic unless ``fftbins`` is false. By SciPy, in the default float.
+
+    >>> from tracejit.scipy import signal
+    >>> signal.get_window("hann", 4)
+    Array([0. , 0.5, 1. , 0.5], dtype=float32)
+    """
+    theirs = importlib.import_module("scipy.signal").get_window
+    return creation.asarray(
+        by_numpy("get_window", theirs, window, Nx, fftbins), config.default_float
+    )
 
 
 # ---- segments ------------------------------------------------------------------------------------

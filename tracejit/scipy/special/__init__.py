@@ -9,6 +9,7 @@ and betaincc, log_expit, psi.
 """
 
 from tracejit import errors as _errors
+from tracejit.frontend import eager as _eager
 from tracejit.scipy.special.gammas import (
     bernoulli,
     beta,
@@ -91,4 +92,4 @@ __all__ = [
 ]
 # fmt: on
 
-_errors.user_functions(globals())
+_errors.user_functions(globals(), _eager.remembering())

@@ -5,10 +5,14 @@
     Array(0.3989, dtype=float32)
 
 Each distribution is a module; besides JAX's functions those have cdf, sf, ppf and isf wherever
-there is a formula, and there is ``lognorm``.
+there is a formula, and there is ``lognorm``. As in SciPy, ``norm(loc, scale)`` is a distribution
+with its parameters, and ``norm.rvs(size=3)`` draws, on the host (``frozen.py``).
 """
 
+from types import ModuleType as _ModuleType
+
 from tracejit import errors as _errors
+from tracejit.frontend import eager as _eager
 from tracejit.scipy.stats import (
     bernoulli,
     beta,
@@ -39,6 +43,7 @@ from tracejit.scipy.stats import (
     wrapcauchy,
 )
 from tracejit.scipy.stats.density import gaussian_kde
+from tracejit.scipy.stats.frozen import Distribution as _Distribution
 from tracejit.scipy.stats.ranks import mode, rankdata, sem
 
 # fmt: off
@@ -50,4 +55,8 @@ __all__ = [
 ]
 # fmt: on
 
-_errors.user_functions(globals())
+for _name in __all__:
+    if isinstance(globals()[_name], _ModuleType):
+        globals()[_name].__class__ = _Distribution
+
+_errors.user_functions(globals(), _eager.remembering())

@@ -10,6 +10,7 @@ Array([0.75, 0.25, 0.  ]...)
 from typing import Any as _Any
 
 from tracejit import errors as _errors
+from tracejit.frontend import eager as _eager
 from tracejit.frontend import elementwise as _ew
 from tracejit.scipy import special as _special
 from tracejit.scipy.stats.families import Discrete as _Discrete
@@ -42,4 +43,4 @@ ppf = _family.ppf
 
 __all__ = ["cdf", "logcdf", "logpmf", "logsf", "pmf", "sf", "ppf"]
 
-_errors.user_functions(globals())
+_errors.user_functions(globals(), _eager.remembering())

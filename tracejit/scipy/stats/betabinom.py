@@ -10,6 +10,7 @@ Array([0.5, 0.5], dtype=float...)
 from typing import Any as _Any
 
 from tracejit import errors as _errors
+from tracejit.frontend import eager as _eager
 from tracejit.frontend import elementwise as _ew
 from tracejit.scipy import special as _special
 from tracejit.scipy.stats.families import Discrete as _Discrete
@@ -35,4 +36,4 @@ pmf = _family.pmf
 
 __all__ = ["logpmf", "pmf"]
 
-_errors.user_functions(globals())
+_errors.user_functions(globals(), _eager.remembering())

@@ -11,6 +11,7 @@ import math as _math
 from typing import Any as _Any
 
 from tracejit import errors as _errors
+from tracejit.frontend import eager as _eager
 from tracejit.scipy import special as _special
 from tracejit.scipy.stats.families import Continuous as _Continuous
 
@@ -45,4 +46,4 @@ sf = _family.sf
 
 __all__ = ["cdf", "isf", "logcdf", "logpdf", "logsf", "pdf", "ppf", "sf"]
 
-_errors.user_functions(globals())
+_errors.user_functions(globals(), _eager.remembering())

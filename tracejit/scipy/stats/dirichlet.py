@@ -11,6 +11,7 @@ from typing import Any
 
 from tracejit import errors as _errors
 from tracejit.errors import ShapeError
+from tracejit.frontend import eager as _eager
 from tracejit.frontend import elementwise as _ew
 from tracejit.frontend import reductions as _reductions
 from tracejit.frontend import shaping as _shaping
@@ -73,4 +74,4 @@ def pdf(x: Any, alpha: Any) -> Array:
 
 __all__ = ["logpdf", "pdf"]
 
-_errors.user_functions(globals())
+_errors.user_functions(globals(), _eager.remembering())

@@ -169,6 +169,32 @@ class _Family:
             x = ew.select(self.domain(*params), x, np.nan)
         return x
 
+    def between(self, name: str, formula: Function, first: float, last: float) -> Function:
+        """The public function that is ``first`` below the support and ``last`` above it."""
+        raise NotImplementedError
+
+    def _probability(self, name: str, first: float, last: float) -> Function:
+        formula = self.formula(name)
+        if formula is None:
+            raise AttributeError(f"{self.name} has no {name}")
+        return self.between(name, formula, first, last)
+
+    @property
+    def cdf(self) -> Function:
+        return self._probability("cdf", 0.0, 1.0)
+
+    @property
+    def sf(self) -> Function:
+        return self._probability("sf", 1.0, 0.0)
+
+    @property
+    def logcdf(self) -> Function:
+        return self._probability("logcdf", -np.inf, 0.0)
+
+    @property
+    def logsf(self) -> Function:
+        return self._probability("logsf", 0.0, -np.inf)
+
 
 class Continuous(_Family):
     """A distribution with a location and a scale.
@@ -235,34 +261,13 @@ class Continuous(_Family):
     def _is_open(self, end: Any) -> bool:
         return self.open_ends or (is_python(end) and math.isinf(end))
 
-    def _between(self, name: str, first: float, last: float) -> Function:
-        """A function that is ``first`` below the support and ``last`` above it."""
-        formula = self.formula(name)
-        if formula is None:
-            raise AttributeError(f"{self.name} has no {name}")
-
+    def between(self, name: str, formula: Function, first: float, last: float) -> Function:
         def run(z: Any, params: Any, scale: Any, ends: Any) -> Any:
             low, high = ends
             found = ew.select(z >= high, last, formula(z, *params))
             return ew.select(z <= low, first, found)
 
         return self._of_x(name, run)
-
-    @property
-    def cdf(self) -> Function:
-        return self._between("cdf", 0.0, 1.0)
-
-    @property
-    def sf(self) -> Function:
-        return self._between("sf", 1.0, 0.0)
-
-    @property
-    def logcdf(self) -> Function:
-        return self._between("logcdf", -np.inf, 0.0)
-
-    @property
-    def logsf(self) -> Function:
-        return self._between("logsf", 0.0, -np.inf)
 
     def _quantile(self, what: str, ends_at: tuple[int, int]) -> Function:
         """``ends_at``: at which of 0 and 1 the lower and the upper end of the support are taken."""
@@ -335,11 +340,7 @@ class Discrete(_Family):
         no_outcome = ew.logical_or(beyond, ew.less(ew.floor(k), k))
         return ew.select(no_outcome, -np.inf, self.formulas["logpmf"](k, *params))
 
-    def _between(self, name: str, first: float, last: float) -> Function:
-        formula = self.formula(name)
-        if formula is None:
-            raise AttributeError(f"{self.name} has no {name}")
-
+    def between(self, name: str, formula: Function, first: float, last: float) -> Function:
         def run(k: Any, params: Any, ends: Any) -> Any:
             low, high = ends
             whole = ew.floor(k)
@@ -347,22 +348,6 @@ class Discrete(_Family):
             return ew.select(whole < low, first, found)
 
         return self._of_k(name, run)
-
-    @property
-    def cdf(self) -> Function:
-        return self._between("cdf", 0.0, 1.0)
-
-    @property
-    def sf(self) -> Function:
-        return self._between("sf", 1.0, 0.0)
-
-    @property
-    def logcdf(self) -> Function:
-        return self._between("logcdf", -np.inf, 0.0)
-
-    @property
-    def logsf(self) -> Function:
-        return self._between("logsf", 0.0, -np.inf)
 
     @property
     def ppf(self) -> Function:

@@ -8,6 +8,7 @@ Array([0., 1.], dtype=float32)
 """
 
 from tracejit import errors as _errors
+from tracejit.frontend import eager as _eager
 from tracejit.scipy import special as _special
 from tracejit.scipy.stats.families import Continuous as _Continuous
 
@@ -34,4 +35,4 @@ sf = _family.sf
 
 __all__ = ["cdf", "isf", "logcdf", "logpdf", "logsf", "pdf", "ppf", "sf"]
 
-_errors.user_functions(globals())
+_errors.user_functions(globals(), _eager.remembering())

@@ -10,6 +10,7 @@ Array(0.25, dtype=float32)
 from typing import Any as _Any
 
 from tracejit import errors as _errors
+from tracejit.frontend import eager as _eager
 from tracejit.frontend import elementwise as _ew
 from tracejit.scipy import special as _special
 from tracejit.scipy.stats.families import Continuous as _Continuous
@@ -44,4 +45,4 @@ sf = _family.sf
 
 __all__ = ["cdf", "isf", "logcdf", "logpdf", "logsf", "pdf", "ppf", "sf"]
 
-_errors.user_functions(globals())
+_errors.user_functions(globals(), _eager.remembering())

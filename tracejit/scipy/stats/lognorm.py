@@ -10,6 +10,7 @@ Array([0. , 0.5], dtype=float32)
 from typing import Any as _Any
 
 from tracejit import errors as _errors
+from tracejit.frontend import eager as _eager
 from tracejit.frontend import elementwise as _ew
 from tracejit.scipy import special as _special
 from tracejit.scipy.stats.families import LOG_TWO_PI as _LOG_TWO_PI
@@ -47,4 +48,4 @@ sf = _family.sf
 
 __all__ = ["cdf", "isf", "logcdf", "logpdf", "logsf", "pdf", "ppf", "sf"]
 
-_errors.user_functions(globals())
+_errors.user_functions(globals(), _eager.remembering())

@@ -11,6 +11,7 @@ from typing import Any
 
 from tracejit import errors as _errors
 from tracejit.errors import ShapeError
+from tracejit.frontend import eager as _eager
 from tracejit.frontend import elementwise as _ew
 from tracejit.frontend import reductions as _reductions
 from tracejit.frontend.array import Array
@@ -53,4 +54,4 @@ def pmf(x: Any, n: Any, p: Any) -> Array:
 
 __all__ = ["logpmf", "pmf"]
 
-_errors.user_functions(globals())
+_errors.user_functions(globals(), _eager.remembering())

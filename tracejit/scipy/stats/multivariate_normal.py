@@ -12,10 +12,12 @@ from typing import Any
 
 from tracejit import errors as _errors
 from tracejit.errors import ArgumentError, ShapeError
+from tracejit.frontend import eager as _eager
 from tracejit.frontend import elementwise as _ew
 from tracejit.frontend import reductions as _reductions
 from tracejit.frontend import shaping as _shaping
 from tracejit.frontend.array import Array
+from tracejit.frontend.promotion import broadcast_to as _broadcast_to
 from tracejit.linalg import cholesky as _cholesky
 from tracejit.linalg import triangular_solve as _triangular_solve
 from tracejit.scipy.special.operands import promoted as _promoted
@@ -27,7 +29,8 @@ _LOG_TWO_PI = _math.log(2 * _math.pi)
 def logpdf(x: Any, mean: Any, cov: Any, allow_singular: None = None) -> Array:
     """The logarithm of the density at x (..., n) with mean (..., n) and covariance (..., n, n).
 
-    Leading axes broadcast; the result has them. A scalar ``cov`` is a variance: of one variable
+    Leading axes broadcast; the result has them. No ``mean`` (None) is 0, as in SciPy. A scalar
+    ``cov`` is a variance: of one variable
     where x and mean are scalars, of each of independent ones otherwise. Of ``cov`` the lower
     triangle counts, by Cholesky's factorisation: where it is not positive definite the result is
     nan, or LinAlgError outside of jit. Raises ShapeError for other shapes, ArgumentError for
@@ -42,6 +45,7 @@ def logpdf(x: Any, mean: Any, cov: Any, allow_singular: None = None) -> Array:
             at=_here(),
             hint="add a small multiple of the identity to the covariance",
         )
+    mean = 0.0 if mean is None else mean
     x, mean, cov = _promoted("multivariate_normal.logpdf", x, mean, cov)
     if mean.shape == () and cov.shape == ():
         n = x.shape[-1] if x.ndim else 1
@@ -50,6 +54,8 @@ def logpdf(x: Any, mean: Any, cov: Any, allow_singular: None = None) -> Array:
         return -0.5 * (total + n * (_LOG_TWO_PI + _ew.log(cov)))  # type: ignore[no-any-return]
     n = _size(x, mean, cov)
     centred = x - mean
+    if centred.ndim and centred.shape[-1] != n:
+        centred = _broadcast_to(centred, (*centred.shape[:-1], n))
     if cov.ndim < 2:
         total = _reductions.sum(_ew.square(centred) / cov, -1)
         return -0.5 * (total + n * (_LOG_TWO_PI + _ew.log(cov)))  # type: ignore[no-any-return]
@@ -115,4 +121,4 @@ def pdf(x: Any, mean: Any, cov: Any) -> Array:
 
 __all__ = ["logpdf", "pdf"]
 
-_errors.user_functions(globals())
+_errors.user_functions(globals(), _eager.remembering())

@@ -11,6 +11,7 @@ from typing import Any as _Any
 
 from tracejit import errors as _errors
 from tracejit.frontend import creation as _creation
+from tracejit.frontend import eager as _eager
 from tracejit.frontend import elementwise as _ew
 from tracejit.frontend import reductions as _reductions
 from tracejit.scipy import special as _special
@@ -77,4 +78,4 @@ sf = _family.sf
 
 __all__ = ["cdf", "entropy", "logcdf", "logpmf", "logsf", "pmf", "ppf", "sf"]
 
-_errors.user_functions(globals())
+_errors.user_functions(globals(), _eager.remembering())

@@ -10,6 +10,7 @@ Array([0.25, 0.5 , 0.75], dtype=float32)
 from typing import Any as _Any
 
 from tracejit import errors as _errors
+from tracejit.frontend import eager as _eager
 from tracejit.frontend import elementwise as _ew
 from tracejit.ops import special_beta as _records
 from tracejit.scipy import special as _special
@@ -58,4 +59,4 @@ sf = _family.sf
 
 __all__ = ["cdf", "isf", "logcdf", "logpdf", "logsf", "pdf", "ppf", "sf"]
 
-_errors.user_functions(globals())
+_errors.user_functions(globals(), _eager.remembering())

@@ -8,6 +8,7 @@ Array([0., 1.], dtype=float32)
 """
 
 from tracejit import errors as _errors
+from tracejit.frontend import eager as _eager
 from tracejit.scipy.stats.families import Continuous as _Continuous
 
 _family = _Continuous(
@@ -32,4 +33,4 @@ sf = _family.sf
 
 __all__ = ["cdf", "isf", "logcdf", "logpdf", "logsf", "pdf", "ppf", "sf"]
 
-_errors.user_functions(globals())
+_errors.user_functions(globals(), _eager.remembering())
