@@ -198,15 +198,15 @@ def test_jaxs_names_of_settings() -> None:
         for name in (
             "jax_traceback_filtering",
             "jax_compilation_cache_dir",
-            "jax_threefry_partitionable",
         ):
             config.update(name, "any")  # XLA's: nothing changes
         config.update("jax_default_prng_impl", "threefry2x32")
         config.parse_flags_with_absl()
         config.config_with_absl()
-        assert config.current() == before
+        assert config.current() == before and config.jax_threefry_partitionable
         assert (config.jax_platforms, config.jax_debug_nans) == ("cpu", False)
         assert config.jax_numpy_dtype_promotion == "standard"
+        assert config.jax_numpy_rank_promotion == "allow"
     finally:
         config.update("default_float", before.default_float)
     with pytest.raises(ArgumentError, match="always 'threefry2x32'"):

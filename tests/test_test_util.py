@@ -68,3 +68,8 @@ def test_bad_arguments() -> None:
         check_grads(jnp.sin, (X,), 1, ("lin",))
     with pytest.raises(ArgumentError, match="needs a floating argument"):
         check_grads(jnp.sin, (1,), 1)
+
+
+def test_results_wider_than_the_arguments_are_held_to_the_arguments_precision() -> None:
+    wide = np.array([1.0, 2.0, 3.0])
+    check_grads(lambda x: jnp.sum(jnp.log(jnp.cosh(x * wide))), (np.float32([0.3, 1.2, -0.7]),), 2)

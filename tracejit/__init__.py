@@ -61,6 +61,8 @@ from tracejit.api import make_jaxpr as make_jaxpr
 from tracejit.api import named_call as named_call
 from tracejit.api import named_scope as named_scope
 from tracejit.api import no_execution as no_execution
+from tracejit.api import numpy_dtype_promotion as numpy_dtype_promotion
+from tracejit.api import numpy_rank_promotion as numpy_rank_promotion
 from tracejit.api import print_environment_info as print_environment_info
 from tracejit.api import process_count as process_count
 from tracejit.api import process_index as process_index
@@ -68,6 +70,7 @@ from tracejit.api import process_indices as process_indices
 from tracejit.api import progress as progress
 from tracejit.api import pure_callback as pure_callback
 from tracejit.api import remat as remat
+from tracejit.api import threefry_partitionable as threefry_partitionable
 from tracejit.api import transfer_guard as transfer_guard
 from tracejit.api import typeof as typeof
 from tracejit.api import value_and_grad as value_and_grad

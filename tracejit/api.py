@@ -26,6 +26,9 @@ from tracejit.frontend.contexts import (
     named_call,
     named_scope,
     no_execution,
+    numpy_dtype_promotion,
+    numpy_rank_promotion,
+    threefry_partitionable,
     transfer_guard,
 )
 from tracejit.frontend.custom import (
@@ -56,6 +59,7 @@ from tracejit.frontend.devices import (
     process_indices,
 )
 from tracejit.frontend.dispatch import ALL_JITTED, Jitted, jit
+from tracejit.frontend.eager import forget
 from tracejit.frontend.jacobians import hessian, jacfwd, jacobian, jacrev
 from tracejit.frontend.on_device import clear_programs
 from tracejit.frontend.progress import progress
@@ -92,12 +96,17 @@ def block_until_ready(x: Any) -> Any:
 
 
 def device_get(x: Any) -> Any:
-    """``x``, a pytree, with NumPy arrays in place of Arrays.
+    """``x``, a pytree, with NumPy arrays in place of Arrays; traced ones stay.
 
     >>> tj.device_get({"w": jnp.ones(2)})
     {'w': array([1., 1.], dtype=float32)}
     """
-    return tree.map(np.asarray, x)
+
+    def fetched(leaf: Any) -> Any:
+        traced = isinstance(leaf, Array) and leaf._trace is not None
+        return leaf if traced else np.asarray(leaf)
+
+    return tree.map(fetched, x)
 
 
 @user_traceback
@@ -131,7 +140,8 @@ def device_put(
 
 
 def clear_caches() -> None:
-    """Forget every compiled program of every jitted function: the next calls compile again.
+    """Forget every compiled program of every jitted function, and what is remembered of calls
+    outside of jit: the next calls compile again.
 
     >>> double = jit(lambda x: 2 * x)
     >>> double(1.0), double.cache_size()
@@ -143,6 +153,7 @@ def clear_caches() -> None:
     for jitted in list(ALL_JITTED):
         jitted.clear_cache()
     clear_programs()
+    forget()
 
 
 def effects_barrier() -> None:
@@ -228,6 +239,8 @@ __all__ = [
     "local_device_count",
     "local_devices",
     "log_compiles",
+    "numpy_dtype_promotion",
+    "numpy_rank_promotion",
     "make_graph",
     "make_jaxpr",
     "named_call",
@@ -240,6 +253,7 @@ __all__ = [
     "progress",
     "pure_callback",
     "remat",
+    "threefry_partitionable",
     "transfer_guard",
     "typeof",
     "value_and_grad",

@@ -56,11 +56,14 @@ class Settings:
     # dtypes of new arrays and of Python numbers
     default_float: np.dtype = field(default_factory=lambda: np.dtype(np.float32))
     default_int: np.dtype = field(default_factory=lambda: np.dtype(np.int64))
+    promotion: str = "numpy"  # "jax": an integer array gives way to a floating one
+    out_of_bounds: str = "error"  # "jax": reads take the nearest element, writes are dropped
     const_limit: int = 1 << 20  # constants up to this many bytes are folded
     precision: str = "f32"  # of f32 products on a GPU: tf32 rounds operands to 10 bits
     deterministic: bool = False  # float sums on a GPU have the same bits every time
     debug_nans: bool = False  # a nan that is computed is an error that names the operation
     debug_infs: bool = False  # the same for inf
+    threefry_partitionable: bool = True  # off: random numbers as in JAX before 0.5
     check_keys: bool = False  # a random key that is used twice is an error
     check_leaks: bool = False  # a traced value that outlives its trace is an error at once
     disable_jit: bool = False  # jitted functions run op by op
@@ -179,11 +182,14 @@ _READ: dict[str, Callable[[Any], Any]] = {
     "mode": _one_of(*MODES),
     "default_float": _dtype(*_FLOATS),
     "default_int": _dtype(*_INTS),
+    "promotion": _one_of("numpy", "jax"),
+    "out_of_bounds": _one_of("error", "jax"),
     "const_limit": _integer(0),
     "precision": _one_of("f32", "tf32"),
     "deterministic": _switch,
     "debug_nans": _switch,
     "debug_infs": _switch,
+    "threefry_partitionable": _switch,
     "check_keys": _switch,
     "check_leaks": _switch,
     "disable_jit": _switch,
@@ -204,10 +210,14 @@ FROM_ENVIRONMENT = (
     "time",
     "threads",
     "default_float",
+    "default_int",
+    "promotion",
+    "out_of_bounds",
     "precision",
     "deterministic",
     "debug_nans",
     "debug_infs",
+    "threefry_partitionable",
     "check_keys",
     "check_leaks",
     "disable_jit",
@@ -219,6 +229,7 @@ _FROM_JAX: dict[str, tuple[str, Callable[[Any], Any]]] = {
     "jax_enable_x64": ("default_float", lambda on: "float64" if on else "float32"),
     "jax_debug_nans": ("debug_nans", bool),
     "jax_debug_infs": ("debug_infs", bool),
+    "jax_threefry_partitionable": ("threefry_partitionable", bool),
     "jax_debug_key_reuse": ("check_keys", bool),
     "jax_check_tracer_leaks": ("check_leaks", bool),
     "jax_disable_jit": ("disable_jit", bool),
@@ -245,7 +256,7 @@ _OF_XLA = frozenset(
         *("jax_persistent_cache_enable_xla_caches", "jax_persistent_cache_min_compile_time_secs"),
         *("jax_persistent_cache_min_entry_size_bytes", "jax_raise_persistent_cache_errors"),
         *("jax_remat3", "jax_softmax_custom_jvp", "jax_traceback_filtering", "jax_transfer_guard"),
-        *("jax_threefry_partitionable", "jax_use_direct_linearize", "jax_log_checkpoint_residuals"),
+        *("jax_use_direct_linearize", "jax_log_checkpoint_residuals"),
         *("jax_dump_ir_to", "jax_dump_ir_modes"),
         *("xla_python_client_mem_fraction", "jax_captured_constants_warn_bytes"),
     }
@@ -265,7 +276,8 @@ _AS_JAX: dict[str, Callable[[Settings], Any]] = {
     "jax_default_matmul_precision": lambda now: {"f32": None}.get(now.precision, "tensorfloat32"),
     "jax_compilation_cache_dir": lambda now: now.cache,
     "jax_enable_compilation_cache": lambda now: now.cache is not None,
-    "jax_threefry_partitionable": lambda now: True,
+    "jax_numpy_rank_promotion": lambda now: "allow",
+    "jax_threefry_partitionable": lambda now: now.threefry_partitionable,
 }
 #: how JAX names what products of float32 round their operands to
 _EXACT = ("highest", "float32", "F32_F32_F32", None)

@@ -15,12 +15,20 @@ from tracejit.frontend.custom import (
     zero_from_primal,
 )
 from tracejit.frontend.linear_call import linear_call
+from tracejit.frontend.symbolic_zeros import (
+    CustomVJPPrimal,
+    SymbolicZero,
+    custom_vjp_primal_tree_values,
+)
 
 __all__ = [
+    "CustomVJPPrimal",
+    "SymbolicZero",
     "closure_convert",
     "custom_gradient",
     "custom_jvp",
     "custom_vjp",
+    "custom_vjp_primal_tree_values",
     "linear_call",
     "zero_from_primal",
 ]

@@ -121,6 +121,10 @@ class NonFiniteError(TracejitError, FloatingPointError):
     """An operation computed nan or inf (checked under ``config.debug_nans`` and ``debug_infs``)."""
 
 
+class FailedAssertion(TracejitError, AssertionError):
+    """An ``assert`` of a compiled function does not hold for the values of a call."""
+
+
 class KeyReuseError(TracejitError, RuntimeError):
     """A random key was used twice (checked under ``config.check_keys``)."""
 
@@ -280,8 +284,9 @@ def user_methods(*names: str) -> Callable[[type], type]:
     return wrap
 
 
-def user_functions(namespace: dict[str, Any]) -> None:
-    """``public_function`` for the functions of a public module, called last with ``globals()``.
+def user_functions(namespace: dict[str, Any], wrap: Callable[[Any], Any] = public_function) -> None:
+    """``wrap``, which does what ``public_function`` does, for the functions of a public module,
+    called last with ``globals()``.
 
     They take the public module's name, under which pickle finds them.
     """
@@ -292,7 +297,7 @@ def user_functions(namespace: dict[str, Any]) -> None:
         if not member.__module__.startswith("tracejit."):
             continue  # NumPy's own, passed on as it is
         if id(member) not in wrapped:
-            found = wrapped[id(member)] = public_function(member)
+            found = wrapped[id(member)] = wrap(member)
             public = member.__name__ if namespace.get(member.__name__) is member else name
             found.__name__ = found.__qualname__ = public
             found.__module__ = namespace["__name__"]

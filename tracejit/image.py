@@ -23,6 +23,7 @@ from tracejit import errors as _errors
 from tracejit.errors import ArgumentError as _ArgumentError
 from tracejit.errors import ShapeError as _ShapeError
 from tracejit.frontend import creation as _creation
+from tracejit.frontend import eager as _eager
 from tracejit.frontend import indexing as _indexing
 from tracejit.frontend import promotion as _promotion
 from tracejit.frontend.array import as_array as _as_array
@@ -281,4 +282,4 @@ def resize(
 
 __all__ = ["ResizeMethod", "resize", "scale_and_translate"]
 
-_errors.user_functions(globals())
+_errors.user_functions(globals(), _eager.remembering())

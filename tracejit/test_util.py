@@ -50,7 +50,8 @@ def check_jvp(
     """Check ``f_jvp(args, tangents)``, values and tangents of ``f``, in one random direction.
 
     Tangents are compared with differences of ``f`` of step ``eps``. ``atol``, ``rtol``: by default
-    1e-5 in double precision, 2e-3 in single. Raises CheckFailed; ``err_msg`` begins its message.
+    1e-5 in double precision, 2e-3 where an argument or result is in single. Raises CheckFailed;
+    ``err_msg`` begins its message.
 
     >>> from tracejit.test_util import check_jvp
     >>> x = np.float64(0.5)
@@ -59,7 +60,7 @@ def check_jvp(
     point = _Point(f, args)
     direction = point.direction(0)
     value, tangent = f_jvp(point.args(), point.tangents(direction))
-    tell = partial(_close, rtol=rtol, atol=atol, start=err_msg)
+    tell = partial(_close, rtol=rtol, atol=atol, start=err_msg, width=_width(point.xs))
     tell(_leaves(value), _leaves(f(*point.args())), "its jvp: other values than without")
     of_floats = [is_inexact(y.dtype) for y in _leaves(value)]
     found = [t for t, wanted in zip(_leaves(tangent), of_floats, strict=True) if wanted]
@@ -260,7 +261,7 @@ def _close(
         if not is_inexact(a.dtype):
             require(np.array_equal(a, b), f"{start}{what}: {a} and {b}")
             continue
-        default = _TOLERANCE[width or a.real.dtype.itemsize]
+        default = _TOLERANCE[min(width or 8, a.real.dtype.itemsize)]
         relative = default if rtol is None else rtol
         absolute = default if atol is None else atol
         same = np.allclose(

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 import optree
 
 from tracejit import source
-from tracejit.errors import ArgumentError
+from tracejit.errors import ArgumentError, WrongValueError
 
 #: optree's namespace of our classes, so that they never clash with another library's
 NAMESPACE = "tracejit"
@@ -110,7 +110,8 @@ def register_pytree_node(
     try:
         optree.register_pytree_node(nodetype, chosen, unflatten_func, namespace=NAMESPACE)
     except (ValueError, TypeError) as error:
-        raise ArgumentError(f"register_pytree_node: {error}", at=source.here()) from None
+        wrong = WrongValueError if isinstance(error, ValueError) else ArgumentError
+        raise wrong(f"register_pytree_node: {error}", at=source.here()) from None
 
 
 def register_pytree_with_keys(

@@ -278,6 +278,19 @@ def test_flattened_index_is_a_vector_load():
     check(source, {"x": data(4, 3, 7), "y": data(4, 21)}, (4, 21, 7))
 
 
+@pytest.mark.parametrize("fn", ["add", "sub", "mul"])
+def test_literals_of_64_bits_wrap(fn):
+    """A chain of them has no more digits than one."""
+    number = const(2**63 - 25, "i64")
+    chain = [Local("a0", "i64", number)]
+    for step in range(1, 20):
+        last = local(f"a{step - 1}", "i64")
+        chain.append(Local(f"a{step}", "i64", op(fn, last, last if fn == "mul" else number)))
+    stored = par(*chain, Store("y", (i,), local("a19", "i64")))
+    program = kernel("in x: f32[n0]; out y: i64[n0]", stored, sizes=("n0",))
+    check(program, {"x": data(3), "y": np.zeros(3, np.int64)}, (3,))
+
+
 def test_division_of_indices():
     for divisor in (const(8), const(7), n0):
         index = (imod(j, divisor), idiv(j, divisor))

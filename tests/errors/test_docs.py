@@ -12,7 +12,7 @@ TEXT = (Path(__file__).parents[2] / "docs" / "errors.md").read_text(encoding="ut
 
 
 def test_every_class_is_listed() -> None:
-    listed = re.findall(r"^\| `(\w+Error|MissingRule)` \|([^|]*)\|", TEXT, re.M)
+    listed = re.findall(r"^\| `(\w+Error|MissingRule|FailedAssertion)` \|([^|]*)\|", TEXT, re.M)
     classes = {c.__name__: c for c in vars(errors).values() if isinstance(c, type)}
     own = {n for n, c in classes.items() if issubclass(c, TracejitError) and c is not TracejitError}
     assert {name for name, _ in listed} == own

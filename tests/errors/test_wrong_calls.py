@@ -137,7 +137,7 @@ INDEXING: list[Row] = [
     lambda t: jnp.take_along_axis(t.a, t.i, axis=0),
     lambda t: t.v.setflags(write=True),
     lambda t: t.v.resize((2,)),
-    lambda t: t.v.put(0, 1),
+    lambda t: t.v.partition(1),
 ]
 
 REDUCTIONS: list[Row] = [

@@ -255,8 +255,8 @@ def test_attributes() -> None:
 def test_in_place_methods_say_what_to_use() -> None:
     with pytest.raises(ArgumentError, match="numpy.partition"):
         jnp.zeros(2).partition(1)
-    with pytest.raises(ArgumentError, match="x.at"):
-        jnp.zeros(2).put([0], 1)
+    with pytest.raises(ArgumentError, match="numpy.resize"):
+        jnp.zeros(2).resize(3)
     with pytest.raises(ArgumentError, match="no `out` argument"):
         jnp.sum(jnp.zeros(2), out=np.zeros(()))
 
@@ -522,8 +522,8 @@ def test_numpy_functions_that_do_not_exist_here() -> None:
     x = jnp.array([1.0, 2.0])
     assert np.nanstd(x) == pytest.approx(0.5)
     with pytest.raises(TracedValueError, match="there is no tracejit.numpy"):
-        make_graph(lambda a: np.real_if_close(a), x)
-    assert isinstance(np.real_if_close(x), jnp.Array)
+        make_graph(lambda a: np.datetime_as_string(a), x)
+    assert isinstance(np.real_if_close(x), jnp.Array) and np.isneginf(x).shape == (2,)
     out = np.zeros(2)
     np.add(x, 1, out=out)
     assert out.tolist() == [2, 3]

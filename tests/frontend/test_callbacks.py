@@ -156,3 +156,27 @@ def test_clear_caches() -> None:
     assert f.cache_size() == 1
     tj.clear_caches()
     assert f.cache_size() == 0
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda f: f,
+        tj.jit,
+        lambda f: lambda x: tj.lax.cond(x > 0, f, lambda x: x, x),
+        lambda f: lambda x: tj.lax.scan(lambda c, _: (f(c), None), x, None, 1)[0],
+        lambda f: lambda x: jnp.sum(tj.vmap(f)(x[None])),
+        lambda f: tj.grad(lambda x: f(x) ** 2),
+    ],
+    ids=["plain", "jit", "cond", "scan", "vmap", "grad"],
+)
+def test_effects_happen_once_under_a_transform_outside_of_jit(
+    wrap: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def f(x):
+        debug.print("x={}", x)
+        return x * x
+
+    for transform in (tj.grad(wrap(f)), lambda x: tj.jvp(wrap(f), (x,), (x,))):
+        transform(jnp.float32(3.0))
+        assert capsys.readouterr().out == "x=3.0\n"

@@ -81,6 +81,47 @@ def test_rules_that_call_their_function_nest_to_the_third_order():
         grad(third)(0.3)
 
 
+def test_rules_of_functions_inside_each_other_are_traced_a_bounded_number_of_times():
+    runs = []
+
+    def nested(depth):
+        if depth == 0:
+            return jnp.sin
+        inner = nested(depth - 1)
+
+        @custom_jvp
+        def outer(x):
+            runs.append(depth)
+            return inner(x)
+
+        outer.defjvp(lambda xs, dxs: (outer(*xs), dxs[0] * inner(jnp.cos(xs[0]))))
+        return outer
+
+    close(grad(nested(5))(0.3), np.sin(np.cos(0.3)))
+    assert len(runs) < 1000  # 11,204 when each function counts for itself
+
+
+def test_a_derivative_inside_a_rule_uses_up_an_order_of_its_own():
+    @custom_jvp
+    def cube(x):
+        return x**3
+
+    cube.defjvp(lambda xs, dxs: (cube(*xs), 3 * xs[0] ** 2 * dxs[0] + 0 * cube(*xs)))
+
+    def layer(depth):
+        if depth == 0:
+            return cube
+
+        @custom_jvp
+        def f(x):
+            return layer(depth - 1)(x)
+
+        f.defjvp(lambda xs, dxs: (f(*xs), grad(layer(depth - 1))(xs[0]) * dxs[0]))
+        return f
+
+    close(grad(layer(5))(0.5), 0.75)
+
+
 def test_defjvps_and_integer_arguments():
     f = custom_jvp(lambda x, n: x**2 * n)
     f.defjvps(lambda t, out, x, n: 7 * t * n, None)
@@ -344,3 +385,36 @@ def test_how_callbacks_are_mapped(method) -> None:
         "broadcast_all": {((3,), (3, 2))},
     }.get(method, {((), (2,))})
     assert set(shapes) == expected
+
+
+def test_rules_with_symbolic_zeros():
+    zero = tj.custom_derivatives.SymbolicZero
+
+    @custom_jvp
+    def scaled(x, n):
+        return x * n, n
+
+    def rule(primals, tangents):
+        dx, dn = tangents
+        assert not isinstance(dx, zero) and isinstance(dn, zero) and dn.shape == (2,)
+        return scaled(*primals), (dx * primals[1], dn)
+
+    scaled.defjvp(rule, symbolic_zeros=True)
+    n = jnp.array([2, 3])
+    close(grad(lambda x: jnp.sum(scaled(x, n)[0]))(jnp.array([1.0, 1.0])), [2, 3])
+
+    @functools.partial(custom_vjp, nondiff_argnums=(0,))
+    def g(power, x, n):
+        return x**power * n
+
+    def forward(power, x, n):
+        assert x.perturbed and not n.perturbed
+        return g(power, x.value, n.value), tj.custom_derivatives.custom_vjp_primal_tree_values((x,))
+
+    g.defvjp(
+        forward,
+        lambda power, saved, ct: (7 * ct, zero.from_primal_value(3)),
+        symbolic_zeros=True,
+    )
+    close(grad(g, 1)(2, 5.0, 3), 7)
+    assert isinstance(tj.custom_derivatives.zero_from_primal(1.0, symbolic_zeros=True), zero)

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import tracejit as tj
 from tracejit.errors import OutOfBoundsError
 from tracejit.frontend import on_device
 from tracejit.ir import interp
@@ -163,3 +164,7 @@ def fake_gpu(device: FakeDevice | None = None) -> Iterator[FakeDevice]:
         with registry.emulated(device):
             yield device
     on_device.clear_programs()
+
+
+def put(*shape: int, value: float = 1.0, device: Any = "gpu") -> Any:
+    return tj.device_put(np.full(shape, value, np.float32), device)

@@ -199,7 +199,11 @@ def promises(text: str) -> dict[tuple[str, str], str]:
     )
     for name, buffer in re.findall(r"(\w+) = tj_load<\d+>\(&(\w+)\[", text):
         parts_used = set(re.findall(rf"\b{name}\[lane\](\.re|\.im)?", text))
-        if bits.get(name, 0) >= 16 and name not in narrowed and parts_used not in ({".re"}, {".im"}):
+        if (
+            bits.get(name, 0) >= 16
+            and name not in narrowed
+            and parts_used not in ({".re"}, {".im"})
+        ):
             found["LD", buffer] = name
     for buffer, name in re.findall(r"tj_store\(&(\w+)\[.*, (\w+)\);", text):
         if bits.get(name, 0) >= 16:

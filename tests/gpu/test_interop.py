@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import weakref
-from collections.abc import Iterator
 from typing import Any
 
 import ml_dtypes
@@ -13,18 +12,12 @@ import pytest
 
 import tracejit as tj
 import tracejit.numpy as jnp
-from tests.gpu.fake_device import FakeDevice, bytes_at, fake_gpu, write
+from tests.gpu.fake_device import FakeDevice, bytes_at, write
 from tracejit.errors import ArgumentError, DeviceError, DTypeError
 from tracejit.runtime.gpu import dlpack
 from tracejit.runtime.gpu.device import Memory
 
 DTYPES = (np.float32, np.int8, np.uint64, np.bool_, np.complex128, np.float16, ml_dtypes.bfloat16)
-
-
-@pytest.fixture
-def gpu() -> Iterator[FakeDevice]:
-    with fake_gpu() as device:
-        yield device
 
 
 def put(data: Any) -> Any:

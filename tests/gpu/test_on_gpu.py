@@ -21,13 +21,13 @@ import pytest
 import tracejit as tj
 import tracejit.numpy as jnp
 import tracejit.scipy.fft as scipy_fft
+from tests.gpu.own_kernels import OFFSETS, X, lse, lse_in_cuda, saxpy
 from tests.gpu.test_cufft import SPECS as FFT_SPECS
 from tests.gpu.test_cufft import memory_of as signal_of
 from tests.gpu.test_cusolver import positive
 from tests.gpu.test_cusolver_calls import memory_of as matrices_of
 from tests.gpu.test_cusolver_calls import specs as solver_specs
 from tests.gpu.test_host_library import CONVOLUTIONS, plain, spec_of
-from tests.gpu.test_own_cuda import OFFSETS, X, lse, lse_in_cuda, saxpy
 from tests.programs.table import PROGRAMS
 from tests.programs.test_programs import assert_close
 from tracejit import debug, grad, jit, lax, nn

@@ -176,3 +176,8 @@ def test_arithmetic_on_keys_is_a_type_error() -> None:
     for call in (lambda: key + 1, lambda: key < key, lambda: hash(key)):
         with pytest.raises(TypeError):
             call()
+
+
+def test_keys_have_a_type():
+    found = tj.typeof(random.split(random.key(0), 3))
+    assert (str(found), found.shape, found.dtype) == ("key<fry>[3]", (3,), random.key(0).dtype)

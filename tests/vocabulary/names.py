@@ -33,6 +33,7 @@ DIFFERENT: dict[str, str] = {
     "tracejit.numpy.clip": "the array is needed: JAX's default is for names it has given up",
     "tracejit.numpy.fromfile": "dtype float is the default float; JAX hands on to NumPy",
     "tracejit.numpy.fromiter": "JAX hands on to NumPy, whose like= has no meaning here",
+    "tracejit.numpy.vectorize": "without pyfunc it makes a decorator, as NumPy's",
     "tracejit.checkpoint": "concrete= is deprecated in JAX",
     "tracejit.remat": "as tracejit.checkpoint",
     "tracejit.default_matmul_precision": "the precision is needed",

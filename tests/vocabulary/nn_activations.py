@@ -63,6 +63,8 @@ ACTIVATIONS = [
             ("leaky_relu", lambda x: np.where(x > 0, x, 0.01 * x)),
             ("mish", lambda x: x * np.tanh(np.logaddexp(x, 0))),
             ("squareplus", lambda x: (x + np.sqrt(x * x + 4)) / 2),
+            ("sparse_plus", lambda x: np.where(np.abs(x) < 1, (x + 1) ** 2 / 4, np.maximum(x, 0))),
+            ("sparse_sigmoid", lambda x: np.clip(x + 1, 0, 2) / 2),
             ("identity", lambda x: x),
         )
     ),

@@ -34,6 +34,7 @@ _HOST = {
     "cumprod": "np.cumprod({0}, axis={axis}, dtype={0}.dtype)",
     "cummax": "np.maximum.accumulate({0}, axis={axis})",
     "cummin": "np.minimum.accumulate({0}, axis={axis})",
+    "fft": "np.fft.{kind}n({0}, {lengths}, {axes}, norm='{norm}')",
 }
 
 
@@ -67,7 +68,11 @@ class _Writer:
         self.first: list[str] = []
         self.constants: list[str] = []
         storages: dict[int, str] = {}
+        unread = _only_of_kernels(program)
         for slot in program.plan.slots:
+            if slot.number in unread:
+                self.names.append("")
+                continue
             if slot.storage is None:
                 self.names.append(self.unique("part"))
                 continue
@@ -155,6 +160,8 @@ class _Writer:
         match call:
             case KernelCall(product=GemmCall() as product):
                 return [self.gemm(product)]
+            case KernelCall(host=HostCall() as host):
+                return self.host(host)
             case KernelCall():
                 lines = [self.kernel(part, sources) for part in call.chain]
                 return [f"# {call.kernel.comment}", *lines] if call.kernel.comment else lines
@@ -209,6 +216,13 @@ class _Writer:
             str(x.value) if isinstance(x, Literal) else self.names[slot[x]] for x in node.inputs
         ]
         return [f"{self.names[call.writes[0]]}[...] = {text.format(*operands, **node.params)}"]
+
+
+def _only_of_kernels(program: Program) -> set[int]:
+    """Slots of kernels that the host stands in for here: tables, and what lies between kernels."""
+    calls = [call for call in program.kernel_calls if call.host is not None]
+    ends = {slot for call in calls if call.host for slot in (*call.host.reads, *call.host.writes)}
+    return {slot for call in calls for slot in call.slots} - ends
 
 
 def indented(lines: Sequence[str]) -> list[str]:

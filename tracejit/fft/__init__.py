@@ -25,6 +25,7 @@ from tracejit.fft.transforms import (
     rfft2,
     rfftn,
 )
+from tracejit.frontend import eager as _eager
 
 # fmt: off
 __all__ = [
@@ -33,4 +34,4 @@ __all__ = [
 ]
 # fmt: on
 
-_errors.user_functions(globals())
+_errors.user_functions(globals(), _eager.remembering())

@@ -28,7 +28,7 @@ from tracejit.errors import (
     operand_note,
     user_methods,
 )
-from tracejit.frontend import methods, on_device, placement
+from tracejit.frontend import long_loops, methods, on_device, placement, recording
 from tracejit.frontend.operators import Operators
 from tracejit.frontend.rewrite import active
 from tracejit.frontend.trace import Trace, current_trace, leaked
@@ -36,6 +36,7 @@ from tracejit.ir import interp
 from tracejit.ir.graph import Atom, Literal, Node, Value
 from tracejit.ir.prim import Primitive
 from tracejit.ir.types import DTYPES, TensorType, type_of
+from tracejit.passes.subgraphs import map_subgraphs, without_effects
 
 _KNOWN = frozenset(DTYPES.values())
 
@@ -292,9 +293,11 @@ class Array(user_methods()(Operators)):  # type: ignore[misc]
 
     def __index__(self) -> int:
         data = self._scalar("use as an index")
-        if data.dtype.kind not in "iu":
+        # as NumPy's: an array with axes is no index of one element, NumPy arrays would take it so
+        if self.shape or data.dtype.kind not in "iu":
             raise ArgumentError(
-                f"only integer arrays can be used as an index, not {self.type}", at=source.here()
+                f"only integer arrays without axes can be used as an index, not {self.type}",
+                at=source.here(),
             )
         return int(data)
 
@@ -448,7 +451,7 @@ def as_array(x: Any) -> Array:
                 hint="write it as a float",
             ) from error
     if isinstance(x, np.ndarray):
-        data = x
+        data = x if type(x) is np.ndarray else x.view(np.ndarray)  # a subclass has rules of its own
     else:
         found = methods.from_gpu(x)
         if found is not None:
@@ -499,10 +502,27 @@ def _evaluated(node: Node, arrays: tuple[Array, ...]) -> Sequence[Array | None]:
     """The concrete results of a node of an eager trace; None where they are not known."""
     if node.prim.effect or not all(a._has_value for a in arrays):
         return (None,) * len(node.outputs)
+    node = map_subgraphs(node, without_effects)  # those come when the transform runs its graph
     place = placement.where(arrays, node.prim.name)
     if place is not None:
         return on_device.run_node(node, arrays, *place)
-    return [Array(d) for d in interp.apply(node, [a._data for a in arrays])]
+    return [Array(d) for d in long_loops.apply(node, [a._data for a in arrays])]
+
+
+def recorded(node: Node, arrays: Sequence[Array]) -> list[Array]:
+    """The results of a node on concrete Arrays, in the recording that is on."""
+    now = recording.current()
+    assert now is not None
+    places = now.run(node.prim, node.params, arrays, lambda data: interp.apply(node, data))
+    return [watched(place) for place in places]
+
+
+def watched(place: recording.Watched, weak: bool = False) -> Array:
+    """An Array at a place of a recording."""
+    found = Array(None, weak=weak)
+    found._kind = kind_for(place.data.dtype, place.data.shape, weak)
+    found._place = place
+    return found
 
 
 def _run_now(prim: Primitive, arrays: tuple[Array, ...], params: dict[str, Any]) -> Any:
@@ -517,8 +537,10 @@ def _run_now(prim: Primitive, arrays: tuple[Array, ...], params: dict[str, Any])
         out_types = out_type if isinstance(out_type, tuple) else (out_type,)
         node = Node(prim, (), params, tuple(Value(t) for t in out_types), None)
         found: Sequence[Array]
-        if place is None:
-            found = [Array(d) for d in interp.apply(node, [a._data for a in arrays])]
+        if place is None and recording.current() is not None:
+            found = recorded(node, arrays)
+        elif place is None:
+            found = [Array(d) for d in long_loops.apply(node, [a._data for a in arrays])]
         else:
             found = on_device.run_node(node, arrays, *place)
     except TracejitError as error:

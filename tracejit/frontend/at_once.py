@@ -21,12 +21,15 @@ import numpy as np
 
 from tracejit.config import config
 from tracejit.frontend import array as core
-from tracejit.frontend import placement
+from tracejit.frontend import placement, recording
 from tracejit.frontend import trace as tracing
+from tracejit.frontend.recording import quiet
 
 _ENDS = (int, NoneType)
 #: the kinds of dtypes that Python's numbers are written into as they are
-_TAKES = {int: "fiu", float: "f"}
+_TAKES = {int: "fiu", float: "f", bool: "b"}
+#: lists of more items are read in the general way
+_MOST_ITEMS = 64
 
 
 def _applies() -> bool:
@@ -49,6 +52,7 @@ def _held(x: Any) -> np.ndarray | None:
     if (kind is not None and kind.device is not None) or type(x._place) in (
         placement.Held,
         core.Donated,
+        recording.Watched,
     ):
         return None
     return x._data  # type: ignore[no-any-return]
@@ -61,21 +65,54 @@ def _is_basic(part: Any) -> bool:
     return kind is int or kind is NoneType or kind is EllipsisType
 
 
-def _basic(idx: Any) -> bool:
-    """Whether an index is made of Python's integers and slices."""
-    return all(map(_is_basic, idx)) if type(idx) is tuple else _is_basic(idx)
+class _NotPlain(Exception):
+    """An index has a part that NumPy does not read as it is."""
+
+
+def _plain(idx: Any) -> Any:
+    """An index for NumPy: of integers, slices, masks and arrays or lists of integers, all known.
+    Raises _NotPlain for another one.
+    """
+    if type(idx) is tuple:
+        return idx if all(map(_is_basic, idx)) else tuple(map(_plain_part, idx))
+    return idx if _is_basic(idx) else _plain_part(idx)
+
+
+def _plain_part(part: Any) -> Any:
+    if _is_basic(part):
+        return part
+    kind = type(part)
+    if kind is slice:
+        return slice(*map(_plain_end, (part.start, part.stop, part.step)))
+    data: Any = _held(part) if kind is core.Array else part
+    if isinstance(data, np.ndarray | np.generic):
+        letter = data.dtype.kind
+        if letter in "iu":
+            return data if data.ndim else int(data)
+        if letter == "b" and data.ndim:
+            return data
+    elif kind is list and len(part) <= _MOST_ITEMS and all(type(k) is int for k in part):
+        return part
+    raise _NotPlain
+
+
+def _plain_end(end: Any) -> Any:
+    found = end if type(end) in _ENDS else _plain_part(end)
+    if type(found) in _ENDS:
+        return found
+    raise _NotPlain
 
 
 def getitem(x: Any, idx: Any) -> Any:
     """``x[idx]``, or None."""
-    if not _basic(idx) or not _applies():
+    if not _applies():
         return None
     data = _held(x)
     if data is None:
         return None
     try:
-        return core.Array(np.array(data[idx]))
-    except (IndexError, ValueError):
+        return core.Array(np.array(data[_plain(idx)]))
+    except (IndexError, ValueError, _NotPlain):
         return None
 
 
@@ -107,14 +144,21 @@ def setitem(x: Any, idx: Any, value: Any) -> bool:
     """``x[idx] = value``, and whether it is done. Where others may see the memory, ``x`` gets new
     one.
     """
-    if not _basic(idx) or not _applies():
+    if not _applies():
         return False
     data = _held(x)
     if data is None:
         return False
+    try:
+        idx = _plain(idx)
+    except _NotPlain:
+        return False
     if type(value) is core.Array:
         value = _held(value)
-        if value is None or value.dtype != data.dtype:
+    if value is None:
+        return False
+    if isinstance(value, np.ndarray | np.generic):
+        if value.dtype != data.dtype:
             return False
     elif data.dtype.kind not in _TAKES.get(type(value), ""):
         return False
@@ -167,9 +211,9 @@ def operator(name: str, reflected: bool = False) -> Callable[[Any, Any], Any]:
         elif type(y) is not int and not (type(y) is float and a.dtype.kind == "f"):
             return None
         try:
-            with np.errstate(all="ignore"):
-                return core.Array(np.asarray(ufunc(b, a) if reflected else ufunc(a, b)))
-        except (ValueError, OverflowError):
+            operands = (b, a) if reflected else (a, b)
+            return core.Array(np.asarray(quiet.context.run(ufunc, *operands)))
+        except (ValueError, OverflowError, RuntimeError):
             return None
 
     return run

@@ -41,7 +41,7 @@ def shape_tuple(shape: Any, what: str = "shape") -> tuple[int, ...]:
     if isinstance(shape, np.ndarray) or isinstance(shape, core.Array):
         shape = np.asarray(shape).tolist()
     sizes = tuple(shape) if isinstance(shape, tuple | list | range) else (shape,)
-    found = tuple(integer(n, f"{what} {shape!r}") for n in sizes)
+    found = tuple(integer(n, f"{what} {sizes!r}") for n in sizes)
     if any(n < 0 for n in found):
         raise ShapeError(f"{what} {found} has a negative size", at=source.here())
     return found

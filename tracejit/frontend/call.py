@@ -15,14 +15,15 @@ import optree
 
 from tracejit import source
 from tracejit.errors import ArgumentError, TracejitError
-from tracejit.frontend import on_device
+from tracejit.frontend import long_loops, on_device
 from tracejit.frontend.array import Array, apply, as_array, carrying
 from tracejit.frontend.placement import where
 from tracejit.frontend.rewrite import active
 from tracejit.frontend.trace import Trace, Traced, current_trace, run_trace
-from tracejit.ir import build, interp
+from tracejit.ir import build
 from tracejit.ir.graph import Graph
 from tracejit.ir.types import TensorType
+from tracejit.passes.subgraphs import without_effects
 from tracejit.record import dataclass
 from tracejit.transform.branch import call as call_primitive
 from tracejit.tree_util import NAMESPACE, keystr, tree_leaves_with_path
@@ -35,7 +36,8 @@ def flatten(tree: Any) -> tuple[list[Any], Any]:
 
 def function_name(fun: Callable[..., Any]) -> str:
     """A name for messages and graphs."""
-    return getattr(fun, "__name__", type(fun).__name__)
+    found = getattr(fun, "__name__", None)
+    return found if isinstance(found, str) else type(fun).__name__
 
 
 def check_function(what: str, fun: Any) -> None:
@@ -188,7 +190,7 @@ def run_graph(graph: Graph, arrays: Sequence[Array]) -> list[Array]:
     atoms = [trace.lift(a) for a in arrays]
     results: Sequence[Array | None] = [None] * len(graph.outputs)
     if trace.eager and all(a._has_value for a in arrays):
-        results = run_now(graph, arrays)
+        results = run_now(without_effects(graph), arrays)
     with build.building(trace.builder):
         outs = build.current().inline(graph, atoms)
     return [carrying(data, out, trace) for out, data in zip(outs, results, strict=True)]
@@ -199,7 +201,8 @@ def run_now(graph: Graph, arrays: Sequence[Array]) -> list[Array]:
     place = where(arrays, f"`{graph.name}`")
     if place is not None:
         return on_device.run_graph(graph, arrays, *place)
-    return [Array(data) for data in interp.run(graph, [a.concrete("a transform") for a in arrays])]
+    data = [a.concrete("a transform") for a in arrays]
+    return [Array(found) for found in long_loops.run(graph, data)]
 
 
 def call_graph(graph: Graph, arrays: Sequence[Array]) -> list[Array]:

@@ -16,7 +16,7 @@ from typing import Any
 
 from tracejit import source
 from tracejit.config import Settings, matmul_precision, settings
-from tracejit.errors import user_traceback
+from tracejit.errors import ArgumentError, user_traceback
 from tracejit.frontend import trace, watch
 from tracejit.frontend.call import check_function, function_name
 
@@ -143,6 +143,46 @@ def transfer_guard(new_val: str) -> Iterator[None]:
     ...     jnp.ones(1)
     Array([1.], dtype=float32)
     """
+    yield
+
+
+@user_traceback
+def threefry_partitionable(new_val: bool = True) -> Block:
+    """A block in which random numbers are those of JAX since 0.5, or those from before.
+
+    >>> with tj.threefry_partitionable(False):
+    ...     random.bits(random.key(0))
+    Array(1797259609, dtype=uint32)
+    """
+    return settings(threefry_partitionable=new_val)
+
+
+@contextmanager
+def numpy_rank_promotion(new_val: str) -> Iterator[None]:
+    """A block of no consequence: shapes of different ranks broadcast.
+
+    >>> with tj.numpy_rank_promotion("allow"):
+    ...     jnp.ones((1, 2)) + jnp.ones(2)
+    Array([[2., 2.]], dtype=float32)
+    """
+    yield
+
+
+@contextmanager
+def numpy_dtype_promotion(new_val: str) -> Iterator[None]:
+    """A block in which dtypes promote: "standard". Raises ArgumentError for anything else; what the
+    setting ``promotion`` says holds on.
+
+    >>> with tj.numpy_dtype_promotion("standard"):
+    ...     (jnp.ones(2) + jnp.ones(2, "float64")).dtype
+    dtype('float64')
+    """
+    if new_val != "standard":
+        raise ArgumentError(
+            f"numpy_dtype_promotion: {new_val!r} is not provided",
+            at=source.here(),
+            hint='"standard" is',
+        )
     yield
 
 

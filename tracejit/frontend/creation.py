@@ -34,8 +34,11 @@ Shape = int | Sequence[int]
 # ---- fills ---------------------------------------------------------------------------------------
 
 
-def full(shape: Shape, fill_value: Any, dtype: Any = None, *, device: Any = None) -> Any:
+def full(
+    shape: Shape, fill_value: Any, dtype: Any = None, order: str = "C", *, device: Any = None
+) -> Any:
     """An array of ``shape`` filled with ``fill_value``, which may be an array that broadcasts.
+    ``order`` is accepted, here and below: arrays have no other order than C's.
 
     >>> jnp.full((2, 3), jnp.arange(3))
     Array([[0, 1, 2],
@@ -51,7 +54,7 @@ def full(shape: Shape, fill_value: Any, dtype: Any = None, *, device: Any = None
     return settled(shaping.broadcast_to(value, sizes), device)
 
 
-def zeros(shape: Shape, dtype: Any = None, *, device: Any = None) -> Any:
+def zeros(shape: Shape, dtype: Any = None, order: str = "C", *, device: Any = None) -> Any:
     """An array of zeros, in ``config.default_float`` unless ``dtype`` says otherwise.
 
     Raises ShapeError for a negative size, DTypeError for a dtype that arrays do not have.
@@ -62,7 +65,7 @@ def zeros(shape: Shape, dtype: Any = None, *, device: Any = None) -> Any:
     return settled(filled(0, TensorType(_float(dtype), shape_tuple(shape))), device)
 
 
-def ones(shape: Shape, dtype: Any = None, *, device: Any = None) -> Any:
+def ones(shape: Shape, dtype: Any = None, order: str = "C", *, device: Any = None) -> Any:
     """An array of ones, in ``config.default_float`` unless ``dtype`` says otherwise.
 
     >>> jnp.ones(2)
@@ -86,7 +89,15 @@ def _like(a: Any) -> Any:
     return placement.binding(a) if isinstance(a, core.Array) else None
 
 
-def zeros_like(a: Any, dtype: Any = None, shape: Any = None, *, device: Any = None) -> Any:
+def zeros_like(
+    a: Any,
+    dtype: Any = None,
+    shape: Any = None,
+    *,
+    device: Any = None,
+    order: str = "K",
+    subok: bool = True,
+) -> Any:
     """Zeros in the shape and dtype of ``a`` unless others are given.
 
     >>> jnp.zeros_like(jnp.array([1, 2]))
@@ -95,13 +106,28 @@ def zeros_like(a: Any, dtype: Any = None, shape: Any = None, *, device: Any = No
     return settled(filled(0, _type_like(a, dtype, shape)), device or _like(a))
 
 
-def ones_like(a: Any, dtype: Any = None, shape: Any = None, *, device: Any = None) -> Any:
+def ones_like(
+    a: Any,
+    dtype: Any = None,
+    shape: Any = None,
+    *,
+    device: Any = None,
+    order: str = "K",
+    subok: bool = True,
+) -> Any:
     """Ones in the shape and dtype of ``a`` unless others are given."""
     return settled(filled(1, _type_like(a, dtype, shape)), device or _like(a))
 
 
 def full_like(
-    a: Any, fill_value: Any, dtype: Any = None, shape: Any = None, *, device: Any = None
+    a: Any,
+    fill_value: Any,
+    dtype: Any = None,
+    shape: Any = None,
+    *,
+    device: Any = None,
+    order: str = "K",
+    subok: bool = True,
 ) -> Any:
     """An array in the shape and dtype of ``a`` filled with ``fill_value``.
 
@@ -246,6 +272,7 @@ def array(
     ndmin: int = 0,
     *,
     device: Any = None,
+    subok: bool = False,
 ) -> Any:
     """An Array from nested lists, numbers, NumPy arrays or Arrays; NumPy data is copied.
 
@@ -306,6 +333,12 @@ def arange(
     else:
         wanted = promotion.result_type(start, stop, step, *given)
     count = max(math.ceil((stop - start) / step), 0)
+    if kind(wanted) in "iu" and any(isinstance(x, float) and x % 1 for x in (start, step)):
+        # NumPy's: the first two are truncated, and the rest follow at their distance
+        first, second = (int(x) for x in (start, start + step))
+        start, step = first, second - first
+        whole = np.arange(count) * step + start
+        return settled(core.as_array(whole.astype(wanted)), device)
     if current_trace() is None or kind(wanted) == "b":
         return settled(core.Array((np.arange(count) * step + start).astype(wanted)), device)
     whole = isinstance(start, int) and isinstance(step, int)
@@ -316,7 +349,15 @@ def arange(
     return convert(found, wanted)
 
 
-def eye(N: Any, M: Any = None, k: int = 0, dtype: Any = None, *, device: Any = None) -> Any:
+def eye(
+    N: Any,
+    M: Any = None,
+    k: int = 0,
+    dtype: Any = None,
+    order: str = "C",
+    *,
+    device: Any = None,
+) -> Any:
     """Ones on the k-th diagonal of an N x M matrix, zeros elsewhere; above the main one for k > 0.
 
     >>> jnp.eye(2, 3, k=1)

@@ -18,13 +18,11 @@ at each call and become sub-graphs of one node. Names and argument order are JAX
 from __future__ import annotations
 
 import functools
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from typing import Any, ParamSpec, TypeVar
 
 from tracejit.errors import ArgumentError, GradError, TracejitError
-from tracejit.frontend import methods
+from tracejit.frontend import key_uses, methods
 from tracejit.frontend.array import Array, apply, as_array
 from tracejit.frontend.bodies import share_captured, trace_body
 from tracejit.frontend.call import (
@@ -36,8 +34,10 @@ from tracejit.frontend.call import (
 )
 from tracejit.frontend.derivatives import match_type
 from tracejit.frontend.split import Split, inexact, placeholder, places, positional, with_float0
-from tracejit.frontend.trace import Traced, current_trace
+from tracejit.frontend.symbolic_zeros import SymbolicZero, jvp_rule, vjp_rules
+from tracejit.frontend.trace import Traced, current_trace, open_traces
 from tracejit.frontend.vectorize import broadcast_prefix
+from tracejit.frontend.wrapping import named_as, wraps
 from tracejit.ir.build import full_like
 from tracejit.ir.graph import Graph, Value
 from tracejit.ir.types import is_inexact
@@ -55,9 +55,13 @@ Function = Callable[..., Any]
 P = ParamSpec("P")
 R = TypeVar("R")
 
-#: a rule may call its own function; its rules are then traced inside, down to this depth. It bounds
-#: the order of derivatives of such functions; one of higher order is an error
+#: a rule may call its own function and others that have rules; those are then traced inside, down
+#: to this depth. It bounds the order of derivatives of such calls; one of higher order is an error
 DEPTH = 3
+
+#: how traces of rules are called, and those of the transforms that use up an order of derivatives
+RULE = " rule"
+DERIVATIVES = frozenset({"grad", "vjp", "jvp", "linearize"})
 
 
 def checked_outputs(what: str, result: Any, body: Traced) -> list[Array]:
@@ -83,25 +87,40 @@ def checked_outputs(what: str, result: Any, body: Traced) -> list[Array]:
     return found
 
 
-class Nesting(threading.local):
-    """How many rules of one function are being traced inside each other."""
+def rule_depth() -> int:
+    """How many rules are being traced inside each other, of whichever functions: the order of the
+    derivative that a rule traced now would serve. A derivative taken inside a rule serves its own.
+    """
+    depth = 0
+    for trace in reversed(list(open_traces())):
+        if trace.what.endswith(RULE):
+            depth += 1
+        elif trace.what in DERIVATIVES:
+            depth = max(0, depth - 1)
+    return depth
 
-    def __init__(self) -> None:
-        self.depth = 0
 
-    @contextmanager
-    def deeper(self) -> Iterator[None]:
-        self.depth += 1
-        try:
-            yield
-        finally:
-            self.depth -= 1
+class _Custom:
+    """A function with rules of the user's own, the attributes ``RULES``."""
+
+    RULES: tuple[str, ...]
+
+    def __init__(
+        self,
+        fun: Function,
+        nondiff_argnums: Sequence[int] = (),
+        nondiff_argnames: Sequence[str] = (),
+    ) -> None:
+        named_as(self, fun)
+        self.__dict__.update(dict.fromkeys(self.RULES))  # not those of a ``fun`` that has rules
+        self.fun = fun
+        self.nondiff_argnums = places(fun, nondiff_argnums, nondiff_argnames)
 
 
 # ---- custom_jvp ----------------------------------------------------------------------------------
 
 
-class custom_jvp:  # noqa: N801 - a decorator
+class custom_jvp(_Custom):  # noqa: N801 - a decorator
     """A function whose forward derivative the user gives: ``f.defjvp(rule)``.
 
     ``rule(primals, tangents) -> (output, tangent of the output)``, with the arguments at
@@ -120,25 +139,14 @@ class custom_jvp:  # noqa: N801 - a decorator
     Array(1., dtype=float32)
     """
 
-    def __init__(
-        self,
-        fun: Function,
-        nondiff_argnums: Sequence[int] = (),
-        nondiff_argnames: Sequence[str] = (),
-    ) -> None:
-        functools.update_wrapper(self, fun)
-        self.fun = fun
-        self.nondiff_argnums = places(fun, nondiff_argnums, nondiff_argnames)
-        self.jvp: Function | None = None
-        self.nesting = Nesting()
+    RULES = ("jvp",)
+    jvp: Function | None
 
     def defjvp(self, jvp: Function, symbolic_zeros: bool = False) -> Function:
-        """Give the rule; returns it, so this can decorate it."""
-        if symbolic_zeros:
-            raise ArgumentError(
-                "defjvp: symbolic_zeros is not provided: tangents are arrays", at=here()
-            )
-        self.jvp = jvp
+        """Give the rule; returns it, so this can decorate it. With ``symbolic_zeros`` the tangents
+        of integers are ``SymbolicZero``, and the rule may return that for a zero tangent.
+        """
+        self.jvp = jvp_rule(jvp) if symbolic_zeros else jvp
         return jvp
 
     def defjvps(self, *jvps: Function | None) -> None:
@@ -167,10 +175,10 @@ class custom_jvp:  # noqa: N801 - a decorator
             return self.fun(*args, **kwargs)
         call = Split.of(self.fun, positional(self.fun, args, kwargs), self.nondiff_argnums)
         body = call.trace(self.fun, "custom_jvp")
-        if self.nesting.depth == DEPTH:
+        key_uses.consume_all(call.leaves, body)
+        if rule_depth() >= DEPTH:
             return _emit_body(custom.custom_jvp_call, call, body, rule=None)
-        with self.nesting.deeper():
-            rule = _trace_jvp_rule(call, body, self.jvp)
+        rule = _trace_jvp_rule(call, body, self.jvp)
         captured, (body_graph, rule_graph) = share_captured((body, rule))
         n = len(captured) + len(call.leaves)
         tangents = tuple(Value(a.type) for a in inexact(captured))
@@ -184,6 +192,7 @@ class custom_jvp:  # noqa: N801 - a decorator
             rule=rule_graph,
             n_consts=len(captured),
         )
+        key_uses.note_results(outs, body)
         return body.outputs.build(outs)
 
 
@@ -191,6 +200,7 @@ def _emit_body(prim: Any, call: Split, body: Traced, **rules: None) -> Any:
     """The node without rules: for calls nested too deeply in the function's own rules."""
     captured = body.captured
     outs = apply(prim, *captured, *call.leaves, body=body.graph, n_consts=len(captured), **rules)
+    key_uses.note_results(outs, body)
     return body.outputs.build(outs)
 
 
@@ -200,7 +210,7 @@ def _trace_jvp_rule(call: Split, body: Traced, jvp: Function) -> Traced:
     tangents = [placeholder(leaf.type) for leaf in inexact(call.leaves)]
     n = len(call.leaves)
 
-    @functools.wraps(jvp)
+    @wraps(jvp)
     def rule(*xs: Any) -> Any:
         primals = call.arrays(xs[:n])
         return jvp(*call.fixed, primals, call.arrays(with_float0(call.leaves, xs[n:])))
@@ -228,7 +238,7 @@ def _trace_jvp_rule(call: Split, body: Traced, jvp: Function) -> Traced:
         rule,
         leaves,
         tree_structure(leaves),
-        "custom_jvp",
+        "custom_jvp" + RULE,
         names=names,
         eager=call.eager,
         finish=finish,
@@ -238,7 +248,7 @@ def _trace_jvp_rule(call: Split, body: Traced, jvp: Function) -> Traced:
 # ---- custom_vjp ----------------------------------------------------------------------------------
 
 
-class custom_vjp:  # noqa: N801 - a decorator
+class custom_vjp(_Custom):  # noqa: N801 - a decorator
     """A function whose backward derivative the user gives: ``f.defvjp(fwd, bwd)``.
 
     ``fwd(*args) -> (output, residuals)`` and ``bwd(residuals, cotangent) -> tuple of cotangents``,
@@ -258,18 +268,9 @@ class custom_vjp:  # noqa: N801 - a decorator
     Array(1., dtype=float32)
     """
 
-    def __init__(
-        self,
-        fun: Function,
-        nondiff_argnums: Sequence[int] = (),
-        nondiff_argnames: Sequence[str] = (),
-    ) -> None:
-        functools.update_wrapper(self, fun)
-        self.fun = fun
-        self.nondiff_argnums = places(fun, nondiff_argnums, nondiff_argnames)
-        self.fwd: Function | None = None
-        self.bwd: Function | None = None
-        self.nesting = Nesting()
+    RULES = ("fwd", "bwd")
+    fwd: Function | None
+    bwd: Function | None
 
     def defvjp(
         self,
@@ -278,11 +279,11 @@ class custom_vjp:  # noqa: N801 - a decorator
         symbolic_zeros: bool = False,
         optimize_remat: bool = False,
     ) -> None:
-        """Give the rules."""
+        """Give the rules. With ``symbolic_zeros`` ``fwd`` takes a ``CustomVJPPrimal`` per array,
+        and ``bwd`` may return a ``SymbolicZero``.
+        """
         if symbolic_zeros:
-            raise ArgumentError(
-                "defvjp: symbolic_zeros is not provided: cotangents are arrays", at=here()
-            )
+            fwd, bwd = vjp_rules(fwd, bwd, self.nondiff_argnums)
         self.fwd, self.bwd = fwd, bwd
 
     def __get__(self, instance: Any, owner: Any = None) -> Any:
@@ -299,8 +300,9 @@ class custom_vjp:  # noqa: N801 - a decorator
         what = f"custom_vjp of `{name}`"
         call = Split.of(self.fun, positional(self.fun, args, kwargs), self.nondiff_argnums)
         body = call.trace(self.fun, "custom_vjp")
+        key_uses.consume_all(call.leaves, body)
         residuals: list[Any] = []
-        if self.nesting.depth == DEPTH:
+        if rule_depth() >= DEPTH:
             return _emit_body(custom.custom_vjp_call, call, body, fwd=None, bwd=None)
 
         def finish(result: Any) -> Any:
@@ -315,12 +317,11 @@ class custom_vjp:  # noqa: N801 - a decorator
             ]
             return checked_outputs(what, result[0], body), residuals[0]
 
-        with self.nesting.deeper():
-            fwd = call.trace(self.fwd, "custom_vjp", finish)
-            found, treedef = residuals
-            bwd = functools.partial(self.bwd, *call.fixed)
-            functools.update_wrapper(bwd, self.bwd)
-            back = _trace_bwd(what, call, body, bwd, found, treedef)
+        fwd = call.trace(self.fwd, "custom_vjp" + RULE, finish)
+        found, treedef = residuals
+        bwd = functools.partial(self.bwd, *call.fixed)
+        named_as(bwd, self.bwd)
+        back = _trace_bwd(what, call, body, bwd, found, treedef)
         return _emit_vjp(call, body, fwd, back, back.captured)
 
 
@@ -333,7 +334,7 @@ def _trace_bwd(
     outputs = body.graph.outputs
     n = len(residuals)
 
-    @functools.wraps(bwd)
+    @wraps(bwd)
     def rule(*xs: Any) -> Any:
         cts = tree_unflatten(body.outputs.treedef, with_float0(outputs, xs[n:]))
         return bwd(tree_unflatten(treedef, xs[:n]), cts)
@@ -354,7 +355,7 @@ def _trace_cotangents(
         rule,
         leaves,
         tree_structure(leaves),
-        "custom_vjp",
+        "custom_vjp" + RULE,
         names=names,
         eager=call.eager,
         finish=lambda result: _cotangents(what, call, result),
@@ -414,6 +415,7 @@ def _emit_vjp(call: Split, body: Traced, fwd: Traced, back: Traced, extra: Seque
         bwd=bwd_graph,
         n_consts=len(captured),
     )
+    key_uses.note_results(outs, body)
     return body.outputs.build(outs)
 
 
@@ -428,20 +430,21 @@ def custom_gradient(fun: Function) -> Function:
     Array(2., dtype=float32)
     """
 
-    @functools.wraps(fun)
+    @wraps(fun)
     def with_gradient(*args: Any, **kwargs: Any) -> Any:
         if current_trace() is None:
             return fun(*args, **kwargs)[0]
         what = f"custom_gradient of `{function_name(fun)}`"
         call = Split.of(fun, positional(fun, args, kwargs), ())
         body = call.trace(fun, "custom_gradient", lambda result: result[0])
+        key_uses.consume_all(call.leaves, body)
         backs: list[Traced] = []
 
         def finish(result: Any) -> Any:
             out, vjp = result
             ys = checked_outputs(what, out, body)
 
-            @functools.wraps(vjp)
+            @wraps(vjp)
             def rule(*cts: Any) -> Any:
                 found = vjp(
                     tree_unflatten(body.outputs.treedef, with_float0(body.graph.outputs, cts))
@@ -512,13 +515,13 @@ def closure_convert(fun: Function, *example_args: Any) -> tuple[Function, list[A
 
 
 def zero_from_primal(val: Any, symbolic_zeros: bool = False) -> Any:
-    """Zeros to be the tangent of ``val``: float0 for integers. Raises ArgumentError where symbolic
-    ones are asked for, which are not provided.
+    """Zeros to be the tangent of ``val``: float0 for integers; a SymbolicZero for each array with
+    ``symbolic_zeros``.
     """
-    if symbolic_zeros:
-        raise ArgumentError("zero_from_primal: zeros are arrays, not symbolic", at=here())
 
     def zero(leaf: Any) -> Any:
+        if symbolic_zeros:
+            return SymbolicZero.from_primal_value(leaf)
         array = as_array(leaf)
         return methods.zeros_like(array) if is_inexact(array.dtype) else methods.float0_zeros(array)
 

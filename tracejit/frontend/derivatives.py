@@ -9,7 +9,6 @@ transformed graph's nodes join that trace, so they nest in any order and depth.
 
 from __future__ import annotations
 
-import functools
 import operator
 from collections.abc import Callable, Sequence
 from typing import Any, ParamSpec
@@ -34,6 +33,7 @@ from tracejit.frontend.call import (
     run_graph,
     trace_call,
 )
+from tracejit.frontend.wrapping import wraps
 from tracejit.ir.graph import Graph
 from tracejit.ir.types import TensorType, is_inexact, kind
 from tracejit.record import dataclass
@@ -75,7 +75,7 @@ def call_of_chosen(
 ) -> FlatCall:
     """``fun`` as a function of its arguments ``wanted`` alone; the others stay what they are."""
 
-    @functools.wraps(fun)
+    @wraps(fun)
     def of_chosen(*xs: Any) -> Any:
         full = list(args)
         for k, x in zip(wanted, xs, strict=True):
@@ -144,7 +144,7 @@ def value_and_grad(
     check_function("grad", fun)
 
     @user_traceback
-    @functools.wraps(fun)
+    @wraps(fun)
     def value_and_grad_of(*args: Any, **kwargs: Any) -> Any:
         wanted = select_args(fun, args, argnums, "grad")
         call = call_of_chosen(fun, args, kwargs, sorted(set(wanted)))
@@ -199,7 +199,7 @@ def grad(
     both = value_and_grad(fun, argnums, has_aux, holomorphic, allow_int)
 
     @user_traceback
-    @functools.wraps(fun)
+    @wraps(fun)
     def grad_of(*args: Any, **kwargs: Any) -> Any:
         value, grads = both(*args, **kwargs)
         return (grads, value[1]) if has_aux else grads
@@ -224,7 +224,7 @@ def with_aux(call: FlatCall, has_aux: bool, what: str) -> tuple[FlatCall, list[A
     if not has_aux:
         return call, notes
 
-    @functools.wraps(call.fun)
+    @wraps(call.fun)
     def run(*args: Any, **kwargs: Any) -> Any:
         result = call_user(call.fun, args, kwargs)
         if not (isinstance(result, tuple) and len(result) == 2):
@@ -276,6 +276,7 @@ def _pull(call: FlatCall, has_aux: bool, what: str) -> tuple[_Value, _Pullback, 
     wanted = tuple(k < n_main and is_inexact(y.type.dtype) for k, y in enumerate(graph.outputs))
     split = linearize_graph(graph, full_mask, wanted)
     outs = run_graph(split.forward, [*traced.captured, *call.leaves])
+    key_uses.note_results(outs, traced)
     n = len(graph.outputs)
     pull = _Pullback(split.linear, call.types, tuple(leaf._weak for leaf in call.leaves))
     aux = notes[1].build(outs[n_main:n]) if has_aux else None
@@ -410,6 +411,7 @@ def jvp(
     )
     graph, _ = jvp_graph(traced.graph, (*(False for _ in traced.captured), *mask), wanted)
     outs = run_graph(graph, [*traced.captured, *call.leaves, *dxs])
+    key_uses.note_results(outs, traced)
     rest = iter(outs[n:])
     dys = [
         next(rest) if w else methods.float0_zeros(y)
@@ -440,6 +442,7 @@ def linearize(fun: Function, *primals: Any, has_aux: bool = False) -> Any:
     )
     split = linearize_graph(traced.graph, (*(False for _ in traced.captured), *mask), wanted)
     outs = run_graph(split.forward, [*traced.captured, *call.leaves])
+    key_uses.note_results(outs, traced)
     residuals, values = outs[n:], outs[:n_main]
 
     @user_traceback

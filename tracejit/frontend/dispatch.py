@@ -55,6 +55,7 @@ from tracejit.frontend.shapes import eval_shape, stand_ins
 from tracejit.frontend.statics import Bound, Split, exact, positions_and_names
 from tracejit.frontend.structure import Read, reader
 from tracejit.frontend.trace import Traced, current_trace
+from tracejit.frontend.wrapping import named_as
 from tracejit.lazy import lazy, prefetch
 from tracejit.tree_util import NAMESPACE
 
@@ -103,7 +104,7 @@ class Jitted(Generic[P, R]):
         threads: int | None,
         device: Any = None,
     ) -> None:
-        functools.update_wrapper(self, fun)
+        named_as(self, fun)
         self._fun = fun
         self._static = static
         self._donate = donate
@@ -309,7 +310,6 @@ class Jitted(Generic[P, R]):
         else:
             program = OnDevice(executable, captured, outputs.treedef, outputs.weak, device, bound)
         if watch.wanted(settings):
-            key_uses.consume_all(call.leaves, traced)
             return watch.Watched(program, replace(traced, captured=captured), settings)
         return program
 
@@ -329,6 +329,7 @@ class Jitted(Generic[P, R]):
                 self._graphs[key] = traced
         key_uses.consume_all(call.leaves, traced)
         outs = call_graph(traced.graph, [*traced.captured, *call.leaves])
+        key_uses.note_results(outs, traced)
         return traced.outputs.build(outs)
 
     # ---- looking inside ----
@@ -409,10 +410,10 @@ def _find(module: str, name: str) -> Any:
 class JitOptions(TypedDict, total=False):
     """The keyword arguments of ``jit``, for type checkers."""
 
-    static_argnums: int | Sequence[int]
-    static_argnames: str | Iterable[str]
-    donate_argnums: int | Sequence[int]
-    donate_argnames: str | Iterable[str]
+    static_argnums: int | Sequence[int] | None
+    static_argnames: str | Iterable[str] | None
+    donate_argnums: int | Sequence[int] | None
+    donate_argnames: str | Iterable[str] | None
     backend: str | None
     mode: str | None
     threads: int | None
@@ -436,10 +437,10 @@ def jit(
 def jit(
     fun: Callable[..., Any] | None = None,
     *,
-    static_argnums: int | Sequence[int] = (),
-    static_argnames: str | Iterable[str] = (),
-    donate_argnums: int | Sequence[int] = (),
-    donate_argnames: str | Iterable[str] = (),
+    static_argnums: int | Sequence[int] | None = None,
+    static_argnames: str | Iterable[str] | None = None,
+    donate_argnums: int | Sequence[int] | None = None,
+    donate_argnames: str | Iterable[str] | None = None,
     backend: str | None = None,
     mode: str | None = None,
     threads: int | None = None,

@@ -28,7 +28,7 @@ from tracejit.errors import (
     TracejitError,
 )
 from tracejit.frontend import array as core
-from tracejit.frontend import elementwise, promotion
+from tracejit.frontend import elementwise, promotion, recording
 from tracejit.frontend.promotion import operand_notes
 from tracejit.ir.types import DTYPES, kind
 from tracejit.record import dataclass
@@ -127,7 +127,8 @@ def _prepared(part: Any, x: Any) -> Any:
             at=here(),
             hint="convert them with .astype(int)",
         )
-    if found.shape == () and found._trace is None and found.dtype != np.bool_:
+    known = found._trace is None and not recording.is_watched(found)
+    if found.shape == () and known and found.dtype != np.bool_:
         return int(found._data)
     return found
 
@@ -274,7 +275,7 @@ def _static_position(i: int, size: int, axis: int, mode: str, x: Any) -> int:
 
 def _checked(part: Any, size: int, axis: int, mode: str, x: Any) -> tuple[Any, bool]:
     """An index Array, non-negative, and whether it is known to lie within the axis."""
-    if part._trace is None:
+    if part._trace is None and not recording.is_watched(part):
         data = np.asarray(part._data)
         low, high = (int(data.min()), int(data.max())) if data.size else (0, 0)
         data = data.astype(np.int64)

@@ -17,9 +17,10 @@ from typing import Any
 
 import numpy as np
 
+from tracejit.config import config
 from tracejit.errors import ArgumentError, DTypeError, ShapeError
 from tracejit.frontend import array as core
-from tracejit.frontend import elementwise, promotion, shaping, window_index
+from tracejit.frontend import at_once, eager, elementwise, promotion, shaping, window_index
 from tracejit.frontend import trace as tracing
 from tracejit.frontend.index_plan import (
     Plan,
@@ -42,6 +43,11 @@ BOOL = DTYPES["bool"]
 # ---- reading -------------------------------------------------------------------------------------
 
 
+def mode_or_jax(mode: str | None, in_jax: str) -> str | None:
+    """``mode``, or where none is given JAX's, if ``config.out_of_bounds`` says so."""
+    return in_jax if mode is None and config.out_of_bounds == "jax" else mode
+
+
 def getitem(
     x: Any,
     idx: Any,
@@ -58,7 +64,7 @@ def getitem(
             core.as_array(x), idx, lambda w, i: getitem(w, i, mode, fill_value)
         )
     x, idx = with_flags(core.as_array(x), idx)
-    plan = parse(x, idx, mode)
+    plan = parse(x, idx, mode_or_jax(mode, "clip"))
     found = _cut_all(x, plan)
     if plan.arrays:
         found = _gathered(found, plan, fill_value)
@@ -123,7 +129,12 @@ def iterate(x: Any) -> Iterator[Any]:
             notes=operand_notes((x,)),
             hint="numpy.atleast_1d(x) has an axis",
         )
-    return (getitem(x, k) for k in range(x.shape[0]))
+    return (_row(x, k) for k in range(x.shape[0]))
+
+
+def _row(x: Any, k: int) -> Any:
+    found = at_once.getitem(x, k)
+    return getitem(x, k) if found is None else found
 
 
 def take(
@@ -149,7 +160,7 @@ def take(
     if axis is None:
         a, axis = shaping.ravel(a), 0
     number = shaping.axis_number("take", axis, a.ndim)
-    mode = "error" if mode == "raise" else mode
+    mode = "error" if mode == "raise" else mode_or_jax(mode, "fill")
     index = core.as_array(indices)
     if kind(index.dtype) not in "iub" and index.size:
         raise DTypeError(f"take: indices are integers, not {index.type}", at=here())
@@ -171,7 +182,7 @@ def take_along_axis(
     arr, index = core.as_array(arr), core.as_array(indices)
     if axis is None:
         arr, axis = shaping.ravel(arr), 0
-    return getitem(arr, along(arr, index, axis), mode, fill_value)
+    return getitem(arr, along(arr, index, axis), mode_or_jax(mode, "fill"), fill_value)
 
 
 def along(arr: Any, index: Any, axis: int) -> tuple[Any, ...]:
@@ -225,7 +236,7 @@ def updated(
     masked = _masked_update(x, idx, value, how)
     if masked is not None:
         return masked
-    plan = parse(x, idx, mode)
+    plan = parse(x, idx, mode_or_jax(mode, "drop"))
     value = _spread_value(value, plan, x)
     if not plan.arrays:
         return _updated_basic(x, plan, value, how)
@@ -376,6 +387,8 @@ def setitem(x: Any, idx: Any, value: Any) -> None:
     x._weak = False
 
 
+_again = eager.remembered(updated)
+
 # ---- x.at ----------------------------------------------------------------------------------------
 
 
@@ -426,7 +439,7 @@ class Part:
         unique_indices: bool,
         mode: str | None,
     ) -> Any:
-        return updated(self.array, self.idx, values, how, mode, unique_indices, indices_are_sorted)
+        return _again(self.array, self.idx, values, how, mode, unique_indices, indices_are_sorted)
 
     def set(
         self,

@@ -5,7 +5,6 @@ jacrev(f)(x)     leaves of shape output.shape + input.shape
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,7 +12,7 @@ import optree
 
 from tracejit import source
 from tracejit.errors import GradError, user_traceback
-from tracejit.frontend import methods
+from tracejit.frontend import key_uses, methods
 from tracejit.frontend.array import Array, as_array
 from tracejit.frontend.call import (
     FlatCall,
@@ -32,6 +31,7 @@ from tracejit.frontend.derivatives import (
     with_aux,
 )
 from tracejit.frontend.vectorize import vmap
+from tracejit.frontend.wrapping import wraps
 from tracejit.ir.types import is_inexact, kind
 from tracejit.transform.batch import batch_graph
 from tracejit.transform.forward import jvp_graph
@@ -87,7 +87,7 @@ def _jacobian(
     check_function(what, fun)
 
     @user_traceback
-    @functools.wraps(fun)
+    @wraps(fun)
     def jacobian_of(*args: Any, **kwargs: Any) -> Any:
         wanted = select_args(fun, args, argnums, what)
         call = call_of_chosen(fun, args, kwargs, wanted)
@@ -130,6 +130,7 @@ def _columns(fun: Function, args: tuple[Any, ...], has_aux: bool, single: bool) 
     """The Jacobian, outputs and aux: one batched jvp along all unit tangents."""
     wrapped, notes = with_aux(FlatCall.of(fun, args, {}), has_aux, "jacfwd")
     traced = trace_call(wrapped, "jacfwd")
+    key_uses.consume_all(wrapped.leaves, traced)
     xs, treedef = wrapped.leaves, wrapped.treedef.children()[0]
     main: OutTree = notes[0] if has_aux else traced.outputs
     n, n_main, outer = len(traced.graph.outputs), len(main.weak), len(traced.captured)
@@ -143,6 +144,7 @@ def _columns(fun: Function, args: tuple[Any, ...], has_aux: bool, single: bool) 
         pushed, sum(x.size for x in xs), batched, (False,) * n + (True,) * sum(wanted)
     )
     outs = run_graph(columns, [*traced.captured, *xs, *basis])
+    key_uses.note_results(outs, traced)
     rest = iter(outs[n:])
     jac_leaves = []
     for y, w in zip(outs[:n_main], wanted, strict=False):

@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from tracejit.errors import ArgumentError, DTypeError
+from tracejit.frontend import key_uses
 from tracejit.frontend.array import Array, apply, as_array
 from tracejit.frontend.bodies import share_captured, trace_body
 from tracejit.frontend.call import flatten, function_name, run_graph
@@ -58,6 +59,7 @@ def linear_call(
         if not is_inexact(leaf.dtype):
             raise DTypeError(f"{what}: the linear argument `{name}` is {leaf.type}", at=here())
     body = call.trace(fun, "linear_call")
+    key_uses.consume_all(call.leaves, body)
     cts = [placeholder(y.type) for y in body.graph.outputs]
     ct_tree = tree_unflatten(body.outputs.treedef, cts)
     leaves = (*call.leaves[:fixed], *cts)
@@ -134,6 +136,7 @@ def custom_linear_solve(
         what,
         lambda y: _solution(f"{what}: solve", y, call, b, has_aux),
     )
+    key_uses.consume_all(call.leaves, run)
     bodies = [body, run]
     if transpose_solve is not None:
         bodies += _transposed(what, call, b, body, matvec, transpose_solve, symmetric, has_aux)

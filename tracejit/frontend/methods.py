@@ -16,8 +16,10 @@ import numpy as np
 from tracejit.errors import ArgumentError, DTypeError
 from tracejit.frontend import array as core
 from tracejit.frontend import placement
+from tracejit.frontend.axes import by_numpy
 from tracejit.frontend.creation import eye, float0_zeros, full, ones_like, to_numpy, zeros_like
 from tracejit.frontend.devices import CPU, SingleDeviceSharding, default, find
+from tracejit.frontend.eager import remembered
 from tracejit.frontend.elementwise import (
     absolute,
     add,
@@ -56,6 +58,7 @@ from tracejit.frontend.exchange import (
     from_gpu,
     to_dlpack,
 )
+from tracejit.frontend.flat import Flat, asarray_flags, fill, put, set_part, strides_of
 from tracejit.frontend.indexing import At, getitem, iterate, setitem, take
 from tracejit.frontend.interop import array_namespace, numpy_function, numpy_ufunc
 from tracejit.frontend.linear import dot, matmul, trace
@@ -96,6 +99,7 @@ from tracejit.source import here
 
 __all__ = [
     "At",
+    "Flat",
     "absolute",
     "add",
     "all",
@@ -104,7 +108,9 @@ __all__ = [
     "argmin",
     "argsort",
     "array_namespace",
+    "asarray_flags",
     "astype",
+    "astype_as",
     "bitwise_and",
     "bitwise_not",
     "bitwise_or",
@@ -127,6 +133,7 @@ __all__ = [
     "dot",
     "equal",
     "eye",
+    "fill",
     "float0_zeros",
     "floor_divide",
     "from_dlpack",
@@ -159,6 +166,7 @@ __all__ = [
     "power",
     "prod",
     "ptp",
+    "put",
     "ravel",
     "real",
     "remainder",
@@ -167,12 +175,14 @@ __all__ = [
     "right_shift",
     "round",
     "searchsorted",
+    "set_part",
     "setitem",
     "sizes_of",
     "sort",
     "squeeze",
     "stack",
     "std",
+    "strides_of",
     "subtract",
     "sum",
     "swapaxes",
@@ -214,6 +224,15 @@ def astype(x: Any, dtype: Any, /, *, copy: bool = True, device: Any = None) -> A
     if device is not None:
         found = placement.settled(found, device)
     return placement.own(found, x) if copy else found
+
+
+def astype_as(x: Any, dtype: Any, casting: str = "unsafe", device: Any = None) -> Any:
+    """``x.astype``: DTypeError where NumPy's rule ``casting`` forbids it."""
+    if casting != "unsafe":
+        wanted = canonical(float if dtype is None else dtype)
+        if not by_numpy("astype", np.can_cast, x.dtype, wanted, casting):
+            raise DTypeError(f"astype: {x.dtype} to {wanted} is not {casting!r}", at=here())
+    return astype(x, dtype, device=device)
 
 
 def flattened(x: Any, order: str = "C") -> Any:
@@ -280,3 +299,18 @@ def to_bytes(x: Any, order: str = "C") -> bytes:
 def immutable(what: str, hint: str) -> ArgumentError:
     """The error for NumPy methods that write in place."""
     return ArgumentError(f"{what}: arrays are immutable", at=here(), hint=hint)
+
+
+#: operators and methods that are done at once when they come again
+_REMEMBERED = (
+    *("absolute", "add", "all", "any", "argmax", "argmin", "argsort", "astype", "bitwise_and"),
+    *("bitwise_not", "bitwise_or", "bitwise_xor", "clip", "conjugate", "copy", "cumprod", "cumsum"),
+    *("diagonal", "divide", "divmod", "dot", "equal", "flattened", "floor_divide", "getitem"),
+    *("greater", "greater_equal", "imag", "left_shift", "less", "less_equal", "matmul"),
+    *("matrix_transpose", "max", "mean", "min", "multiply", "negative", "not_equal", "positive"),
+    *("power", "prod", "ptp", "ravel", "real", "remainder", "repeat", "reshape", "right_shift"),
+    *("round", "searchsorted", "sort", "squeeze", "std", "subtract", "sum", "swapaxes", "take"),
+    *("trace", "transpose", "var", "view"),
+)
+for _name in _REMEMBERED:
+    globals()[_name] = remembered(globals()[_name])

@@ -67,6 +67,9 @@ def _lost() -> int:
 _LOST = _lost()
 
 
+_product = at_once.operator("multiply")
+
+
 class Operators:
     """Arithmetic, comparison, indexing and NumPy's array methods."""
 
@@ -94,6 +97,10 @@ class Operators:
     __eq__, __ne__ = binary("equal"), binary("not_equal")
 
     def __pow__(self, other: Any, modulo: None = None) -> Any:
+        if type(other) is int and other == 2:
+            found = _product(self, self)
+            if found is not None:
+                return found
         return methods.power(self, other) if methods.is_operand(other) else NotImplemented
 
     def __rpow__(self, other: Any, modulo: None = None) -> Any:
@@ -155,14 +162,40 @@ class Operators:
     def real(self) -> Any:
         return methods.real(self)
 
+    @real.setter
+    def real(self, value: Any) -> None:
+        methods.set_part(self, value, "real")
+
     @property
     def imag(self) -> Any:
         return methods.imag(self)
 
+    @imag.setter
+    def imag(self, value: Any) -> None:
+        methods.set_part(self, value, "imag")
+
     @property
-    def flat(self) -> Iterator[Any]:
-        """The elements one by one, in row-major order."""
-        return methods.iterate(methods.ravel(self))
+    def flat(self) -> Any:
+        """The elements in row-major order, to index, to write and one by one."""
+        return methods.Flat(self)
+
+    @flat.setter
+    def flat(self, value: Any) -> None:
+        methods.fill(self, value)
+
+    @property
+    def base(self) -> None:
+        """None: an Array is no view of another one."""
+
+    @property
+    def flags(self) -> Any:
+        """NumPy's flags of the array that NumPy sees: in row-major order, to be read only."""
+        return methods.asarray_flags(self)
+
+    @property
+    def strides(self) -> tuple[int, ...]:
+        """How many bytes lie between neighbours along each axis, in row-major order."""
+        return methods.strides_of(self)
 
     @property
     def device(self) -> Any:
@@ -265,8 +298,17 @@ class Operators:
     def copy(self, order: str = "C") -> Any:
         return methods.copy(self)
 
-    def astype(self, dtype: Any, copy: bool = False, device: Any = None) -> Any:
-        return methods.astype(self, dtype, device=device)
+    def astype(
+        self,
+        dtype: Any,
+        copy: bool = False,
+        device: Any = None,
+        *,
+        order: str = "K",
+        casting: str = "unsafe",
+        subok: bool = True,
+    ) -> Any:
+        return methods.astype_as(self, dtype, casting, device)
 
     def view(self, dtype: Any = None) -> Any:
         return methods.view(self, dtype)
@@ -393,8 +435,8 @@ class Operators:
     def dot(self, b: Any, *, precision: Any = None, preferred_element_type: Any = None) -> Any:
         return methods.dot(self, b, preferred_element_type=preferred_element_type)
 
-    def clip(self, min: Any = None, max: Any = None) -> Any:
-        return methods.clip(self, min, max)
+    def clip(self, min: Any = None, max: Any = None, out: None = None) -> Any:
+        return methods.clip(self, min, max, out=out)
 
     def round(self, decimals: int = 0, out: None = None) -> Any:
         return methods.round(self, decimals, out)
@@ -453,14 +495,19 @@ class Operators:
         """``x[...] = value``."""
         methods.setitem(self, ..., value)
 
-    def put(self, *args: Any, **kwargs: Any) -> None:
-        raise methods.immutable("put()", "use x.at[indices].set(values)")
+    def put(self, indices: Any, values: Any, mode: str = "raise") -> None:
+        """``x.flat[indices] = values``."""
+        methods.put(self, indices, values, mode)
 
     def resize(self, *args: Any, **kwargs: Any) -> None:
         raise methods.immutable("resize()", "use numpy.resize(x, shape)")
 
     def partition(self, *args: Any, **kwargs: Any) -> None:
         raise methods.immutable("partition()", "use numpy.partition(x, kth)")
+
+    def tofile(self, fid: Any, sep: str = "", format: str = "%s") -> None:
+        """Write the elements to a file, as bytes or as text."""
+        self.concrete("tofile()").tofile(fid, sep, format)  # type: ignore[attr-defined]
 
     def setflags(self, *args: Any, **kwargs: Any) -> None:
         raise methods.immutable("setflags()", "")

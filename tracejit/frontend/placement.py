@@ -18,6 +18,7 @@ import numpy as np
 
 from tracejit.errors import OutOfMemoryError
 from tracejit.frontend import array as core
+from tracejit.frontend import recording
 from tracejit.frontend.devices import CPU, Device, common, default, find
 from tracejit.frontend.trace import current_trace
 from tracejit.ir.types import TensorType
@@ -201,8 +202,10 @@ def put(array: Any, device: Device | None, *, bound: bool = True) -> Any:
     if binding(array) is device:
         return array
     if device is CPU:
-        data = array.concrete("device_put")
-        found = core.Array(data, weak=array._weak)
+        if recording.is_watched(array):
+            found = twin(array)
+        else:
+            found = core.Array(array.concrete("device_put"), weak=array._weak)
         return bind(found, CPU if bound else None)
     array._find_kind()
     held = array._place
@@ -227,6 +230,8 @@ def settled(array: Any, device: Any) -> Any:
 
 def copied(array: Any) -> Any:
     """The same value in memory of its own, where it lies."""
+    if recording.is_watched(array):
+        return core.watched(recording.changed(np.array, array))
     if not on_gpu(array):
         found = core.Array(np.array(array.concrete("copy")), weak=False)
         return bind(found, CPU) if binding(array) is CPU else found

@@ -7,8 +7,8 @@ and shape.
     ['float32', 'float32']
 
 Dtypes of arrays combine as in NumPy (int64 and float32 give float64; bfloat16 with float16 gives
-float32). A Python scalar, and a traced one, only raises the kind: an int among float32 arrays stays
-float32.
+float32), with ``config.promotion = "jax"`` as in JAX (int64 and float32 give float32). A Python
+scalar, and a traced one, only raises the kind: an int among float32 arrays stays float32.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from tracejit import hints, source
 from tracejit.config import config
 from tracejit.errors import ArgumentError, DTypeError, ShapeError
 from tracejit.frontend import array as core
-from tracejit.frontend import placement
+from tracejit.frontend import placement, recording
 from tracejit.frontend.trace import current_trace
 from tracejit.ir.graph import Literal, Value, literal
 from tracejit.ir.types import DTYPES, TensorType, bfloat16, complex_dtype, kind
@@ -32,6 +32,8 @@ from tracejit.ops.family import shape_hint
 BOOL, F32 = DTYPES["bool"], DTYPES["f32"]
 _RANK = {"b": 0, "i": 1, "u": 1, "f": 2, "c": 3}
 _KNOWN = frozenset(DTYPES.values())
+#: integers that no integer dtype holds both
+_NO_INTEGER = [{DTYPES[name], DTYPES["u64"]} for name in ("i8", "i16", "i32", "i64")]
 
 
 # ---- dtypes --------------------------------------------------------------------------------------
@@ -72,10 +74,18 @@ def canonical(dtype: Any) -> np.dtype:
 
 
 def promote_types(a: Any, b: Any) -> np.dtype:
-    """The dtype that holds both, by NumPy's table; bfloat16 takes float16's place in it."""
+    """The dtype that holds both, by NumPy's table, in which bfloat16 takes float16's place, or by
+    JAX's, where ``config.promotion`` says so.
+    """
     a, b = canonical(a), canonical(b)
     if a == b:
         return a
+    if config.promotion == "jax":
+        whole = [kind(x) in "biu" for x in (a, b)]
+        if any(whole) and not all(whole):
+            return b if whole[0] else a
+        if {a, b} in _NO_INTEGER:
+            return config.default_float
     if bfloat16 in (a, b):
         other = b if a == bfloat16 else a
         if kind(other) in "biu":
@@ -136,6 +146,8 @@ def constant_of(array: Any) -> Any:
     if isinstance(array._value, Literal):
         return array._value.value
     if array._trace is None and array.ndim == 0 and not array._on_gpu:
+        if recording.is_watched(array) and not (array._weak and kind(array.dtype) in "iu"):
+            return None  # of weak integers it matters whether they fit
         return array._data[()]
     return None
 

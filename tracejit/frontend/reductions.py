@@ -259,7 +259,7 @@ def _arg(name: str, prim: Primitive, a: Any, axis: Any, keepdims: bool) -> Any:
 def argmax(a: Any, axis: Any = None, out: None = None, keepdims: bool | None = None) -> Any:
     """Where the first largest element along ``axis`` is (in the flattened array by default).
 
-    In ``config.default_int``; nan counts as largest. Raises ShapeError for an empty axis.
+    int64, the dtype of indices; nan counts as largest. Raises ShapeError for an empty axis.
 
     >>> jnp.argmax(jnp.array([[1.0, 5.0], [3.0, 2.0]]), axis=1)
     Array([1, 0])
@@ -271,7 +271,7 @@ def argmax(a: Any, axis: Any = None, out: None = None, keepdims: bool | None = N
 def argmin(a: Any, axis: Any = None, out: None = None, keepdims: bool | None = None) -> Any:
     """Where the first smallest element along ``axis`` is (in the flattened array by default).
 
-    In ``config.default_int``; nan counts as smallest. Raises ShapeError for an empty axis.
+    int64, the dtype of indices; nan counts as smallest. Raises ShapeError for an empty axis.
 
     >>> jnp.argmin(jnp.array([[1.0, 5.0], [3.0, 2.0]]), axis=1)
     Array([0, 1])

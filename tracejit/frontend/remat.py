@@ -12,9 +12,11 @@ from collections.abc import Callable, Sequence
 from typing import Any, ParamSpec, TypeVar
 
 from tracejit.errors import ArgumentError
+from tracejit.frontend import key_uses
 from tracejit.frontend.array import apply
 from tracejit.frontend.split import Split, places
 from tracejit.frontend.trace import current_trace
+from tracejit.frontend.wrapping import wraps
 from tracejit.record import dataclass
 from tracejit.source import here
 from tracejit.transform import custom
@@ -125,20 +127,22 @@ def checkpoint(
     argnums = places(fun, static_argnums, static_argnames)
     named = {static_argnames} if isinstance(static_argnames, str) else set(static_argnames)
 
-    @functools.wraps(fun)
+    @wraps(fun)
     def checkpointed(*args: Any, **kwargs: Any) -> Any:
         if current_trace() is None or (policy is not None and policy.keeps_all):
             return fun(*args, **kwargs)
         if named & kwargs.keys():
             fixed = {k: kwargs.pop(k) for k in named & kwargs.keys()}
             return checkpoint(
-                functools.wraps(fun)(functools.partial(fun, **fixed)),
+                wraps(fun)(functools.partial(fun, **fixed)),
                 policy=policy,
                 static_argnums=static_argnums,
             )(*args, **kwargs)
         call = Split.of(fun, (*args, kwargs), argnums)
         body = call.trace(lambda *given: fun(*given[:-1], **given[-1]), "checkpoint")
+        key_uses.consume_all(call.leaves, body)
         outs = apply(custom.checkpoint, *body.captured, *call.leaves, body=body.graph)
+        key_uses.note_results(outs, body)
         return body.outputs.build(outs)
 
     return checkpointed

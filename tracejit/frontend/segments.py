@@ -12,7 +12,7 @@ import numpy as np
 
 from tracejit import source
 from tracejit.errors import ArgumentError, DTypeError, ShapeError
-from tracejit.frontend import elementwise, indexing, reductions
+from tracejit.frontend import elementwise, indexing, reductions, shaping
 from tracejit.frontend.array import Array, as_array
 from tracejit.frontend.axes import integer
 from tracejit.frontend.promotion import convert, filled
@@ -29,6 +29,8 @@ def _segments(
     options: tuple[bool, bool, int | None, Any],
 ) -> Array:
     data, ids = as_array(data), as_array(segment_ids)
+    if data.ndim == 0:
+        data = shaping.broadcast_to(data, ids.shape)
     if kind(ids.dtype) not in "iu":
         raise DTypeError(f"{name}: segment_ids are integers, not {ids.type}", at=source.here())
     if ids.ndim > data.ndim or data.shape[: ids.ndim] != ids.shape:

@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 
 from tracejit import hints
-from tracejit.errors import ArgumentError, ShapeError
+from tracejit.errors import ArgumentError, DTypeError, ShapeError
 from tracejit.frontend import array as core
 from tracejit.frontend import placement, promotion
-from tracejit.frontend.axes import axes_list, axis_number, integer, shape_tuple
+from tracejit.frontend.axes import axes_list, axis_number, by_numpy, integer, shape_tuple
 from tracejit.frontend.promotion import constant_of, reshaped, spread
 from tracejit.ops import layout
 from tracejit.source import here
@@ -33,6 +33,8 @@ def reshape(a: Any, shape: Any, order: str = "C", *, copy: bool | None = None) -
            [3, 4, 5]])
     """
     a = core.as_array(a)
+    if isinstance(shape, np.ndarray | core.Array):
+        shape = np.asarray(shape).tolist()
     given = tuple(shape) if isinstance(shape, tuple | list) else (shape,)
     sizes = _resolved(a, tuple(integer(n, "reshape: a size") for n in given))
     if order == "F":
@@ -58,11 +60,12 @@ def _resolved(a: Any, sizes: tuple[int, ...]) -> tuple[int, ...]:
 
 def ravel(a: Any, order: str = "C") -> Any:
     """All elements along one axis, in the order of ``order``: "C" the last axis fastest, "F" the
-    first.
+    first; "K", that of the memory, is "C".
 
     >>> jnp.ravel(jnp.ones((2, 3))).shape
     (6,)
     """
+    order = "C" if order == "K" else order
     return reshape(a, (-1,) if core.as_array(a).size else (0,), order)
 
 
@@ -209,8 +212,11 @@ def padded(a: Any, config: Sequence[tuple[int, int, int]], value: Any = 0) -> An
     return core.apply(layout.pad, a, fill, config=tuple(config))
 
 
-def concatenate(arrays: Any, axis: int | None = 0, dtype: Any = None) -> Any:
-    """Arrays one after the other along ``axis``; None flattens them first.
+def concatenate(
+    arrays: Any, axis: int | None = 0, dtype: Any = None, *, casting: str = "same_kind"
+) -> Any:
+    """Arrays one after the other along ``axis``; None flattens them first. ``casting``, here and in
+    ``stack``, is NumPy's rule for what may become ``dtype``: else DTypeError.
 
     Raises ShapeError where the other axes differ, ArgumentError without arrays.
 
@@ -220,6 +226,8 @@ def concatenate(arrays: Any, axis: int | None = 0, dtype: Any = None) -> Any:
     items = sequence("concatenate", arrays)
     to = None if dtype is None else promotion.canonical(dtype)
     xs = promotion.promoted("concatenate", *items, to=to)
+    if casting != "same_kind":
+        _check_casting(items, xs[0].dtype, casting)
     if axis is None:
         xs, axis = [ravel(x) for x in xs], 0
     if any(x.ndim == 0 for x in xs):
@@ -230,6 +238,14 @@ def concatenate(arrays: Any, axis: int | None = 0, dtype: Any = None) -> Any:
     if len(xs) == 1:
         return placement.twin(xs[0])
     return core.apply(layout.concatenate, *xs, dimension=number)
+
+
+def _check_casting(items: list[Any], to: Any, casting: str) -> None:
+    for x in items:
+        if not by_numpy("concatenate", np.can_cast, core.as_array(x).dtype, to, casting):
+            raise DTypeError(
+                f"concatenate: {core.as_array(x).dtype} to {to} is not {casting!r}", at=here()
+            )
 
 
 def sequence(name: str, arrays: Any) -> list[Any]:
@@ -245,7 +261,14 @@ def sequence(name: str, arrays: Any) -> list[Any]:
     return list(arrays)
 
 
-def stack(arrays: Any, axis: int = 0, out: None = None, dtype: Any = None) -> Any:
+def stack(
+    arrays: Any,
+    axis: int = 0,
+    out: None = None,
+    dtype: Any = None,
+    *,
+    casting: str = "same_kind",
+) -> Any:
     """Arrays of one shape, else ShapeError, along a new axis.
 
     >>> jnp.stack([jnp.arange(3), jnp.arange(3)], axis=1).shape
@@ -256,7 +279,7 @@ def stack(arrays: Any, axis: int = 0, out: None = None, dtype: Any = None) -> An
         shapes = ", ".join(str(x.shape) for x in items)
         raise ShapeError(f"stack: the arrays differ in shape: {shapes}", at=here())
     number = axis_number("stack", axis, items[0].ndim + 1)
-    return concatenate([expand_dims(x, number) for x in items], number, dtype)
+    return concatenate([expand_dims(x, number) for x in items], number, dtype, casting=casting)
 
 
 def tile(A: Any, reps: Any) -> Any:

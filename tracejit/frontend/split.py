@@ -6,7 +6,6 @@ body = call.trace(f, "checkpoint")
 
 from __future__ import annotations
 
-import functools
 import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -18,6 +17,7 @@ from tracejit.frontend.array import Array, carrying
 from tracejit.frontend.bodies import trace_body
 from tracejit.frontend.call import arrays_of, flatten, function_name, leaf_names
 from tracejit.frontend.trace import Traced, current_trace
+from tracejit.frontend.wrapping import wraps
 from tracejit.ir.graph import Value
 from tracejit.ir.types import TensorType, is_inexact
 from tracejit.record import dataclass
@@ -92,7 +92,7 @@ class Split:
     def trace(self, fun: Function, what: str, finish: Function | None = None) -> Traced:
         """Trace ``fun`` at all arguments."""
 
-        @functools.wraps(fun)
+        @wraps(fun)
         def body(*given: Any) -> Any:
             return fun(*self.merged(given))
 

@@ -77,10 +77,12 @@ class Bound:
 def positions_and_names(
     fun: Callable[..., Any],
     what: str,
-    numbers: int | Sequence[int],
-    names: str | Iterable[str],
+    numbers: int | Sequence[int] | None,
+    names: str | Iterable[str] | None,
 ) -> frozenset[int | str]:
-    """Arguments of ``fun`` as a set of positions and names, each both ways."""
+    """Arguments of ``fun`` as a set of positions and names, each both ways; None is none."""
+    numbers = () if numbers is None else numbers
+    names = () if names is None else names
     try:
         positions = {numbers} if isinstance(numbers, int) else set(map(operator.index, numbers))
     except TypeError as error:

@@ -18,6 +18,7 @@ from typing import Any
 
 from tracejit import source
 from tracejit.errors import LeakedTracerError
+from tracejit.frontend.key_facts import NONE, KeyFacts, KeyRecord, facts_of
 from tracejit.ir.build import Builder
 from tracejit.ir.graph import Atom, ConstArray, Graph, Value, literal
 from tracejit.ir.types import TensorType, type_of
@@ -46,8 +47,7 @@ class Trace:
         "constants",
         "origins",
         "function",
-        "keys_used",
-        "keys_spare",
+        "keys",
         "__weakref__",
     )
 
@@ -60,9 +60,8 @@ class Trace:
         self.captured: dict[int, tuple[Any, Value]] = {}
         self.constants: dict[int, tuple[Any, Value]] = {}
         self.origins: dict[Value, str] = {}
-        #: random keys that were drawn from: see ``frontend/key_uses.py``
-        self.keys_used: dict[Any, Any] = {}
-        self.keys_spare: dict[Any, int] = {}
+        #: what happens to random keys: see ``frontend/key_uses.py``
+        self.keys = KeyRecord()
 
     def lift(self, array: Any) -> Atom:
         """The atom in this trace for an Array from anywhere."""
@@ -124,6 +123,14 @@ def current_trace() -> Trace | None:
     return _stack.traces[-1] if _stack.traces else None
 
 
+def open_traces() -> Iterator[Trace]:
+    """The traces of this thread, innermost first, as far as ``outside`` lets them be seen."""
+    for trace in reversed(_stack.traces):
+        if trace is None:
+            return
+        yield trace
+
+
 @contextmanager
 def outside() -> Iterator[None]:
     """A block in which no trace records: operations on concrete values run at once."""
@@ -165,13 +172,13 @@ def tracing(trace: Trace) -> Iterator[Trace]:
 @dataclass(frozen=True)
 class Traced:
     """A finished trace: ``graph`` takes ``captured`` (Arrays from outside) and then the
-    arguments, of which ``keys_used`` numbers the random keys that were drawn from.
+    arguments. ``keys``: which random keys among arguments and results it uses up.
     """
 
     graph: Graph
     captured: tuple[Any, ...]
     outputs: Any
-    keys_used: tuple[int, ...] = ()
+    keys: KeyFacts = NONE
 
 
 def run_trace(
@@ -192,5 +199,8 @@ def run_trace(
     captured = tuple(trace.captured.values())
     inputs = (*(value for _, value in captured), *values)
     graph = Graph(inputs, tuple(trace.builder.nodes), outputs, name)
-    used = tuple(k for k, value in enumerate(values) if value in trace.keys_used)
-    return Traced(graph, tuple(array for array, _ in captured), extra, used)
+    facts = NONE
+    if trace.keys:
+        outer = {value: array for array, value in (*captured, *trace.constants.values())}
+        facts = facts_of(trace.keys, graph, {**outer, **{v: k for k, v in enumerate(values)}})
+    return Traced(graph, tuple(array for array, _ in captured), extra, facts)

@@ -6,7 +6,6 @@ sin
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -14,7 +13,7 @@ import optree
 
 from tracejit import source
 from tracejit.errors import ArgumentError, GradError, MissingRule, user_traceback
-from tracejit.frontend import named_axes
+from tracejit.frontend import key_uses, named_axes
 from tracejit.frontend.array import as_array
 from tracejit.frontend.call import (
     FlatCall,
@@ -27,6 +26,7 @@ from tracejit.frontend.call import (
 from tracejit.frontend.derivatives import match_type, vjp
 from tracejit.frontend.dispatch import jit
 from tracejit.frontend.shapes import ShapeDtypeStruct, stand_ins
+from tracejit.frontend.wrapping import named_as, wraps
 from tracejit.ir.types import is_inexact
 from tracejit.transform.backward import transpose_graph
 from tracejit.tree_util import check_same_structure
@@ -57,12 +57,12 @@ def make_jaxpr(
     static = {static_argnums} if isinstance(static_argnums, int) else set(static_argnums)
 
     @user_traceback
-    @functools.wraps(fun)
+    @wraps(fun)
     def graph_of(*args: Any, **kwargs: Any) -> Any:
         fixed = {k % len(args): args[k] for k in static}
         others = [x for k, x in enumerate(args) if k not in fixed]
 
-        @functools.wraps(fun)
+        @wraps(fun)
         def of_others(*xs: Any, **rest: Any) -> Any:
             given = iter(xs)
             full = [fixed[k] if k in fixed else next(given) for k in range(len(args))]
@@ -123,6 +123,7 @@ def linear_transpose(fun: Function, *primals: Any, reduce_axes: Sequence[Any] = 
             raise MissingRule(
                 f"linear_transpose: `{call.name}` is not linear: {error.what}", at=error.at
             ) from None
+        key_uses.consume_all(call.leaves, traced)
         found = run_graph(graph, [*traced.captured, *cts])
         return optree.tree_unflatten(call.treedef, found)[0]
 
@@ -160,5 +161,5 @@ def fwd_and_bwd(
         found = residuals(cotangent)
         return found[0] if isinstance(argnums, int) else found
 
-    functools.update_wrapper(fwd, fun)
+    named_as(fwd, fun)
     return (jit(fwd), jit(bwd)) if jitted else (fwd, bwd)

@@ -8,7 +8,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, ParamSpec, TypeVar
@@ -21,6 +20,7 @@ from tracejit.frontend import key_uses, methods, named_axes, promotion, shaping
 from tracejit.frontend.array import Array, apply
 from tracejit.frontend.call import FlatCall, check_function, function_name, run_graph, trace_call
 from tracejit.frontend.statics import Bound
+from tracejit.frontend.wrapping import wraps
 from tracejit.ir.graph import Graph
 from tracejit.ops import collective
 from tracejit.record import dataclass
@@ -51,6 +51,7 @@ def vmap(
     axis_name: Any = None,
     axis_size: int | None = None,
     chunk: int | None = None,
+    spmd_axis_name: Any = None,
 ) -> Callable[P, R]:
     """Map ``fun`` over an axis of its arguments, in one vectorised computation.
 
@@ -60,6 +61,7 @@ def vmap(
     ``out_axes`` likewise for results. ``axis_name``: what collectives inside (``lax.psum`` ...)
     call the mapped axis. ``chunk``: how many examples are computed together, one chunk after the
     other in a loop, which bounds the memory that a large batch takes.
+    ``spmd_axis_name`` is accepted for compatibility: there is one device.
 
     Raises ShapeError when mapped sizes differ and ArgumentError when nothing is mapped and no
     ``axis_size`` is given.
@@ -78,7 +80,7 @@ def vmap(
     spec = _Spec(in_axes, out_axes, axis_name, axis_size, chunk)
 
     @user_traceback
-    @functools.wraps(fun)
+    @wraps(fun)
     def vmap_of(*args: Any, **kwargs: Any) -> Any:
         return _mapped(fun, spec, args, kwargs)
 
@@ -117,6 +119,7 @@ def _mapped(fun: Callable[..., Any], spec: _Spec, args: tuple[Any, ...], kwargs:
         with collective.batching(spec.axis_name):
             graph, found = batch_graph(traced.graph, size, full, stacked)
         outs = run_graph(graph, arrays)
+    key_uses.note_results(outs, traced)
     placed = [
         _place(y, m, axis, function_name(fun))
         for y, m, axis in zip(outs, found, out_wanted, strict=True)

@@ -89,8 +89,6 @@ class Watched:
         self.program = program
         self.traced = traced
         self.settings = settings
-        #: keys that the first call uses were noted while it was traced
-        self.first = True
 
     def __call__(self, leaves: Sequence[Any]) -> Any:
         if self.settings.no_execution:
@@ -99,18 +97,12 @@ class Watched:
                 at=source.here(),
                 hint="the setting no_execution is on",
             )
-        if self.settings.check_keys:
-            self._use_keys(leaves)
+        key_uses.consume_all(leaves, self.traced)
         result = self.program(leaves)
+        key_uses.note_results(flatten(result)[0], self.traced)
         if self.settings.debug_nans or self.settings.debug_infs:
             self._look(leaves, result)
         return result
-
-    def _use_keys(self, leaves: Sequence[Any]) -> None:
-        first, self.first = self.first, False
-        if not first:
-            for k in self.traced.keys_used:
-                key_uses.consume(as_array(leaves[k]))
 
     def _look(self, leaves: Sequence[Any], result: Any) -> None:
         found = [interp.non_finite(y) for y in flatten(result)[0] if isinstance(y, Array)]

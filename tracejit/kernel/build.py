@@ -292,14 +292,15 @@ class KernelBuilder:
         if how == "par" and self._loops:
             how = "seq"
         if how == "vec":
-            width, unroll = width or self.width, unroll or self.unroll
+            width, unroll = width or self.width, self.unroll if unroll is None else unroll
         var = Var(self.unique(name or "ijlmn"[min(len(self._loops), 4)]), "i64")
         self._loops.append(how)
         with self._block() as body:
             yield var
         self._loops.pop()
         limits = ex.index(start), ex.index(stop)
-        self.emit(Loop(how, var.name, *limits, tuple(body), width or 1, unroll or 1))
+        copies = 1 if unroll is None else unroll
+        self.emit(Loop(how, var.name, *limits, tuple(body), width or 1, copies))
 
     @contextmanager
     def nest(self, shape: Sequence[Extent], how: str = "par") -> Iterator[tuple[Var, ...]]:

@@ -10,6 +10,7 @@ The functions of ``tracejit.numpy`` promote and broadcast; these do not.
 from __future__ import annotations
 
 from tracejit import errors as _errors
+from tracejit.frontend import eager as _eager
 from tracejit.frontend.custom import stop_gradient
 from tracejit.frontend.linear_call import custom_linear_solve
 from tracejit.lax import linalg
@@ -270,4 +271,4 @@ __all__ = [
 ]
 # fmt: on
 
-_errors.user_functions(globals())
+_errors.user_functions(globals(), _eager.remembering())

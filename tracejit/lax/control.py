@@ -33,11 +33,15 @@ def cond(
     types.
 
     ``pred`` is a scalar: a bool, or a number that is true unless 0. Raises TreeError where the
-    branches' results differ in structure or types.
+    branches' results differ in structure or types. The order of JAX's first version,
+    ``cond(pred, true_operand, true_fun, false_operand, false_fun)``, works too.
 
     >>> lax.cond(True, lambda x: x + 1, lambda x: x - 1, 3.0)
     Array(4., dtype=float32)
     """
+    if len(operands) == 2 and callable(false_fun) and callable(operands[1]):
+        first, last = false_fun, operands[1]
+        return cond(pred, lambda x, _: first(x), lambda _, x: last(x), true_fun, operands[0])
     operands = _operands("cond", operands, operand)
     _check_callable("cond", "true_fun", true_fun)
     _check_callable("cond", "false_fun", false_fun)
@@ -143,6 +147,7 @@ def _branch(
     dtypes, weak = _common_types(name, traced, titles)
     graphs = tuple(converted(graph, dtypes) for graph in graphs)
     outs = apply(cond_primitive, index, *captured, *leaves, branches=graphs)
+    key_uses.note_results(outs, *traced)
     for out, is_weak in zip(outs, weak, strict=True):
         out._weak = is_weak
     return tree_unflatten(first.treedef, outs)

@@ -195,7 +195,7 @@ def _scan(carry: Carry, f: Function, init: Any, xs: Any, steps: int, reverse: bo
         return trace_body(f, leaves, treedef, carry.name, types=types, names=names, finish=finish)
 
     body = _traced_body(carry, trace, lambda b: (b.graph.output_types[:n], b.outputs.weak[:n]))
-    key_uses.consume_loop([*carry.leaves, *x_arrays], body)
+    key_uses.consume_loop([*carry.leaves, *x_arrays], body, n, steps)
     outs = apply(
         loops.scan,
         *body.captured,
@@ -207,6 +207,7 @@ def _scan(carry: Carry, f: Function, init: Any, xs: Any, steps: int, reverse: bo
         length=steps,
         reverse=reverse,
     )
+    key_uses.note_loop_results(outs, body, n, steps)
     weak = body.outputs.weak
     return _rebuilt(carry.treedef, outs[:n], weak[:n]), _rebuilt(
         y_tree[0], outs[n:], (False,) * len(outs[n:])
@@ -285,8 +286,8 @@ def while_loop(cond_fun: Function, body_fun: Function, init_val: Any) -> Any:
         )
 
     body = _traced_body(carry, trace, lambda b: (b.graph.output_types, b.outputs.weak))
-    key_uses.consume_loop(carry.leaves, body)
     test = trace_body(cond_fun, carry.leaves, treedef, "while_loop", names=names, finish=_truth)
+    key_uses.consume_loop(carry.leaves, body, len(carry.leaves), test=test)
     captured, (cond_graph, body_graph) = share_captured((test, body))
     outs = apply(
         loops.while_,
@@ -296,6 +297,7 @@ def while_loop(cond_fun: Function, body_fun: Function, init_val: Any) -> Any:
         body=body_graph,
         n_consts=len(captured),
     )
+    key_uses.note_loop_results(outs, body, len(carry.leaves))
     return _rebuilt(carry.treedef, outs, body.outputs.weak)
 
 

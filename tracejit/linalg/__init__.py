@@ -15,6 +15,7 @@ outside of ``jit``; inside, the result is nan.
 from __future__ import annotations
 
 from tracejit import errors as _errors
+from tracejit.frontend import eager as _eager
 from tracejit.linalg.factors import (
     cholesky,
     cholesky_update,
@@ -69,4 +70,4 @@ __all__ = [
     "tridiagonal_solve",
 ]
 
-_errors.user_functions(globals())
+_errors.user_functions(globals(), _eager.remembering())

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from tracejit.errors import LinAlgError
+from tracejit.frontend import recording
 from tracejit.source import here
 
 #: what happened, for the functions that share it
@@ -34,11 +35,9 @@ def raise_where(
 
     ``bad`` gives one truth value for each matrix. Does nothing for values that are only traced.
     """
-    if not result._has_value:
+    if not result._has_value or not recording.holds(lambda x: _any(bad(x)), result):
         return
     found = np.asarray(bad(np.asarray(result._data)))
-    if not found.any():
-        return
     where = tuple(int(k) for k in np.argwhere(found)[0])
     which = (
         f"matrix {where[0] if len(where) == 1 else where} of the stack" if where else "the matrix"
@@ -48,6 +47,10 @@ def raise_where(
     raise LinAlgError(f"{name}: {which} {what}", at=here(), notes=notes, hint=hint)
 
 
+def _any(found: Any) -> bool:
+    return bool(found if isinstance(found, np.bool_) else np.asarray(found).any())
+
+
 def has_nan(data: np.ndarray) -> Any:
     """Which vectors (eigenvalues, diagonals) of a stack have a nan."""
     return np.isnan(data).any(axis=-1)
@@ -55,17 +58,17 @@ def has_nan(data: np.ndarray) -> Any:
 
 def nan_matrix(data: np.ndarray) -> Any:
     """Which matrices of a stack have a nan on their diagonal."""
-    return np.isnan(np.diagonal(data, axis1=-2, axis2=-1)).any(axis=-1)
+    return np.isnan(data.diagonal(0, -2, -1)).any(axis=-1)
 
 
 def zero_pivot(data: np.ndarray) -> Any:
     """Which lu factors of a stack have a zero on their diagonal: their matrices are singular."""
-    return (np.diagonal(data, axis1=-2, axis2=-1) == 0).any(axis=-1)
+    return (data.diagonal(0, -2, -1) == 0).any(axis=-1)
 
 
 def not_converged(name: str, values: Any, a: Any) -> None:
     """Raise LinAlgError where ``values`` of a decomposition of ``a`` are nan; say why."""
-    if not values._has_value or not np.isnan(values._data).any():
+    if not values._has_value or not recording.holds(lambda x: np.isnan(x).any(), values):
         return
     if a._has_value and not np.isfinite(a._data).all():
         raise_where(name, has_nan, values, "has no decomposition", HINT_FINITE)

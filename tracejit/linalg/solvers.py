@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from tracejit.errors import ArgumentError, DTypeError, ShapeError
-from tracejit.frontend import shaping
+from tracejit.frontend import recording, shaping
 from tracejit.frontend.array import apply, as_array
 from tracejit.frontend.custom import stop_gradient
 from tracejit.frontend.indexing import take_along_axis
@@ -107,6 +107,10 @@ def lu_solve(lu: Any, permutation: Any, b: Any, trans: int = 0) -> Any:
     return shaping.squeeze(x, -1) if vector else x
 
 
+def _is_finite(data: np.ndarray) -> bool:
+    return bool(np.isfinite(data).all())
+
+
 def rows_at(x: Any, order: Any) -> Any:
     """Row i of each matrix is row order[i] of ``x``."""
     wide = broadcast_to(shaping.expand_dims(order, -1), x.shape)
@@ -133,7 +137,7 @@ def tridiagonal_solve(dl: Any, d: Any, du: Any, b: Any, *, perturb_singular: boo
         )
     operands = [as_array(x) for x in (dl, d, du, b)]
     found = apply(records.tridiagonal_solve, *operands)
-    if all(x._has_value and np.isfinite(x._data).all() for x in operands):
+    if all(x._has_value and recording.holds(_is_finite, x) for x in operands):
         failures.raise_where(
             "tridiagonal_solve",
             lambda x: np.isnan(x).all(axis=(-2, -1)) & (math.prod(x.shape[-2:]) > 0),

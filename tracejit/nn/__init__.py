@@ -17,6 +17,7 @@ A layer is a pair of functions: ``linear_init(key, ...)`` gives a dict of parame
 from __future__ import annotations
 
 from tracejit import errors as _errors
+from tracejit.frontend import eager as _eager
 from tracejit.nn import initializers as initializers
 from tracejit.nn import losses as losses
 from tracejit.nn.activations import (
@@ -40,6 +41,8 @@ from tracejit.nn.activations import (
     silu,
     soft_sign,
     softplus,
+    sparse_plus,
+    sparse_sigmoid,
     squareplus,
     swish,
     tanh,
@@ -108,9 +111,9 @@ __all__ = [
     "lstm", "lstm_cell", "lstm_init", "max_pool", "min_pool", "mish", "multi_head_attention",
     "multi_head_attention_cache", "multi_head_attention_init", "multi_head_attention_step",
     "one_hot", "relu", "relu6", "rms_norm", "rms_norm_init", "rnn", "rnn_cell", "rnn_init",
-    "rotary_embedding", "selu", "sigmoid", "silu", "soft_sign", "softmax", "softplus", "squareplus",
-    "standardize", "swish", "tanh",
+    "rotary_embedding", "selu", "sigmoid", "silu", "soft_sign", "softmax", "softplus",
+    "sparse_plus", "sparse_sigmoid", "squareplus", "standardize", "swish", "tanh",
 ]
 # fmt: on
 
-_errors.user_functions(globals())
+_errors.user_functions(globals(), _eager.remembering())

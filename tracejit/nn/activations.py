@@ -183,6 +183,18 @@ def squareplus(x: Any, b: Any = 4) -> Array:
     return ew.multiply(0.5, ew.add(x, ew.sqrt(ew.add(ew.square(x), b))))
 
 
+def sparse_plus(x: Any) -> Array:
+    """0 up to -1, x from 1, (x + 1)**2 / 4 between."""
+    x = to_inexact(x)
+    square = ew.multiply(0.25, ew.square(ew.add(x, 1)))
+    return ew.select(ew.less_equal(x, -1), 0, ew.select(ew.greater_equal(x, 1), x, square))
+
+
+def sparse_sigmoid(x: Any) -> Array:
+    """(x + 1) / 2 between -1 and 1, 0 below and 1 above: the derivative of ``sparse_plus``."""
+    return ew.multiply(0.5, ew.clip(ew.add(to_inexact(x), 1), 0, 2))
+
+
 def glu(x: Any, axis: int = -1) -> Array:
     """The first half along an axis times the sigmoid of the second.
 

@@ -16,6 +16,7 @@ import numpy as np
 
 from tracejit import errors as _errors
 from tracejit.errors import ArgumentError, DTypeError, ShapeError
+from tracejit.frontend import eager as _eager
 from tracejit.frontend import elementwise as ew
 from tracejit.frontend import promotion, reductions, shaping
 from tracejit.frontend.array import Array, apply, as_array
@@ -480,4 +481,4 @@ def _alignments(
     return ew.negative(logsumexp(ew.select(ends, alpha, low), 1))  # type: ignore[no-any-return]
 
 
-_errors.user_functions(globals())
+_errors.user_functions(globals(), _eager.remembering())

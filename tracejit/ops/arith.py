@@ -97,20 +97,13 @@ div = elementwise(
 )
 
 
-def _numpy_rem(x: Any, y: Any) -> Any:
-    if kind(x.dtype) == "f":
-        return np.fmod(x, y)
-    safe = np.where(y == 0, np.ones_like(y), y)
-    return np.where(y == 0, np.zeros_like(x), np.fmod(x, safe))
-
-
 def _rem_dy(dy: Any, z: Any, x: Any, y: Any) -> Any:
     return mul(dy, neg(trunc(div(x, y))))
 
 
 rem = elementwise(
     "rem",
-    _numpy_rem,
+    np.fmod,  # of integers it is 0 where y is
     arity=2,
     kinds="iuf",
     jvp=(lambda dx, z, x, y: dx, _rem_dy),

@@ -32,7 +32,7 @@ def _numpy_broadcast(x: Any, *, shape: tuple[int, ...], dims: tuple[int, ...]) -
     wide = [1] * len(shape)
     for axis, dim in enumerate(dims):
         wide[dim] = x.shape[axis]
-    return np.broadcast_to(np.reshape(x, wide), shape)
+    return np.broadcast_to(x.reshape(wide), shape)
 
 
 def _transpose_broadcast(cts: Any, xs: Any, *, shape: Any, dims: Any) -> Any:
@@ -122,7 +122,7 @@ def _numpy_sum(x: Any, *, axes: tuple[int, ...]) -> Any:
     wide = np.float32 if kind(x.dtype) == "f" and x.dtype.itemsize == 2 else x.dtype
     if x.dtype == np.bool_:
         return np.any(x, axis=axes)
-    return np.asarray(np.sum(x, axis=axes, dtype=wide)).astype(x.dtype)
+    return np.asarray(np.add.reduce(x, axis=axes, dtype=wide)).astype(x.dtype, copy=False)
 
 
 def _transpose_sum(cts: Any, xs: Any, *, axes: Any) -> Any:

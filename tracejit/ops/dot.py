@@ -20,7 +20,7 @@ from tracejit.ir.prim import Primitive, is_linear
 from tracejit.ir.types import DTYPES, TensorType, kind, short
 from tracejit.ops import layout, parts
 from tracejit.ops.broadcast import shifted
-from tracejit.ops.family import ADD, same_dtype
+from tracejit.ops.family import ADD, quiet, same_dtype
 from tracejit.record import dataclass
 
 Axes = tuple[int, ...]
@@ -207,6 +207,51 @@ def _merged(shape: tuple[int, ...], strides: list[int], axes: Axes) -> int | Non
 # ---- meaning -------------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True)
+class _Plan:
+    """How NumPy computes a product: stacks of matrices of ``dtype``."""
+
+    out: TensorType
+    dtype: np.dtype
+    left_axes: tuple[int, ...]
+    left: tuple[int, int, int]
+    right_axes: tuple[int, ...]
+    right: tuple[int, int, int]
+
+
+@lru_cache(maxsize=4096)
+def _plan(
+    lhs_dtype: np.dtype,
+    lhs_shape: tuple[int, ...],
+    rhs_dtype: np.dtype,
+    rhs_shape: tuple[int, ...],
+    dimension_numbers: DimensionNumbers,
+    preferred_element_type: np.dtype | None,
+) -> _Plan:
+    out = _infer(
+        TensorType(lhs_dtype, lhs_shape),
+        TensorType(rhs_dtype, rhs_shape),
+        dimension_numbers=dimension_numbers,
+        preferred_element_type=preferred_element_type,
+    )
+    (lhs_contract, rhs_contract), (lhs_batch, rhs_batch) = dimension_numbers
+    lhs_free = free_axes(len(lhs_shape), lhs_contract, lhs_batch)
+    rhs_free = free_axes(len(rhs_shape), rhs_contract, rhs_batch)
+    b, m, k = (
+        math.prod(lhs_shape[a] for a in axes) for axes in (lhs_batch, lhs_free, lhs_contract)
+    )
+    n = math.prod(rhs_shape[a] for a in rhs_free)
+    return _Plan(
+        out,
+        accumulator(out.dtype),
+        (*lhs_batch, *lhs_free, *lhs_contract),
+        (b, m, k),
+        (*rhs_batch, *rhs_contract, *rhs_free),
+        (b, k, n),
+    )
+
+
+@quiet
 def _numpy(
     lhs: Any,
     rhs: Any,
@@ -214,25 +259,13 @@ def _numpy(
     dimension_numbers: DimensionNumbers,
     preferred_element_type: np.dtype | None,
 ) -> Any:
-    out = _infer(
-        TensorType(lhs.dtype, lhs.shape),
-        TensorType(rhs.dtype, rhs.shape),
-        dimension_numbers=dimension_numbers,
-        preferred_element_type=preferred_element_type,
+    plan = _plan(
+        *(lhs.dtype, lhs.shape, rhs.dtype, rhs.shape), dimension_numbers, preferred_element_type
     )
-    (lhs_contract, rhs_contract), (lhs_batch, rhs_batch) = dimension_numbers
-    lhs_free = free_axes(lhs.ndim, lhs_contract, lhs_batch)
-    rhs_free = free_axes(rhs.ndim, rhs_contract, rhs_batch)
-    b, m, k = (
-        math.prod(lhs.shape[a] for a in axes) for axes in (lhs_batch, lhs_free, lhs_contract)
-    )
-    n = math.prod(rhs.shape[a] for a in rhs_free)
-    dtype = accumulator(out.dtype)
-    left = lhs.astype(dtype, copy=False).transpose(*lhs_batch, *lhs_free, *lhs_contract)
-    right = rhs.astype(dtype, copy=False).transpose(*rhs_batch, *rhs_contract, *rhs_free)
-    with np.errstate(all="ignore"):
-        product = np.matmul(left.reshape(b, m, k), right.reshape(b, k, n))
-    return product.reshape(out.shape).astype(out.dtype, copy=False)
+    left = lhs.astype(plan.dtype, copy=False).transpose(plan.left_axes).reshape(plan.left)
+    right = rhs.astype(plan.dtype, copy=False).transpose(plan.right_axes).reshape(plan.right)
+    product = np.matmul(left, right)
+    return product.reshape(plan.out.shape).astype(plan.out.dtype, copy=False)
 
 
 # ---- derivatives ---------------------------------------------------------------------------------

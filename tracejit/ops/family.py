@@ -8,6 +8,7 @@ element: infer, batch, element and the generated test cases follow.
 
 from __future__ import annotations
 
+import functools
 import importlib
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -101,14 +102,27 @@ def lift(prim: Callable[[], Primitive]) -> Callable[..., Any]:
     return batch
 
 
+def quiet(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A rule that ignores floating-point errors around ``function``, which stays its ``plain``: for
+    those who ignore them around several rules.
+    """
+
+    @functools.wraps(function)
+    def numpy(*xs: Any, **params: Any) -> Any:
+        with np.errstate(all="ignore"):
+            return function(*xs, **params)
+
+    numpy.plain = function  # type: ignore[attr-defined]
+    return numpy
+
+
 def exact(function: Callable[..., Any]) -> Callable[..., Any]:
     """A NumPy function whose result keeps the dtype of its first operand and warns of nothing."""
 
     def numpy(*xs: Any, **params: Any) -> Any:
-        with np.errstate(all="ignore"):
-            return np.asarray(function(*xs, **params)).astype(xs[0].dtype, copy=False)
+        return np.asarray(function(*xs, **params)).astype(xs[0].dtype, copy=False)
 
-    return numpy
+    return quiet(numpy)
 
 
 def in_float32(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -167,6 +181,7 @@ def elementwise(
         with np.errstate(all="ignore"):
             return np.asarray(numpy(*xs, **given)).astype(out(xs[0].dtype), copy=False)
 
+    meaning.plain = numpy  # type: ignore[attr-defined]  # as of ``quiet``
     if jvp == "linear":
         rule = linear_jvp(lambda: record)
     elif jvp is not None:

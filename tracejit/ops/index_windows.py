@@ -10,6 +10,7 @@ reads rows of a 5x4 matrix: axis 0 starts at the index and is not in the result,
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 from math import prod
 from typing import Any
 
@@ -42,21 +43,32 @@ class Windows:
     batching: tuple[tuple[int, int], ...] = ()
     mode: str = "error"
 
-    @property
+    @cached_property
     def visible(self) -> tuple[int, ...]:
         """Operand axes that are axes of a window, in order."""
         return tuple(k for k in range(len(self.shape)) if k not in self.hidden)
 
-    @property
+    @cached_property
     def whole(self) -> tuple[int, ...]:
         """Operand axes that every window covers from end to end."""
         moved = {*self.start_map, *(axis for axis, _ in self.batching)}
         return tuple(k for k, n in enumerate(self.shape) if k not in moved and self.sizes[k] == n)
 
-    @property
+    @cached_property
     def partial(self) -> tuple[int, ...]:
         """The other operand axes."""
         return tuple(k for k in range(len(self.shape)) if k not in self.whole)
+
+    @cached_property
+    def shown(self) -> tuple[int, ...]:
+        """The axes of a window in the order (partial, whole), without the hidden ones."""
+        return tuple(k for k in (*self.partial, *self.whole) if k not in self.hidden)
+
+    @cached_property
+    def is_rows(self) -> bool:
+        """Whether each window is one row of the operand, along one axis."""
+        alone = len(self.partial) == 1 and not self.batching
+        return alone and self.start_map == self.partial and self.sizes[self.partial[0]] == 1
 
     def last_start(self, axis: int) -> int:
         """The highest start at which the window still lies inside."""
@@ -71,7 +83,9 @@ class Windows:
         lead = indices.shape[:-1]
         for k, axis in enumerate(self.start_map):
             start = indices[..., k].astype(np.int64)
-            outside = (start < 0) | (start > self.last_start(axis))
+            last = self.last_start(axis)
+            # read as unsigned, negative ones lie beyond the end too
+            outside = start.view(np.uint64) > last if last >= 0 else np.ones(start.shape, bool)
             if outside.any():
                 if self.mode == "error":
                     self.complain(int(start[outside].flat[0]), axis)
@@ -117,9 +131,12 @@ class Windows:
         self, operand: np.ndarray, indices: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray | None]:
         """All windows, of shape ``window_shape`` and the whole axes; which are inside."""
-        places, valid = self.positions(indices)
-        moved = np.transpose(operand, (*self.partial, *self.whole))
+        moved = operand.transpose((*self.partial, *self.whole))
         shape = self.window_shape(indices)
+        if self.is_rows:
+            starts, valid = self.starts(indices)
+            return moved[starts[self.partial[0]]].reshape((*shape, *moved.shape[1:])), valid
+        places, valid = self.positions(indices)
         # without partial axes every window is the whole operand
         found = moved[places] if places else moved
         return np.broadcast_to(found, (*shape, *moved.shape[len(places) :])), valid
@@ -147,7 +164,7 @@ class Windows:
 
         ``window_dims`` are the axes of the result that hold the window, ordered as ``visible``.
         """
-        order = [k for k in (*self.partial, *self.whole) if k not in self.hidden]
+        order = self.shown
         source = {
             dim: lead + order.index(k) for dim, k in zip(window_dims, self.visible, strict=True)
         }

@@ -11,6 +11,7 @@ Negative indices and "wrap" are normalised by the callers.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -61,7 +62,7 @@ def up(dims: tuple[int, ...]) -> tuple[int, ...]:
 
 def gather_windows(x: TensorType, p: dict[str, Any]) -> Windows:
     """The windows that a gather with params ``p`` reads from ``x``."""
-    return Windows(
+    return _windows(
         "gather",
         x.shape,
         p["slice_sizes"],
@@ -70,6 +71,11 @@ def gather_windows(x: TensorType, p: dict[str, Any]) -> Windows:
         tuple(zip(p["operand_batching_dims"], p["start_indices_batching_dims"], strict=True)),
         p["mode"],
     )
+
+
+@lru_cache(maxsize=1024)
+def _windows(*fields: Any) -> Windows:
+    return Windows(*fields)
 
 
 def _infer_gather(x: TensorType, indices: TensorType, **p: Any) -> TensorType:
@@ -108,9 +114,10 @@ def _numpy_gather(x: Any, indices: Any, **p: Any) -> Any:
     if valid is not None:
         outside = ~valid.reshape((*lead, *(1,) * (found.ndim - len(lead))))
         found = np.where(outside, np.asarray(fill_of(x.dtype, p["fill_value"]), x.dtype), found)
-    order = [k for k in (*windows.partial, *windows.whole) if k not in windows.hidden]
-    found = found.reshape((*lead, *(windows.sizes[k] for k in order)))
-    return np.transpose(found, windows.result_order(len(lead), p["offset_dims"]))
+    if not windows.shown:
+        return found.reshape(lead)
+    found = found.reshape((*lead, *(windows.sizes[k] for k in windows.shown)))
+    return found.transpose(windows.result_order(len(lead), p["offset_dims"]))
 
 
 def _transpose_gather(cts: Any, xs: Any, **p: Any) -> Any:

@@ -209,7 +209,7 @@ reshape = Primitive(
     "reshape",
     params=("new_sizes",),
     infer=_infer_reshape,
-    numpy=lambda x, *, new_sizes: np.reshape(x, new_sizes),
+    numpy=lambda x, *, new_sizes: x.reshape(new_sizes),
     jvp=lambda dxs, ys, xs, **params: (reshape(dxs[0], **params),),
     transpose=lambda cts, xs, *, new_sizes: (reshape(cts[0], new_sizes=xs[0].type.shape),),
     batch=lambda size, mask, xs, *, new_sizes: reshape(xs[0], new_sizes=(size, *new_sizes)),
@@ -243,7 +243,7 @@ transpose = Primitive(
     "transpose",
     params=("permutation",),
     infer=_infer_transpose,
-    numpy=lambda x, *, permutation: np.transpose(x, permutation),
+    numpy=lambda x, *, permutation: x.transpose(permutation),
     jvp=lambda dxs, ys, xs, **params: (transpose(dxs[0], **params),),
     transpose=lambda cts, xs, *, permutation: (
         transpose(cts[0], permutation=inverse(permutation)),

@@ -15,18 +15,18 @@ from tracejit.errors import DTypeError
 from tracejit.ir.prim import Primitive, Spell, is_linear
 from tracejit.ir.types import DTYPES, TensorType, complex_dtype, is_inexact, kind, real_dtype, short
 from tracejit.ops import arith
-from tracejit.ops.family import elementwise, same_dtype, same_shape
+from tracejit.ops.family import elementwise, quiet, same_dtype, same_shape
 
 
+@quiet
 def _numpy_convert(x: Any, *, dtype: np.dtype) -> Any:
-    with np.errstate(all="ignore"):
-        if dtype == np.bool_:
-            return np.asarray(x != 0).astype(np.bool_, copy=False)
-        if x.dtype.kind == "c" and dtype.kind != "c":
-            x = x.real
-        if kind(x.dtype) == "f" and kind(dtype) in "iu":
-            return _saturated(np.asarray(x, np.float64), dtype)
-        return np.asarray(x).astype(dtype)
+    if dtype == np.bool_:
+        return np.asarray(x != 0).astype(np.bool_, copy=False)
+    if x.dtype.kind == "c" and dtype.kind != "c":
+        x = x.real
+    if kind(x.dtype) == "f" and kind(dtype) in "iu":
+        return _saturated(np.asarray(x, np.float64), dtype)
+    return np.asarray(x).astype(dtype)
 
 
 def _saturated(x: Any, dtype: np.dtype) -> Any:

@@ -17,6 +17,7 @@ As each element depends on nothing but the key and its own position, bits fuse i
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -33,6 +34,11 @@ U32 = DTYPES["u32"]
 ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
 PARITY = 0x1BD11BDA  # the constant of the key schedule
 HINT = "make one with random.key"
+MASK = 0xFFFFFFFF
+#: pairs of words up to which the cipher runs on Python's integers
+FEW = 6
+#: the numbers up to 32 as arrays: NumPy converts scalars at each call
+_WORDS = tuple(np.array(k, np.uint32) for k in range(33))
 WIDTHS = {8: DTYPES["u8"], 16: DTYPES["u16"], 32: U32, 64: DTYPES["u64"]}
 
 
@@ -41,16 +47,38 @@ WIDTHS = {8: DTYPES["u8"], 16: DTYPES["u16"], 32: U32, 64: DTYPES["u64"]}
 
 def threefry_arrays(k0: Any, k1: Any, c0: Any, c1: Any) -> tuple[Any, Any]:
     """The cipher on uint32 arrays that broadcast against each other."""
-    keys = (k0, k1, k0 ^ k1 ^ np.uint32(PARITY))
+    spread = np.broadcast(k0, k1, c0, c1)
+    if spread.size <= FEW:
+        pairs = [threefry_integers(*map(int, four)) for four in spread]
+        words = np.array(pairs, np.uint32).reshape(*spread.shape, 2)
+        return words[..., 0].copy(), words[..., 1].copy()
     with np.errstate(over="ignore"):
-        x0, x1 = c0 + keys[0], c1 + keys[1]
+        keys = (np.asarray(k0), np.asarray(k1), np.asarray(k0 ^ k1 ^ np.uint32(PARITY)))
+        x0 = np.array(np.broadcast_to(c0 + keys[0], spread.shape))
+        x1 = np.array(np.broadcast_to(c1 + keys[1], spread.shape))
+        left = np.empty_like(x1)
         for group in range(5):
             for turn in ROTATIONS[group % 2]:
-                x0 = x0 + x1
-                x1 = (x1 << np.uint32(turn)) | (x1 >> np.uint32(32 - turn))
-                x1 = x1 ^ x0
-            x0 = x0 + keys[(group + 1) % 3]
-            x1 = x1 + keys[(group + 2) % 3] + np.uint32(group + 1)
+                np.add(x0, x1, x0)
+                np.left_shift(x1, _WORDS[turn], left)
+                np.right_shift(x1, _WORDS[32 - turn], x1)
+                np.bitwise_or(left, x1, x1)
+                np.bitwise_xor(x1, x0, x1)
+            np.add(x0, keys[(group + 1) % 3], x0)
+            np.add(x1, keys[(group + 2) % 3] + _WORDS[group + 1], x1)
+    return x0, x1
+
+
+def threefry_integers(k0: int, k1: int, c0: int, c1: int) -> tuple[int, int]:
+    """The cipher on Python's integers: for few words that is quicker."""
+    keys = (k0, k1, k0 ^ k1 ^ PARITY)
+    x0, x1 = c0 + k0 & MASK, c1 + k1 & MASK
+    for group in range(5):
+        for turn in ROTATIONS[group % 2]:
+            x0 = x0 + x1 & MASK
+            x1 = (x1 << turn | x1 >> 32 - turn) & MASK ^ x0
+        x0 = x0 + keys[(group + 1) % 3] & MASK
+        x1 = x1 + keys[(group + 2) % 3] + group + 1 & MASK
     return x0, x1
 
 
@@ -123,15 +151,17 @@ def _infer_bits(key: TensorType, *, shape: tuple[int, ...], bit_width: int) -> T
 
 
 def _numpy_bits(key: Any, *, shape: tuple[int, ...], bit_width: int) -> Any:
-    size = int(np.prod(shape, dtype=np.int64))
-    position = np.arange(size, dtype=np.uint64).reshape(shape)
-    high = (position >> np.uint64(32)).astype(np.uint32)
-    low = position.astype(np.uint32)
+    size = math.prod(shape)
+    if size <= 2**32:
+        high, low = _WORDS[0], np.arange(size, dtype=np.uint32).reshape(shape)
+    else:
+        position = np.arange(size, dtype=np.uint64).reshape(shape)
+        high, low = (position >> np.uint64(32)).astype(np.uint32), position.astype(np.uint32)
     lead = (*key.shape[:-1], *(1,) * len(shape))
     o0, o1 = threefry_arrays(key[..., 0].reshape(lead), key[..., 1].reshape(lead), high, low)
     if bit_width == 64:
         return (o0.astype(np.uint64) << np.uint64(32)) | o1.astype(np.uint64)
-    return np.asarray(o0 ^ o1).astype(WIDTHS[bit_width])
+    return np.asarray(o0 ^ o1).astype(WIDTHS[bit_width], copy=False)
 
 
 def _element_bits(xs: Any, index: Any, *, shape: tuple[int, ...], bit_width: int) -> Expr:

@@ -33,7 +33,7 @@ from tracejit.ops.broadcast import (
     shifted,
     with_batch_axis,
 )
-from tracejit.ops.family import same_dtype, same_shape
+from tracejit.ops.family import quiet, same_dtype, same_shape
 from tracejit.ops.lower_reduce import lower_arg_extremum, lower_fold, lowers_fold
 
 
@@ -114,12 +114,12 @@ def folding(
 # ---- product -------------------------------------------------------------------------------------
 
 
+@quiet
 def _numpy_prod(x: Any, *, axes: tuple[int, ...]) -> Any:
     if x.dtype == np.bool_:
         return np.all(x, axis=axes)
     half = kind(x.dtype) == "f" and x.dtype.itemsize == 2
-    with np.errstate(all="ignore"):
-        return np.prod(x, axis=axes, dtype=np.float32 if half else x.dtype).astype(x.dtype)
+    return np.multiply.reduce(x, axis=axes, dtype=np.float32 if half else x.dtype).astype(x.dtype)
 
 
 def axes_first(x: Any, axes: tuple[int, ...]) -> Any:
@@ -172,11 +172,10 @@ reduce_prod = folding(
 
 def _extreme(function: Any, identity: Callable[[np.dtype], Any]) -> Callable[..., Any]:
     def numpy(x: Any, *, axes: tuple[int, ...]) -> Any:
-        with np.errstate(invalid="ignore"):
-            found = function.reduce(x, axis=axes, initial=x.dtype.type(identity(x.dtype)))
+        found = function.reduce(x, axis=axes, initial=x.dtype.type(identity(x.dtype)))
         return np.asarray(found).astype(x.dtype, copy=False)
 
-    return numpy
+    return quiet(numpy)
 
 
 def _jvp_extreme(dxs: Any, ys: Any, xs: Any, *, axes: tuple[int, ...]) -> Any:

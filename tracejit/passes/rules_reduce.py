@@ -318,19 +318,7 @@ def gather_at(x: Any, indices: np.ndarray, params: dict[str, Any]) -> Any:
     return reshape(window, new_sizes=wide)
 
 
-_GATHER = {
-    name: Hole(name)
-    for name in (
-        "offset_dims",
-        "collapsed_slice_dims",
-        "start_index_map",
-        "operand_batching_dims",
-        "start_indices_batching_dims",
-        "slice_sizes",
-        "mode",
-        "fill_value",
-    )
-}
+_GATHER = {name: Hole(name) for name in gather.params}
 
 
 def gather_literal_index(x: Any, n: Literal, **params: Any) -> Any:

@@ -71,3 +71,14 @@ def has_effect(node: Node) -> bool:
     if node.prim.effect or not node.params:
         return node.prim.effect
     return any(inner.prim.effect for sub in node.subgraphs for inner in walk_nodes(sub))
+
+
+def without_effects(graph: Graph) -> Graph:
+    """``graph`` less its effects, for a run that only asks for values; the same object when it has
+    none.
+    """
+    nodes = tuple(map_subgraphs(n, without_effects) for n in graph.nodes if not n.prim.effect)
+    same = len(nodes) == len(graph.nodes) and all(
+        a is b for a, b in zip(nodes, graph.nodes, strict=True)
+    )
+    return graph if same else replace(graph, nodes=nodes)

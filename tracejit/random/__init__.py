@@ -14,6 +14,7 @@ exp and erf_inv agree within their rounding.
 """
 
 from tracejit import errors as _errors
+from tracejit.frontend import eager as _eager
 from tracejit.random.continuous import (
     cauchy,
     double_sided_maxwell,
@@ -117,4 +118,4 @@ __all__ = [
     "wrap_key_data",
 ]
 
-_errors.user_functions(globals())
+_errors.user_functions(globals(), _eager.remembering())

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from tracejit import source
+from tracejit.config import config
 from tracejit.errors import ArgumentError, DTypeError
 from tracejit.frontend import elementwise, promotion
 from tracejit.frontend.array import Array, apply, as_array
@@ -25,6 +26,7 @@ from tracejit.ir.types import DTYPES, kind
 from tracejit.ops import arith, logic, parts, powers
 from tracejit.ops import bits as bit_ops
 from tracejit.ops.random_bits import random_bits
+from tracejit.random import unpartitioned
 from tracejit.random.arguments import (
     constant,
     float_dtype,
@@ -44,6 +46,8 @@ UNSIGNED = {8: DTYPES["u8"], 16: DTYPES["u16"], 32: DTYPES["u32"], 64: DTYPES["u
 
 def bits_of(words: Array, shape: tuple[int, ...], width: int) -> Array:
     """Random bits as unsigned integers of ``width`` bits."""
+    if not config.threefry_partitionable:
+        return unpartitioned.bits(words, shape, width)
     return apply(random_bits, words, shape=shape, bit_width=width)
 
 

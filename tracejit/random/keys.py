@@ -19,8 +19,9 @@ from typing import Any
 import numpy as np
 
 from tracejit import source
+from tracejit.config import config
 from tracejit.errors import ArgumentError, TracejitError
-from tracejit.frontend import creation, elementwise, indexing, key_uses, promotion, shaping
+from tracejit.frontend import creation, eager, elementwise, indexing, key_uses, promotion, shaping
 from tracejit.frontend.array import Array, apply, as_array
 from tracejit.frontend.axes import axis_number, shape_tuple
 from tracejit.frontend.promotion import convert, filled, reshaped
@@ -28,6 +29,8 @@ from tracejit.ir.types import DTYPES, TensorType, kind
 from tracejit.numpy.dtypes import prng_key
 from tracejit.ops import bits
 from tracejit.ops.random_bits import threefry2x32
+from tracejit.random import unpartitioned
+from tracejit.record import dataclass
 from tracejit.tree_nodes import GetAttrKey, register_pytree_with_keys_class
 
 U32, I64, U64 = DTYPES["u32"], DTYPES["i64"], DTYPES["u64"]
@@ -57,6 +60,25 @@ class KeyDType:
 _KEY_DTYPE = KeyDType()
 
 
+@dataclass(frozen=True)
+class KeyType:
+    """The type of an array of keys: what ``typeof`` gives."""
+
+    shape: tuple[int, ...]
+    dtype: KeyDType = _KEY_DTYPE
+
+    @property
+    def ndim(self) -> int:
+        return len(self.shape)
+
+    @property
+    def size(self) -> int:
+        return math.prod(self.shape)
+
+    def __str__(self) -> str:
+        return f"{self.dtype.name}[{','.join(map(str, self.shape))}]"
+
+
 @register_pytree_with_keys_class
 class PRNGKeyArray:
     """An array of keys: a pytree of one leaf ``words``, uint32 with a last axis of 2."""
@@ -81,6 +103,10 @@ class PRNGKeyArray:
         return cls(words)
 
     # ---- what it is ----
+
+    @property
+    def aval(self) -> KeyType:
+        return KeyType(self.shape)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -192,6 +218,9 @@ class PRNGKeyArray:
         return self
 
 
+eager.HOLDERS[PRNGKeyArray] = "words"
+
+
 def _compared(other: Any) -> Array:
     if not isinstance(other, PRNGKeyArray):
         raise ArgumentError(
@@ -241,6 +270,12 @@ def one(name: str, key: Any) -> tuple[Array, bool]:
 def like_given(words: Array, typed: bool) -> Any:
     """Words of new keys as keys of the kind the caller gave."""
     key_uses.fresh(words)
+    return PRNGKeyArray(words) if typed else words
+
+
+def seeded(words: Array, typed: bool) -> Any:
+    """Words that a seed gave as a key."""
+    key_uses.begin(words)
     return PRNGKeyArray(words) if typed else words
 
 
@@ -315,13 +350,13 @@ def key(seed: Any, *, impl: Any = None, dtype: Any = None) -> PRNGKeyArray:
     _check_implementation("key", impl)
     if dtype is not None and dtype != _KEY_DTYPE:
         raise ArgumentError(f"key: keys have dtype {_KEY_DTYPE}, not {dtype}", at=source.here())
-    return like_given(_seed_words("key", seed), True)
+    return seeded(_seed_words("key", seed), True)
 
 
 def PRNGKey(seed: Any, *, impl: Any = None) -> Array:
     """A raw key uint32[2] from an integer seed; ``key`` gives a typed one."""
     _check_implementation("PRNGKey", impl)
-    return like_given(_seed_words("PRNGKey", seed), False)
+    return seeded(_seed_words("PRNGKey", seed), False)
 
 
 # ---- words of keys -------------------------------------------------------------------------------
@@ -340,7 +375,7 @@ def wrap_key_data(key_bits_array: Any, *, impl: Any = None, dtype: Any = None) -
     words, typed = checked("wrap_key_data", key_bits_array)
     if typed:
         raise ArgumentError("wrap_key_data: these are typed keys already", at=source.here())
-    return like_given(words, True)
+    return PRNGKeyArray(words)
 
 
 def key_impl(keys: Any) -> str:
@@ -367,6 +402,8 @@ def clone(key: Any) -> Any:
 
 def split_words(words: Array, shape: tuple[int, ...]) -> Array:
     """Words of shape (*shape, 2): key p is the cipher's output at counter p."""
+    if not config.threefry_partitionable:
+        return unpartitioned.split(words, shape)
     size = math.prod(shape)
     k0, k1 = (promotion.broadcast_to(words[k], (size,)) for k in (0, 1))
     high, low = filled(0, TensorType(U32, (size,))), creation.iota(U32, (size,), 0)

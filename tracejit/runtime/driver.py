@@ -112,6 +112,8 @@ class _Driver:
         match call:
             case KernelCall(product=GemmCall() as product):
                 self.gemm(product)
+            case KernelCall(host=HostCall() as host):
+                run_host(host, self.view)
             case KernelCall():
                 for part in call.chain:
                     self.kernel(part)

@@ -14,7 +14,7 @@ FUSED = frozenset((fused_matmul, fused_conv, fused_attention, fused_attention_gr
 #: the same, for all records of a library
 CALLS = ("fft", "solver")
 #: those of CPUs, which the host calls
-OTHERS = ("lapack",)
+OTHERS = ("lapack", "lanes")
 
 
 class _Ability:
