@@ -447,15 +447,17 @@ def forget() -> None:
         door.memory.clear()  # type: ignore[attr-defined]
 
 
-def remembering(*others: str) -> Callable[[Any], Any]:
+def remembering(*others: str, around: Callable[[Any], Any] | None = None) -> Callable[[Any], Any]:
     """``remembered`` for the functions of a public module (``errors.user_functions``), except
-    ``others``: those that read or change something else than their arguments, as files.
+    ``others``: those that read or change something else than their arguments, as files. ``around``
+    goes around what is remembered.
     """
 
     def wrap(function: Callable[..., Any]) -> Callable[..., Any]:
         if function.__name__ in others:
             return public_function(function)
-        found = public_function(remembered(function))
+        found = remembered(function)
+        found = public_function(found if around is None else around(found))
         vars(found).update(vars(function))  # what was given to it since: methods of ufuncs
         return found
 

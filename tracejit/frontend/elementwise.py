@@ -322,12 +322,12 @@ def round(a: Any, decimals: int = 0, out: None = None) -> Any:
 
 
 def no_out(name: str, out: Any) -> None:
-    """Refuse NumPy's ``out`` argument: Arrays are immutable."""
+    """Refuse NumPy's ``out`` argument where only functions of ``tracejit.numpy`` take it."""
     if out is not None:
         raise ArgumentError(
-            f"{name}: there is no `out` argument, arrays are immutable",
+            f"{name}: there is no `out` argument here",
             at=source.here(),
-            hint="use the result that is returned",
+            hint=f"write the result: out[...] = {name}(...); tracejit.numpy's functions take out=",
         )
 
 

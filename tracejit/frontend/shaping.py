@@ -227,7 +227,7 @@ def concatenate(
     to = None if dtype is None else promotion.canonical(dtype)
     xs = promotion.promoted("concatenate", *items, to=to)
     if casting != "same_kind":
-        _check_casting(items, xs[0].dtype, casting)
+        check_casting("concatenate", items, xs[0].dtype, casting)
     if axis is None:
         xs, axis = [ravel(x) for x in xs], 0
     if any(x.ndim == 0 for x in xs):
@@ -240,12 +240,12 @@ def concatenate(
     return core.apply(layout.concatenate, *xs, dimension=number)
 
 
-def _check_casting(items: list[Any], to: Any, casting: str) -> None:
+def check_casting(name: str, items: list[Any], to: Any, casting: str) -> None:
+    """DTypeError where NumPy's rule ``casting`` forbids that an item becomes ``to``."""
     for x in items:
-        if not by_numpy("concatenate", np.can_cast, core.as_array(x).dtype, to, casting):
-            raise DTypeError(
-                f"concatenate: {core.as_array(x).dtype} to {to} is not {casting!r}", at=here()
-            )
+        dtype = core.as_array(x).dtype
+        if not by_numpy(name, np.can_cast, dtype, to, casting):
+            raise DTypeError(f"{name}: {dtype} to {to} is not {casting!r}", at=here())
 
 
 def sequence(name: str, arrays: Any) -> list[Any]:

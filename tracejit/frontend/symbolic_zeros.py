@@ -23,21 +23,33 @@ import numpy as np
 
 from tracejit.frontend import methods
 from tracejit.frontend.array import as_array
+from tracejit.frontend.shapes import ShapeDtypeStruct
 from tracejit.ir.types import is_inexact
-from tracejit.record import dataclass
 from tracejit.tree_util import tree_map
 
 Function = Callable[..., Any]
 
 
-@dataclass(frozen=True)
 class SymbolicZero:
     """A tangent that is zero without being an array; a rule may return it for a zero tangent.
-    ``dtype`` is float0 for the tangent of an integer.
+    ``aval`` has its ``shape`` and ``dtype``, which is float0 for the tangent of an integer.
     """
 
-    dtype: np.dtype
-    shape: tuple[int, ...]
+    __slots__ = ("aval",)
+
+    def __init__(self, aval: Any) -> None:
+        self.aval = aval
+
+    @property
+    def dtype(self) -> np.dtype:
+        return np.dtype(self.aval.dtype)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return tuple(self.aval.shape)
+
+    def __repr__(self) -> str:
+        return f"SymbolicZero({self.aval!r})"
 
     @staticmethod
     def from_primal_value(val: Any) -> SymbolicZero:
@@ -45,12 +57,12 @@ class SymbolicZero:
 
         >>> from tracejit.custom_derivatives import SymbolicZero
         >>> SymbolicZero.from_primal_value(2.0)
-        SymbolicZero(dtype=dtype('float32'), shape=())
+        SymbolicZero(ShapeDtypeStruct(shape=(), dtype=float32))
         """
         array = as_array(val)
-        if is_inexact(array.dtype):
-            return SymbolicZero(array.dtype, array.shape)
-        return SymbolicZero(methods.float0_zeros(array).dtype, array.shape)
+        of_floats = is_inexact(array.dtype)
+        dtype = array.dtype if of_floats else methods.float0_zeros(array).dtype
+        return SymbolicZero(ShapeDtypeStruct(array.shape, dtype))
 
     @property
     def ndim(self) -> int:
@@ -63,12 +75,17 @@ class SymbolicZero:
         return found if found.dtype.names else as_array(found)
 
 
-@dataclass(frozen=True)
 class CustomVJPPrimal:
     """An argument of the forward rule of a ``custom_vjp``, and whether it may be differentiated."""
 
-    value: Any
-    perturbed: bool
+    __slots__ = ("value", "perturbed")
+
+    def __init__(self, value: Any, perturbed: bool) -> None:
+        self.value = value
+        self.perturbed = perturbed
+
+    def __repr__(self) -> str:
+        return f"CustomVJPPrimal(value={self.value!r}, perturbed={self.perturbed})"
 
 
 def custom_vjp_primal_tree_values(tree: Any) -> Any:
@@ -111,7 +128,7 @@ def vjp_rules(fwd: Function, bwd: Function, fixed: Collection[int]) -> tuple[Fun
 
 def _symbolic(tangent: Any) -> Any:
     is_zero = isinstance(tangent, np.ndarray) and tangent.dtype.names is not None
-    return SymbolicZero(tangent.dtype, tangent.shape) if is_zero else tangent
+    return SymbolicZero(ShapeDtypeStruct(tangent.shape, tangent.dtype)) if is_zero else tangent
 
 
 def _primal(leaf: Any) -> CustomVJPPrimal:

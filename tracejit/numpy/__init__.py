@@ -171,6 +171,7 @@ from tracejit.frontend.shaping import (
 )
 from tracejit.numpy import exceptions, fft, lib, linalg, polynomial, random, testing
 from tracejit.numpy import extras as _extras
+from tracejit.numpy import into as _into
 from tracejit.numpy import ufuncs as _ufuncs
 from tracejit.numpy.contraction import einsum, einsum_path
 from tracejit.numpy.dtypes import (
@@ -562,4 +563,4 @@ _OTHERS = (
 )
 
 _ufuncs.with_methods(globals())
-_errors.user_functions(globals(), _eager.remembering(*_OTHERS))
+_errors.user_functions(globals(), _eager.remembering(*_OTHERS, around=_into.writing))
