@@ -258,7 +258,7 @@ def test_in_place_methods_say_what_to_use() -> None:
     with pytest.raises(ArgumentError, match="numpy.resize"):
         jnp.zeros(2).resize(3)
     with pytest.raises(ArgumentError, match="no `out` argument"):
-        jnp.sum(jnp.zeros(2), out=np.zeros(()))
+        jnp.zeros(2).sum(out=np.zeros(()))
 
 
 # ---- indexing ------------------------------------------------------------------------------------

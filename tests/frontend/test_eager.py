@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from typing import Any
 
@@ -98,6 +99,16 @@ def test_other_scalars_are_other_calls() -> None:
         np.testing.assert_array_equal(np.signbit(np.asarray(jnp.copysign(x, 0.0))), [False, False])
         np.testing.assert_array_equal(np.signbit(np.asarray(jnp.copysign(x, -0.0))), [True, True])
         assert np.isnan(np.asarray(jnp.add(x, float("nan")))).all()
+
+
+def test_signs_of_zeros_and_nans_are_looked_at() -> None:
+    nan = float("nan")
+    for _ in range(3):
+        for sign in (1.0, -1.0):
+            fill = math.copysign(nan, sign)
+            assert bool(jnp.signbit(jnp.full((), fill))) == (sign < 0)
+            made = jnp.full((), complex(1.0, math.copysign(0.0, sign)))
+            assert bool(np.signbit(np.asarray(made).imag)) == (sign < 0)
 
 
 def test_weak_types_are_other_calls() -> None:

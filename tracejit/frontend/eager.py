@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import enum
 import functools
+import struct
 from collections.abc import Callable, Iterator, Sequence
 from types import EllipsisType, NoneType
 from typing import Any
@@ -47,6 +48,8 @@ _settings = config.current
 _stack = trace._stack
 _recordings = recording._current
 
+#: both parts of a number
+_BITS = struct.Struct("dd")
 #: types of arguments that count by their value: immutable, and equal only where they mean the same
 STATIC: set[type] = {
     *(bool, int, str, NoneType, EllipsisType, type),
@@ -76,7 +79,7 @@ def read(args: Sequence[Any], key: list[Any], leaves: list[Any]) -> bool:
             key.append(x)
         elif kind is float or kind is complex:
             key.append(kind)
-            key.append(x if x == x and x else repr(x))
+            key.append(_BITS.pack(x.real, x.imag))  # zeros and nans differ in their sign
         elif isinstance(x, tuple | list):
             if len(x) > MOST_ITEMS:
                 return False
