@@ -68,8 +68,9 @@ WIDER = 0.9
 APART = 1.1
 #: lengths from which rows are transformed one by one rather than several in lanes
 ALONE = 128
-#: bytes of a thread's memory for one transform, and for a block of transforms in lanes
-WITHIN_BYTES, LANES_BYTES = 1 << 19, 1 << 21
+#: bytes of a thread's stack for one transform, and for a block of transforms in lanes: threads may
+#: have no more than 2 MB of it
+WITHIN_BYTES, LANES_BYTES = 1 << 19, 1 << 20
 #: bytes that a first-level cache holds, and those of one of its lines
 NEAR_BYTES, LINE = 1 << 15, 64
 #: numbers of one transform from which threads share it, and which it has at most
