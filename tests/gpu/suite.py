@@ -4,11 +4,11 @@
     python -m tests.gpu.suite folder                    0 if all is well; prints a table
 
 Each kernel is compiled by NVRTC for sm_80 and sm_90: no registers are spilled (but around calls),
-arrays lie in them, and accesses of 16 bytes that the source asks for are there. Then g++ compiles the kernels, many at
-a time into a disk cache of this run, and each graph runs on the device that plays a GPU, its
-kernels with barriers in three orders of threads, and is compared with the interpreter; a share of
-the graphs with every access checked. What is not there, NVRTC, cuobjdump or g++, is said, and its
-part left out.
+arrays lie in them, and accesses of 16 bytes that the source asks for are there. Then g++ compiles
+the kernels, many at a time into a disk cache of this run, and each graph runs on the device that
+plays a GPU, its kernels with barriers in three orders of threads, and is compared with the
+interpreter; a share of the graphs with every access checked. What is not there, NVRTC, cuobjdump or
+g++, is said, and its part left out.
 """
 
 from __future__ import annotations
