@@ -3,26 +3,22 @@
     python perf/fft.py --save                   all rows, into perf/results/cpu-fft.json
     python perf/fft.py --only rfft --threads 1
 
-The processes take turns, a fraction of a second each, since the machine may have other users. A
-row's "seconds" are the median over turns of each turn's best call, "best" the best call of all
-turns. "error" is that of tracejit's result in the Euclidean norm, "pocketfft" that of SciPy's:
-against SciPy's in extended precision, relative.
+The processes take turns (``turns.py``). "error" is that of tracejit's result in the Euclidean norm,
+"pocketfft" that of SciPy's: against SciPy's in extended precision, relative.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import os
-import statistics
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import turns
 
 FRAMEWORKS = ("tracejit", "jax", "torch")
 ROWS = (
@@ -84,28 +80,11 @@ def prepared(framework: str, kind: str, x: np.ndarray) -> Callable[[], Any]:
 
 
 def worker(framework: str) -> None:
-    """Rows come in as JSON, one a line; out goes the best time of each turn, in seconds."""
-    calls: dict[str, Callable[[], Any]] = {}
-    for line in sys.stdin:
-        kind, shape, dtype = json.loads(line)
-        try:
-            if line not in calls:
-                calls.clear()
-                calls[line] = prepared(framework, kind, operand(tuple(shape), dtype))
-                calls[line]()
-                time.sleep(0.2)  # better code may come in the background
-                calls[line]()
-            time.sleep(PAUSE)
-            best, end, count = float("inf"), time.perf_counter() + TURN, 0
-            while count < 3 or time.perf_counter() < end:
-                start = time.perf_counter()
-                calls[line]()
-                best = min(best, time.perf_counter() - start)
-                count += 1
-            answer: Any = best
-        except Exception as error:
-            answer = f"{type(error).__name__}: {error}"[:200]
-        print(json.dumps(answer), flush=True)
+    def call_of(row: Any) -> Callable[[], Any]:
+        kind, shape, dtype = row
+        return prepared(framework, kind, operand(tuple(shape), dtype))
+
+    turns.serve(call_of, TURN, PAUSE, least=3)
 
 
 def errors(row: Row) -> dict[str, float]:
@@ -124,65 +103,31 @@ def errors(row: Row) -> dict[str, float]:
 
 
 def started(name: str, threads: int) -> subprocess.Popen[str]:
-    more = {"JAX_PLATFORMS": "cpu", "TRACEJIT_CACHE": "off", "TRACEJIT_THREADS": str(threads)}
     command = [sys.executable, __file__, "--worker", name]
     if threads < (os.cpu_count() or 1):  # JAX has no setting: it counts the CPUs it may use
         command = ["taskset", "-c", ",".join(map(str, range(threads))), *command]
-    pipe = subprocess.PIPE
-    return subprocess.Popen(
-        command,
-        stdin=pipe,
-        stdout=pipe,
-        stderr=subprocess.DEVNULL,
-        text=True,
-        env={**os.environ, **more},
-    )
+    return turns.started(command, {"TRACEJIT_THREADS": str(threads)})
 
 
 def measured(rows: list[Row], names: list[str], threads: int) -> list[Any]:
-    processes = {name: started(name, threads) for name in names}
     found = []
-    for row in rows:
-        times: dict[str, list[float]] = {name: [] for name in names}
-        for _ in range(TURNS):
-            for name, process in processes.items():
-                assert process.stdin is not None and process.stdout is not None
-                process.stdin.write(json.dumps(row) + "\n")
-                process.stdin.flush()
-                answer = json.loads(process.stdout.readline())
-                if isinstance(answer, float):
-                    times[name].append(answer)
+    processes = {name: started(name, threads) for name in names}
+    for row, times in turns.take_turns(rows, processes, TURNS):
         kind, shape, dtype = row
-        entry: dict[str, Any] = {"kind": kind, "shape": shape, "dtype": dtype, "threads": threads}
-        for key, choose in (("seconds", statistics.median), ("best", min)):
-            entry[key] = {name: choose(t) if t else None for name, t in times.items()}
-        entry.update(errors(row))
-        found.append(entry)
-        print(line_of(entry), flush=True)
-    for process in processes.values():
-        process.terminate()
+        entry = {"kind": kind, "shape": shape, "dtype": dtype, "threads": threads}
+        found.append({**entry, **times, **errors(row)})
+        print(line_of(found[-1]), flush=True)
     return found
 
 
 def line_of(row: dict[str, Any]) -> str:
-    """Microseconds of the best calls, and how much longer others take than tracejit."""
-    own = row["best"].get("tracejit")
-    cells = []
-    for name, value in row["best"].items():
-        text = "-" if value is None else f"{value * 1e6:.1f}"
-        ratio = f" ({value / own:.2f})" if own and value and name != "tracejit" else ""
-        cells.append(f"{name} {text}{ratio}")
     shape = "x".join(map(str, row["shape"]))
     precision = f"error {row['error']:.1e}, pocketfft {row['pocketfft']:.1e}"
-    return f"{row['kind']:<6}{shape:<13}{row['dtype']:<11}{'  '.join(cells)}  {precision}"
+    return f"{row['kind']:<6}{shape:<13}{row['dtype']:<11}{turns.cells(row['best'])}  {precision}"
 
 
-def save(found: list[Any]) -> None:
-    """Put the rows in the place of those of earlier runs."""
-    rows = json.loads(RESULTS.read_text())["rows"] if RESULTS.exists() else []
-    known = {(r["kind"], tuple(r["shape"]), r["dtype"], r["threads"]): r for r in (*rows, *found)}
-    text = {"cpus": os.cpu_count(), "unit": "seconds", "rows": list(known.values())}
-    RESULTS.write_text(json.dumps(text, indent=1) + "\n")
+def key_of(row: dict[str, Any]) -> tuple[Any, ...]:
+    return row["kind"], tuple(row["shape"]), row["dtype"], row["threads"]
 
 
 def main() -> None:
@@ -199,7 +144,7 @@ def main() -> None:
     rows = [row for row in ROWS if not options.only or row[0] in options.only]
     found = measured(rows, options.frameworks, options.threads)
     if options.save:
-        save(found)
+        turns.save(RESULTS, found, key_of)
 
 
 if __name__ == "__main__":

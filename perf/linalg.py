@@ -4,25 +4,20 @@
     python perf/linalg.py --only solve --sizes 4 32
 
 A row is an operation on one matrix or a stack of them, compiled, with its arguments in place. The
-processes take turns, a fraction of a second each, since the machine may have other users. A row's
-"seconds" are the median over turns of each turn's best call, "best" the best call of all turns:
-where others keep a CPU busy, threads that wait for each other make the former many times as long.
+processes take turns (``turns.py``). Where others keep a CPU busy, threads that wait for each other
+make a row's "seconds" many times as long as its "best".
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import statistics
-import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import turns
 
 FRAMEWORKS = ("tracejit", "numpy", "jax", "torch")
 OPERATIONS = ("cholesky", "solve", "solve_vector", "eigh", "svd", "qr", "inv", "det", "eig")
@@ -87,85 +82,30 @@ def prepared(framework: str, operation: str, given: list[np.ndarray]) -> Callabl
 
 
 def worker(framework: str) -> None:
-    """Rows come in as JSON, one a line; out goes the best time of each turn, in seconds."""
-    calls: dict[str, Callable[[], Any]] = {}
-    for line in sys.stdin:
-        operation, shape, dtype = json.loads(line)
-        try:
-            if line not in calls:
-                calls.clear()
-                given = operand(operation, tuple(shape), dtype)
-                calls[line] = prepared(framework, operation, given)
-                calls[line]()
-                time.sleep(0.2)  # better code may come in the background
-                calls[line]()
-            time.sleep(PAUSE)
-            best, end, count = float("inf"), time.perf_counter() + TURN, 0
-            while count < 2 or time.perf_counter() < end:
-                start = time.perf_counter()
-                calls[line]()
-                best = min(best, time.perf_counter() - start)
-                count += 1
-            answer: Any = best
-        except Exception as error:
-            answer = f"{type(error).__name__}: {error}"[:200]
-        print(json.dumps(answer), flush=True)
+    def call_of(row: Any) -> Callable[[], Any]:
+        operation, shape, dtype = row
+        return prepared(framework, operation, operand(operation, tuple(shape), dtype))
+
+    turns.serve(call_of, TURN, PAUSE, least=2)
 
 
 def measured(rows: list[tuple[str, tuple[int, ...], str]], names: list[str]) -> list[Any]:
-    environment = dict(os.environ, JAX_PLATFORMS="cpu", TRACEJIT_CACHE="off")
-    processes = {
-        name: subprocess.Popen(
-            [sys.executable, __file__, "--worker", name],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-            env=environment,
-        )
-        for name in names
-    }
     found = []
-    for row in rows:
-        times: dict[str, list[float]] = {name: [] for name in names}
-        for _ in range(TURNS):
-            for name, process in processes.items():
-                assert process.stdin is not None and process.stdout is not None
-                process.stdin.write(json.dumps(row) + "\n")
-                process.stdin.flush()
-                answer = json.loads(process.stdout.readline())
-                if isinstance(answer, float):
-                    times[name].append(answer)
-        operation, shape, dtype = row
-        entry: dict[str, Any] = {"operation": operation, "shape": shape, "dtype": dtype}
-        for key, choose in (("seconds", statistics.median), ("best", min)):
-            entry[key] = {name: choose(t) if t else None for name, t in times.items()}
-        found.append(entry)
+    commands = {name: [sys.executable, __file__, "--worker", name] for name in names}
+    processes = {name: turns.started(command, {}) for name, command in commands.items()}
+    for (operation, shape, dtype), times in turns.take_turns(rows, processes, TURNS):
+        found.append({"operation": operation, "shape": shape, "dtype": dtype, **times})
         print(line_of(found[-1]), flush=True)
-    for process in processes.values():
-        process.terminate()
     return found
 
 
 def line_of(row: dict[str, Any]) -> str:
-    """Microseconds of the best calls, and how much longer others take than tracejit."""
-    seconds = row["best"]
-    own = seconds.get("tracejit")
-    cells = []
-    for name, value in seconds.items():
-        text = "-" if value is None else f"{value * 1e6:.1f}"
-        ratio = f" ({value / own:.2f})" if own and value and name != "tracejit" else ""
-        cells.append(f"{name} {text}{ratio}")
     shape = "x".join(map(str, row["shape"]))
-    return f"{row['operation']:<13}{shape:<12}{row['dtype']:<9}" + "  ".join(cells)
+    return f"{row['operation']:<13}{shape:<12}{row['dtype']:<9}{turns.cells(row['best'])}"
 
 
-def save(found: list[Any]) -> None:
-    """Put the rows in the place of those of earlier runs."""
-    rows = json.loads(RESULTS.read_text())["rows"] if RESULTS.exists() else []
-    known = {(r["operation"], tuple(r["shape"]), r["dtype"]): r for r in (*rows, *found)}
-    text = {"cpus": os.cpu_count(), "unit": "seconds", "rows": list(known.values())}
-    RESULTS.write_text(json.dumps(text, indent=1) + "\n")
+def key_of(row: dict[str, Any]) -> tuple[Any, ...]:
+    return row["operation"], tuple(row["shape"]), row["dtype"]
 
 
 def main() -> None:
@@ -184,7 +124,7 @@ def main() -> None:
     rows = [(o, s, d) for o in options.only for s in shapes for d in options.dtypes]
     found = measured(rows, options.frameworks)
     if options.save:
-        save(found)
+        turns.save(RESULTS, found, key_of)
 
 
 if __name__ == "__main__":

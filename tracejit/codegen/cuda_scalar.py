@@ -27,6 +27,7 @@ import numpy as np
 from tracejit.errors import MissingRule
 from tracejit.ir.expr import Const, Expr, Op, children, rebuild, walk
 from tracejit.ir.types import DTYPES
+from tracejit.kernel.lower import LOOPED
 from tracejit.ops import PRIMS
 from tracejit.record import dataclass
 
@@ -198,10 +199,7 @@ _FOLDED: dict[str, Callable[..., int]] = {
 _ROUNDING = ("floor", "ceil", "trunc", "round")
 #: what ``kernel/math.py`` expands for this printer: CUDA's erfinv is less exact, and the random
 #: numbers made with it are those of the CPU
-EXPANDED = frozenset(
-    "bessel_i0e bessel_i1e betainc betainc_grad_a betainc_grad_b betaincc digamma erf_inv erfcx "
-    "gamma igamma igamma_grad_a igammac ndtri student_cdf".split()
-)
+EXPANDED = LOOPED | frozenset("bessel_i0e bessel_i1e digamma erf_inv erfcx gamma ndtri".split())
 
 _FLOAT = {*FUNCTIONS, *_ARITHMETIC, *_COMPARE, *("neg", "max", "min", "clamp", "sign", "square"),
           *("reciprocal", "logistic", "is_finite", "is_nan")}  # fmt: skip

@@ -142,6 +142,28 @@ class _Tasks:
         low, high = self.part(start, self.columns, t.sub(unit, 1), t.sub(tasks, 1))
         return own, low, high
 
+    def advance(self, phase: str, unit: str, tasks: str) -> None:
+        """A phase of those that have a panel: the strips, and with the first unit the next panel,
+        get what the panel before them changes; then that panel's factors.
+        """
+        t = self.t
+        with t.where(t.test("slt", phase, self.phases.panels)):
+            own, low, high = self.ahead(phase, unit, tasks, 1)
+            start, stop, _ = self.range(phase)
+            low, high = t.select(own, start, low), t.select(own, stop, high)
+            with t.where(t.test("sgt", phase, 0)):
+                self.update(t.sub(phase, 1), low, high)
+            with t.where(own):
+                self.panel(phase)
+
+    def update(self, panel: Number, low: Number, high: Number) -> None:
+        """What the factors of a panel change in columns behind it."""
+        raise NotImplementedError
+
+    def panel(self, panel: str) -> None:
+        """The factors of a panel."""
+        raise NotImplementedError
+
 
 class _Getrf(_Tasks):
     """``spaces``: the exchanges of rows, from 1, of ``width`` bytes each."""
@@ -160,14 +182,7 @@ class _Getrf(_Tasks):
                     self.phases.count, self.columns, t.sub(unit, panels), t.sub(tasks, panels)
                 )
                 self.update(t.sub(phase, 1), low, high)
-        with t.where(t.test("slt", phase, panels)):
-            own, low, high = self.ahead(phase, unit, tasks, 1)
-            start, stop, _ = self.range(phase)
-            low, high = t.select(own, start, low), t.select(own, stop, high)
-            with t.where(t.test("sgt", phase, 0)):
-                self.update(t.sub(phase, 1), low, high)
-            with t.where(own):
-                self.panel(phase)
+        self.advance(phase, unit, tasks)
 
     def exchanges(self, place: Number) -> Place:
         return self.t.at(self.spaces[0], self.t.mul(place, self.width))
@@ -232,13 +247,13 @@ class _Potrf(_Tasks):
             with t.where(own):
                 start, stop, width = self.range(phase)
                 after, end, _ = self.range(t.add(phase, 1))
-                self.panel(phase, start, width)
+                self.column(phase, start, width)
                 self.row(phase, after, end)
                 self.solve(phase, after, end)
             with t.where(t.test("ne", unit, 0)):
                 self.row(phase, low, high)
 
-    def panel(self, panel: str, start: Number, width: Number) -> None:
+    def column(self, panel: str, start: Number, width: Number) -> None:
         t, ld = self.t, self.rows
         place = self.element(start, start)
         self.product(start, width, start, width)
@@ -327,14 +342,7 @@ class _Geqrf(_Reflectors):
         with t.where(t.test("eq", phase, panels)):
             low, high = self.part(self.phases.count, self.columns, unit, tasks)
             self.update(t.sub(phase, 1), low, high)
-        with t.where(t.test("slt", phase, panels)):
-            own, low, high = self.ahead(phase, unit, tasks, 1)
-            start, stop, _ = self.range(phase)
-            low, high = t.select(own, start, low), t.select(own, stop, high)
-            with t.where(t.test("sgt", phase, 0)):
-                self.update(t.sub(phase, 1), low, high)
-            with t.where(own):
-                self.panel(phase)
+        self.advance(phase, unit, tasks)
         t.emit(f"br label %{skip}")
         t.label(skip)
 

@@ -12,6 +12,9 @@ code can be kept.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from tracejit.codegen.gemm import print_gemm
 from tracejit.codegen.lapack import print_lapack
 from tracejit.codegen.target import Target
@@ -324,24 +327,13 @@ class _Printer:
         for name, numbers in zip(names, (tasks, units), strict=True):
             text = ", ".join(f"i64 {number}" for number in numbers)
             self.constants.append(f"{name} = private constant [{len(numbers)} x i64] [{text}]")
-        head, body, done = self.fresh("phase"), self.fresh("launch"), self.fresh("done")
         phase, count = (self.at("%cells", cell + k, "i64") for k in range(2))
-        self.emit(f"store i64 0, ptr {phase}")
-        self.emit(f"br label %{head}")
-        self.label(head)
-        number = self.value(f"load i64, ptr {phase}")
-        more = self.value(f"icmp slt i64 {number}, {len(tasks)}")
-        self.emit(f"br i1 {more}, label %{body}, label %{done}")
-        self.label(body)
-        units_now = self.value(f"load i64, ptr {self.at(names[0], number, 'i64')}")
-        self.emit(f"store i64 {units_now}, ptr {count}")
-        self.emit(f"store ptr {names[1]}, ptr %gargs")
-        self.emit(f"store i64 {units_now}, ptr %gdims")
-        self.share(function)
-        again = self.value(f"load i64, ptr {phase}")
-        self.emit(f"store i64 {self.value(f'add i64 {again}, 1')}, ptr {phase}")
-        self.emit(f"br label %{head}")
-        self.label(done)
+        with self.counted(phase, len(tasks), "phase", "launch") as number:
+            units_now = self.value(f"load i64, ptr {self.at(names[0], number, 'i64')}")
+            self.emit(f"store i64 {units_now}, ptr {count}")
+            self.emit(f"store ptr {names[1]}, ptr %gargs")
+            self.emit(f"store i64 {units_now}, ptr %gdims")
+            self.share(function)
 
     def share(self, function: str) -> None:
         """Let threads share the chunks in ``%gargs``, of which there are ``%gdims``."""
@@ -409,21 +401,26 @@ class _Printer:
         self.label(done)
 
     def scan_loop(self, loop: ScanLoop) -> None:
-        head, body, done = self.fresh("scan"), self.fresh("step"), self.fresh("done")
-        counter = self.counter()
+        with self.counted(self.counter(), loop.length, "scan", "step") as count:
+            step = self.value(f"sub i64 {loop.length - 1}, {count}") if loop.reverse else count
+            for slot, base, stride in loop.moves:
+                offset = self.value(f"mul i64 {step}, {stride}")
+                self.set_slot(slot, self.at(self.slot(base), offset, "i8"))
+            self.steps(loop.body)
+            self.swap(loop.swaps)
+
+    @contextmanager
+    def counted(self, counter: str, length: int, before: str, inside: str) -> Iterator[str]:
+        """A loop whose number lies at ``counter``; ``before`` and ``inside`` name blocks."""
+        head, body, done = self.fresh(before), self.fresh(inside), self.fresh("done")
         self.emit(f"store i64 0, ptr {counter}")
         self.emit(f"br label %{head}")
         self.label(head)
-        count = self.value(f"load i64, ptr {counter}")
-        more = self.value(f"icmp slt i64 {count}, {loop.length}")
+        number = self.value(f"load i64, ptr {counter}")
+        more = self.value(f"icmp slt i64 {number}, {length}")
         self.emit(f"br i1 {more}, label %{body}, label %{done}")
         self.label(body)
-        step = self.value(f"sub i64 {loop.length - 1}, {count}") if loop.reverse else count
-        for slot, base, stride in loop.moves:
-            offset = self.value(f"mul i64 {step}, {stride}")
-            self.set_slot(slot, self.at(self.slot(base), offset, "i8"))
-        self.steps(loop.body)
-        self.swap(loop.swaps)
+        yield number
         again = self.value(f"load i64, ptr {counter}")
         self.emit(f"store i64 {self.value(f'add i64 {again}, 1')}, ptr {counter}")
         self.emit(f"br label %{head}")
